@@ -1,0 +1,73 @@
+"""What a stage may lean on to make pixels: the engine's verbs. It names no framework.
+
+Checkpoints, conditionings and latents are the engine's own handles: a stage passes them on and
+never looks inside.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from jobs.prompt import Prompt
+
+type Checkpoint = Any
+type Conditioning = Any
+type Latents = Any
+
+
+class Picture(Protocol):
+    """An 8-bit RGB raster. `PIL.Image.Image` is one."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+
+class Watch(Protocol):
+    """Sees each denoising step; ends the work by raising (JobCanceled, AttemptLost)."""
+
+    def step_done(self, step: int, steps: int, preview: Callable[[], Picture]) -> None:
+        """Called after step `step` of `steps` (from 1). `preview()` renders the picture so far and costs time."""
+
+
+class Engine(Protocol):
+    """All methods block and are called from one thread at a time."""
+
+    def load(self, model_id: str) -> Checkpoint:
+        """The checkpoint of this catalogue id, from the cache or from disk.
+
+        Raises FatalFailure if it is unknown, damaged or of an unsupported kind.
+        """
+
+    def encode_prompt(
+        self, checkpoint: Checkpoint, *, prompt: Prompt, negative: Prompt, clip_skip: int
+    ) -> Conditioning:
+        """Text for the denoiser. `clip_skip` 1 is the last hidden layer, 2 the one before (A1111's count)."""
+
+    def encode_picture(self, checkpoint: Checkpoint, picture: Picture, *, width: int, height: int) -> Latents:
+        """Latents (1, C, h, w) of the picture, resized to width × height pixels."""
+
+    def sample(
+        self,
+        checkpoint: Checkpoint,
+        conditioning: Conditioning,
+        *,
+        width: int,
+        height: int,
+        seeds: Sequence[int],
+        sampler: str,
+        steps: int,
+        guidance_scale: float,
+        watch: Watch,
+        start: Latents | None = None,
+        strength: float = 1.0,
+    ) -> Latents:
+        """Denoised latents (len(seeds), C, h, w), one per seed.
+
+        With `start`, begins from it at `strength` in (0, 1]: 1 keeps nothing of it.
+        Raises FatalFailure for a sampler it does not know.
+        """
+
+    def decode(self, checkpoint: Checkpoint, latents: Latents) -> list[Picture]:
+        """One picture per latent."""

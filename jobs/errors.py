@@ -1,0 +1,92 @@
+"""Every error that Darkroom raises on purpose. It draws no response: dialects and the runner do.
+
+DarkroomError
+├── InvalidSubmission     the request is wrong; carries all its faults
+├── NotAuthenticated      no key, or one that is unknown or revoked
+├── LinkRefused           a signed URL was altered or has expired
+├── NotFound              no such thing in this account
+├── RequestIdConflict     the request id belongs to another body
+├── TooLarge              a body or picture is over its bound
+├── Unavailable           a store cannot be reached; the caller may try again
+├── StageFailed           a stage could not be run
+│   ├── TransitoryFailure another attempt may succeed
+│   └── FatalFailure      no attempt will succeed
+├── AttemptLost           the job was taken from this attempt; it must stop and write nothing
+└── JobCanceled           the account no longer wants the job
+"""
+
+from dataclasses import dataclass
+
+
+class DarkroomError(Exception):
+    """Something went wrong in Darkroom."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a request: `path` is like `stages[1].diffusion.steps`."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.path else self.reason
+
+
+class InvalidSubmission(DarkroomError):
+    """The request is not valid."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+class NotAuthenticated(DarkroomError):
+    """An API key is needed: send it as 'Authorization: Bearer <key>'."""
+
+
+class LinkRefused(DarkroomError):
+    """This link is not valid, or has expired."""
+
+
+class NotFound(DarkroomError):
+    """Not found."""
+
+
+class RequestIdConflict(DarkroomError):
+    """The request id was used before, with another body."""
+
+
+class TooLarge(DarkroomError):
+    """The body is too large."""
+
+
+class Unavailable(DarkroomError):
+    """The service cannot take this request now; try again."""
+
+
+class StageFailed(DarkroomError):
+    """The stage could not be run."""
+
+
+class TransitoryFailure(StageFailed):
+    """The stage failed for a passing reason."""
+
+
+class FatalFailure(StageFailed):
+    """The stage can never succeed."""
+
+
+class AttemptLost(DarkroomError):
+    """Another attempt owns this job."""
+
+
+class JobCanceled(DarkroomError):
+    """The job was canceled."""
