@@ -5,13 +5,13 @@ never looks inside.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from jobs.prompt import Prompt
 
-type Checkpoint = Any
-type Conditioning = Any
-type Latents = Any
+Checkpoint: TypeAlias = Any
+Conditioning: TypeAlias = Any
+Latents: TypeAlias = Any
 
 
 class Picture(Protocol):

@@ -1,6 +1,7 @@
 """A prompt: pieces of text, each with a weight. It knows no tokenizer."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,4 +12,4 @@ class Piece:
     weight: float = 1.0
 
 
-type Prompt = tuple[Piece, ...]
+Prompt: TypeAlias = tuple[Piece, ...]
