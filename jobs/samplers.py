@@ -1,0 +1,70 @@
+"""The samplers that jobs may name. It knows no mathematics: the engine maps each name to a scheduler.
+
+Left out on purpose, because diffusers has nothing that computes them: DPM++ 2S a, DPM fast, DPM adaptive.
+"""
+
+import difflib
+from enum import StrEnum
+
+from jobs.errors import DarkroomError
+
+
+class Sampler(StrEnum):
+    """A way from noise to picture, by the name that AUTOMATIC1111's web UI gave it."""
+
+    EULER_A = "Euler a"
+    EULER = "Euler"
+    EULER_KARRAS = "Euler Karras"
+    HEUN = "Heun"
+    LMS = "LMS"
+    LMS_KARRAS = "LMS Karras"
+    DPM2 = "DPM2"
+    DPM2_KARRAS = "DPM2 Karras"
+    DPM2_A = "DPM2 a"
+    DPM2_A_KARRAS = "DPM2 a Karras"
+    DPMPP_2M = "DPM++ 2M"
+    DPMPP_2M_KARRAS = "DPM++ 2M Karras"
+    DPMPP_SDE = "DPM++ SDE"
+    DPMPP_SDE_KARRAS = "DPM++ SDE Karras"
+    DPMPP_2M_SDE = "DPM++ 2M SDE"
+    DPMPP_2M_SDE_KARRAS = "DPM++ 2M SDE Karras"
+    DPMPP_3M_SDE = "DPM++ 3M SDE"
+    DPMPP_3M_SDE_KARRAS = "DPM++ 3M SDE Karras"
+    DDIM = "DDIM"
+    PLMS = "PLMS"
+    UNIPC = "UniPC"
+    LCM = "LCM"
+
+
+DEFAULT = Sampler.DPMPP_2M_KARRAS
+
+
+class UnknownSampler(DarkroomError):
+    """No sampler has this name."""
+
+
+def canonical(name: str) -> Sampler:
+    """The sampler of this name; case, spaces and underscores do not matter. The default for an empty name.
+
+    Raises UnknownSampler, which suggests the nearest names.
+    """
+    if not _folded(name):
+        return DEFAULT
+    sampler = _BY_FOLDED_NAME.get(_folded(name))
+    if sampler is None:
+        raise UnknownSampler(f"no sampler is named {name!r}; {_hint(name)}")
+    return sampler
+
+
+def _hint(name: str) -> str:
+    near = difflib.get_close_matches(_folded(name), _BY_FOLDED_NAME, n=3)
+    if not near:
+        return f"the default is {DEFAULT}"
+    return f"did you mean {', '.join(_BY_FOLDED_NAME[folded] for folded in near)}?"
+
+
+def _folded(name: str) -> str:
+    return "".join(name.replace("_", " ").casefold().split())
+
+
+_BY_FOLDED_NAME = {_folded(sampler): sampler for sampler in Sampler}
