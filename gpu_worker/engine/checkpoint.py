@@ -1,0 +1,218 @@
+"""From files to networks: loads a diffusers folder or one original-layout file. It caches nothing.
+
+Only safetensors are read, and no model hub is asked for a local path.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
+
+from gpu_worker.engine.device import Device
+from jobs.catalog import Family, Model
+from jobs.errors import FatalFailure
+
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentSpace:
+    """How the denoiser's latents relate to the VAE's and to pixels.
+
+    `factor` pixels of width or height make one latent. `shift` and `spread` broadcast to
+    (1, channels, 1, 1); they are None where the VAE's config has none.
+    """
+
+    channels: int
+    factor: int
+    scaling: float
+    shift: Tensor | None
+    spread: Tensor | None
+
+    def to_vae(self, latents: Tensor) -> Tensor:
+        spread = latents if self.spread is None else latents * self.spread.to(latents)
+        scaled = spread / self.scaling
+        return scaled if self.shift is None else scaled + self.shift.to(latents)
+
+    def from_vae(self, latents: Tensor) -> Tensor:
+        centred = latents if self.shift is None else latents - self.shift.to(latents)
+        scaled = centred * self.scaling
+        return scaled if self.spread is None else scaled / self.spread.to(latents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """One loaded model. Its networks are in evaluation mode and shared by all requests: nobody changes them.
+
+    `scheduler_config` keeps the prediction type and the noise schedule that the model was trained with.
+    `zeros_for_no_negative` is SDXL's `force_zeros_for_empty_prompt`.
+    """
+
+    model: Model
+    device: Device
+    unet: Any
+    vae: Any
+    tokenizers: tuple[Any, ...]
+    text_encoders: tuple[Any, ...]
+    scheduler_config: Mapping[str, Any]
+    latent_space: LatentSpace
+    zeros_for_no_negative: bool
+
+    @property
+    def family(self) -> Family:
+        return self.model.family
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        return (self.unet, self.vae, *self.text_encoders)
+
+    @property
+    def size_bytes(self) -> int:
+        """What its parameters and buffers occupy."""
+        tensors = chain.from_iterable(chain(n.parameters(), n.buffers()) for n in self.networks)
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def load_checkpoint(model: Model, device: Device) -> Checkpoint:
+    """The model on the device, ready to be used.
+
+    Raises FatalFailure, naming the model and the file, if it is missing, damaged or of another kind.
+    """
+    diffusers_logging.disable_progress_bar()
+    if not model.path.exists():
+        raise FatalFailure(f"model {model.id}: {model.path} does not exist")
+    try:
+        pipeline = _open(model, device)
+        _check(model, pipeline)
+        return _placed(model, pipeline, device)
+    except (FatalFailure, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # Of a damaged file nearly any class is raised: OSError, KeyError, SafetensorError, RuntimeError ...
+        raise FatalFailure(f"model {model.id}: cannot load {model.path}: {error}") from error
+
+
+def _open(model: Model, device: Device) -> Any:
+    if model.path.is_dir():
+        return _open_folder(model, device)
+    return _open_file(model, device)
+
+
+def _open_folder(model: Model, device: Device) -> Any:
+    _check_index(model)
+    unet = model.path / "unet"
+    is_half_only = (unet / _HALF_WEIGHTS).exists() and not (unet / _WEIGHTS).exists()
+    return _pipeline_class(model).from_pretrained(
+        model.path,
+        variant="fp16" if is_half_only else None,
+        torch_dtype=device.dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        **_left_out(model),
+    )
+
+
+def _open_file(model: Model, device: Device) -> Any:
+    if model.path.suffix != ".safetensors":
+        raise FatalFailure(f"model {model.id}: {model.path} is not a .safetensors file")
+    try:
+        return _pipeline_class(model).from_single_file(
+            str(model.path),
+            config=None if model.config_path is None else str(model.config_path),
+            torch_dtype=device.dtype,
+            local_files_only=True,
+            **_left_out(model),
+        )
+    except Exception as error:
+        if model.config_path is not None:
+            raise
+        advice = "a single file needs config_path, a diffusers folder of the same architecture"
+        raise FatalFailure(f"model {model.id}: cannot load {model.path}: {advice} ({error})") from error
+
+
+def _pipeline_class(model: Model) -> Any:
+    return StableDiffusionXLPipeline if model.family is Family.SDXL else StableDiffusionPipeline
+
+
+def _left_out(model: Model) -> dict[str, Any]:
+    """Parts of the stock pipelines that this engine does not use."""
+    if model.family is Family.SDXL:
+        return {"add_watermarker": False}
+    return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+
+def _check_index(model: Model) -> None:
+    """Raises FatalFailure unless the folder says that it holds a model of the catalogue's family."""
+    index = model.path / "model_index.json"
+    if not index.exists():
+        raise FatalFailure(f"model {model.id}: {index} does not exist")
+    kind = json.loads(index.read_text()).get("_class_name", "")
+    if not kind.startswith("StableDiffusion"):
+        raise FatalFailure(
+            f"model {model.id}: {model.path} holds a {kind or 'nameless pipeline'}, not Stable Diffusion"
+        )
+    if kind.startswith("StableDiffusionXL") != (model.family is Family.SDXL):
+        raise FatalFailure(f"model {model.id}: {model.path} holds a {kind}, but the catalogue says {model.family}")
+
+
+def _check(model: Model, pipeline: Any) -> None:
+    """Raises FatalFailure for relatives of Stable Diffusion that its denoising loop would run wrongly."""
+    unet, vae = pipeline.unet.config, pipeline.vae.config
+    if unet.in_channels != vae.latent_channels:
+        reason = f"its UNet takes {unet.in_channels} channels, its VAE makes {vae.latent_channels} (inpainting model?)"
+        raise FatalFailure(f"model {model.id}: {model.path} is of an unsupported kind: {reason}")
+    if unet.get("time_cond_proj_dim") is not None:
+        raise FatalFailure(f"model {model.id}: {model.path} is of an unsupported kind: guidance is distilled into it")
+
+
+def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
+    is_xl = model.family is Family.SDXL
+    return Checkpoint(
+        model=model,
+        device=device,
+        unet=_ready(pipeline.unet, device),
+        vae=_ready_vae(pipeline.vae, device),
+        tokenizers=(pipeline.tokenizer, pipeline.tokenizer_2) if is_xl else (pipeline.tokenizer,),
+        text_encoders=tuple(
+            encoder.to(device.torch_device).eval()
+            for encoder in ((pipeline.text_encoder, pipeline.text_encoder_2) if is_xl else (pipeline.text_encoder,))
+        ),
+        scheduler_config=pipeline.scheduler.config,
+        latent_space=_latent_space(pipeline.vae.config),
+        zeros_for_no_negative=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
+    )
+
+
+def _ready(network: Any, device: Device) -> Any:
+    return network.to(device.torch_device, memory_format=device.memory_format).requires_grad_(False).eval()
+
+
+def _ready_vae(vae: Any, device: Device) -> Any:
+    # SDXL's VAE overflows in float16: black pictures.
+    is_fragile = device.dtype is torch.float16 and vae.config.force_upcast
+    return _ready(vae.to(torch.float32) if is_fragile else vae, device)
+
+
+def _latent_space(config: Any) -> LatentSpace:
+    """Reads what the VAE's config says. `latents_mean` and `latents_std` count only together, as in diffusers."""
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    has_statistics = mean is not None and std is not None
+    shift = mean if has_statistics else config.get("shift_factor")
+    return LatentSpace(
+        channels=config.latent_channels,
+        factor=2 ** (len(config.block_out_channels) - 1),
+        scaling=config.scaling_factor,
+        shift=None if shift is None else _per_channel(shift),
+        spread=_per_channel(std) if has_statistics else None,
+    )
+
+
+def _per_channel(values: list[float] | float) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)

@@ -1,0 +1,219 @@
+"""The denoising loop: one forward pass of the UNet for as many requests as share it.
+
+Each request keeps a scheduler of its own, so they may differ in sampler, steps, guidance and seeds. It decodes nothing.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpu_worker.engine.checkpoint import Checkpoint
+from gpu_worker.engine.latents import generators, noise
+from gpu_worker.engine.samplers import new_scheduler
+from gpu_worker.engine.text import Conditioning
+from jobs.errors import FatalFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the last call of the UNet was given and said; `clean` if the scheduler made x0 of it already."""
+
+    noisy: Tensor
+    output: Tensor
+    clean: Tensor | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Denoising:
+    """The state of one request between two calls of the UNet.
+
+    A request of n pictures has n rows, or 2n with guidance: first those of the negative prompt.
+    `latents` is (n, C, h, w), `text` (rows, tokens, width), `timesteps` (calls,). `added` holds SDXL's pooled
+    texts and sizes, a row each. Some samplers call the UNet more often than `steps`, and one that begins from a
+    picture less often.
+    """
+
+    scheduler: Any
+    latents: Tensor
+    timesteps: Tensor
+    steps: int
+    guidance_scale: float
+    text: Tensor
+    added: Mapping[str, Tensor]
+    scheduler_options: Mapping[str, Any]
+    calls_done: int = 0
+    last: Prediction | None = field(default=None, repr=False)
+
+    @property
+    def is_done(self) -> bool:
+        return self.calls_done == len(self.timesteps)
+
+    @property
+    def steps_done(self) -> int:
+        """From 0 to exactly `steps`; never falls."""
+        return self.calls_done * self.steps // len(self.timesteps)
+
+    @property
+    def is_guided(self) -> bool:
+        return self.guidance_scale > 1
+
+    @property
+    def timestep(self) -> Tensor:
+        return self.timesteps[self.calls_done]
+
+    @property
+    def rows(self) -> int:
+        return len(self.text)
+
+    def unet_input(self) -> Tensor:
+        """(rows, C, h, w): the latents as the UNet wants them at this timestep."""
+        doubled = torch.cat([self.latents] * 2) if self.is_guided else self.latents
+        scaled: Tensor = self.scheduler.scale_model_input(doubled, self.timestep)
+        return scaled
+
+    def take(self, predicted: Tensor) -> None:
+        """Moves on by one call; `predicted` is the UNet's answer to `unet_input`."""
+        output = self._guided(predicted) if self.is_guided else predicted
+        options = self.scheduler_options
+        after, *clean = self.scheduler.step(output, self.timestep, self.latents, **options, return_dict=False)
+        self.last = Prediction(self.latents, output, clean[0] if clean else None)
+        self.latents = after
+        self.calls_done += 1
+
+    def _guided(self, predicted: Tensor) -> Tensor:
+        """Source: Ho and Salimans 2022, arXiv:2207.12598, eq. 6."""
+        avoided, wanted = predicted.chunk(2)
+        return avoided + self.guidance_scale * (wanted - avoided)
+
+    def clean(self) -> Tensor:
+        """(n, C, h, w): where the last prediction says that the latents end."""
+        if self.last is None:
+            return self.latents
+        if self.last.clean is not None:
+            return self.last.clean
+        return self._clean_of(self.last)
+
+    def _clean_of(self, last: Prediction) -> Tensor:
+        """For latents of the form signal · x0 + spread · noise, with signal² + spread² = 1.
+
+        Source: Salimans and Ho 2022, arXiv:2202.00512, section 4 and appendix D.
+        """
+        signal, spread = self._signal_and_spread()
+        match self.scheduler.config.prediction_type:
+            case "epsilon":
+                return (last.noisy - spread * last.output) / signal
+            case "v_prediction":
+                return signal * last.noisy - spread * last.output
+            case _:
+                return last.output
+
+    def _signal_and_spread(self) -> tuple[Tensor, Tensor]:
+        """Of the call that was made last. Only for schedulers that do not scale the UNet's input."""
+        if hasattr(self.scheduler, "sigmas"):
+            sigma = self.scheduler.sigmas[self.scheduler.step_index - 1]
+            signal = 1 / (sigma**2 + 1) ** 0.5
+            return signal, sigma * signal
+        kept = self.scheduler.alphas_cumprod[self.timesteps[self.calls_done - 1].cpu()]
+        return kept**0.5, (1 - kept) ** 0.5
+
+
+def begin(
+    checkpoint: Checkpoint,
+    conditioning: Conditioning,
+    *,
+    width: int,
+    height: int,
+    seeds: Sequence[int],
+    sampler: str,
+    steps: int,
+    guidance_scale: float,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+) -> Denoising:
+    """A request before its first call of the UNet, one picture per seed.
+
+    With `start`, (1 or n, C, h, w), only the last `strength` of the steps are taken, at least one; as in diffusers,
+    a trace of `start` shines through even at strength 1, because the last training step is not pure noise.
+    Raises FatalFailure for a size, sampler or number of steps that the model or sampler cannot take.
+    """
+    device = checkpoint.device.torch_device
+    scheduler = new_scheduler(sampler, checkpoint.scheduler_config, steps=steps, seeds=seeds, device=device)
+    timesteps = _timesteps(scheduler, steps, strength=1.0 if start is None else strength)
+    by_seed = generators(seeds)
+    fresh = noise(checkpoint, by_seed, width=width, height=height)
+    is_guided = guidance_scale > 1
+    return Denoising(
+        scheduler=scheduler,
+        latents=_first_latents(scheduler, timesteps, fresh, start),
+        timesteps=timesteps,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        text=_rows(conditioning.negative, conditioning.positive, len(seeds), is_guided),
+        added=_added(checkpoint, conditioning, (height, width), len(seeds), is_guided),
+        scheduler_options={"generator": by_seed} if _takes_generator(scheduler) else {},
+    )
+
+
+def step(checkpoint: Checkpoint, batch: Sequence[Denoising]) -> None:
+    """One call of the UNet for all of `batch`, each of which moves on by one.
+
+    Their latents must be of one shape and their texts of one length. A batch of one gives what diffusers does, to
+    the bit; in a larger one the last bits depend on its size.
+    """
+    predicted = checkpoint.unet(
+        torch.cat([denoising.unet_input() for denoising in batch]),
+        torch.cat([denoising.timestep.float().expand(denoising.rows) for denoising in batch]),
+        encoder_hidden_states=torch.cat([denoising.text for denoising in batch]),
+        added_cond_kwargs={name: torch.cat([denoising.added[name] for denoising in batch]) for name in batch[0].added},
+        return_dict=False,
+    )[0]
+    for denoising, rows in zip(batch, predicted.split([denoising.rows for denoising in batch]), strict=True):
+        denoising.take(rows)
+
+
+def _timesteps(scheduler: Any, steps: int, strength: float) -> Tensor:
+    """The last `strength` of the scheduler's timesteps, of at least one step; tells it where they begin."""
+    taken = min(max(int(steps * strength), 1), steps)
+    first_call = (steps - taken) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first_call)
+    timesteps: Tensor = scheduler.timesteps[first_call:]
+    return timesteps
+
+
+def _first_latents(scheduler: Any, timesteps: Tensor, fresh: Tensor, start: Tensor | None) -> Tensor:
+    if start is None:
+        latents: Tensor = fresh * scheduler.init_noise_sigma
+        return latents
+    if start.shape[1:] != fresh.shape[1:] or len(start) not in (1, len(fresh)):
+        raise FatalFailure(f"cannot begin from latents {tuple(start.shape)} where {tuple(fresh.shape)} are wanted")
+    noised: Tensor = scheduler.add_noise(start.expand_as(fresh), fresh, timesteps[:1].repeat(len(fresh)))
+    return noised
+
+
+def _rows(negative: Tensor, positive: Tensor, pictures: int, is_guided: bool) -> Tensor:
+    """A row per picture, the negative prompt's rows first if there are any: the order of `unet_input`."""
+    sources = (negative, positive) if is_guided else (positive,)
+    return torch.cat([source.expand(pictures, *source.shape[1:]) for source in sources])
+
+
+def _added(
+    checkpoint: Checkpoint, conditioning: Conditioning, size: tuple[int, int], pictures: int, is_guided: bool
+) -> dict[str, Tensor]:
+    """What SDXL is told besides the prompt: pooled texts, and `size` (height, width) as original and as target.
+
+    Source: Podell et al. 2023, arXiv:2307.01952, section 2.2.
+    """
+    if conditioning.pooled_positive is None or conditioning.pooled_negative is None:
+        return {}
+    pooled = _rows(conditioning.pooled_negative, conditioning.pooled_positive, pictures, is_guided)
+    uncropped = (0, 0)
+    return {"text_embeds": pooled, "time_ids": pooled.new_tensor([*size, *uncropped, *size]).repeat(len(pooled), 1)}
+
+
+def _takes_generator(scheduler: Any) -> bool:
+    return "generator" in inspect.signature(scheduler.step).parameters

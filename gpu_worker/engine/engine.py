@@ -1,0 +1,112 @@
+"""The verbs of `jobs.engine` on diffusers' networks. It knows no stage, and no job."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gpu_worker.engine import denoise, text
+from gpu_worker.engine.cache import CheckpointCache
+from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
+from gpu_worker.engine.denoise import Denoising
+from gpu_worker.engine.device import Device
+from gpu_worker.engine.latents import from_picture, to_pictures, to_preview
+from gpu_worker.engine.memory import out_of_memory_is_transitory
+from gpu_worker.engine.text import Conditioning
+from jobs.catalog import Catalog, UnknownModel
+from jobs.engine import Engine, Picture, Watch
+from jobs.errors import FatalFailure
+from jobs.prompt import Prompt
+
+
+class DiffusersEngine:
+    """Stable Diffusion 1.5, 2 and XL on one device.
+
+    Every method raises TransitoryFailure if memory does not suffice, after forgetting the cached checkpoints.
+    On one machine the same arguments give the same bytes.
+    """
+
+    def __init__(self, catalog: Catalog, device: Device, *, max_cached_bytes: int) -> None:
+        self._catalog = catalog
+        self._device = device
+        self._cache = CheckpointCache(max_cached_bytes)
+
+    def load(self, model_id: str) -> Checkpoint:
+        try:
+            model = self._catalog.resolve(model_id)
+        except UnknownModel as error:
+            raise FatalFailure(error.message) from error
+        with self._working(f"loading model {model.id}"):
+            return self._cache.get(model.id, partial(load_checkpoint, model, self._device))
+
+    def encode_prompt(
+        self, checkpoint: Checkpoint, *, prompt: Prompt, negative: Prompt, clip_skip: int
+    ) -> Conditioning:
+        with self._working("encoding the prompt"):
+            return text.encode_prompt(checkpoint, prompt, negative, clip_skip)
+
+    def encode_picture(self, checkpoint: Checkpoint, picture: Picture, *, width: int, height: int) -> Tensor:
+        with self._working(f"encoding a picture of {width} x {height}"):
+            return from_picture(checkpoint, cast(Image.Image, picture), width=width, height=height)
+
+    def sample(
+        self,
+        checkpoint: Checkpoint,
+        conditioning: Conditioning,
+        *,
+        width: int,
+        height: int,
+        seeds: Sequence[int],
+        sampler: str,
+        steps: int,
+        guidance_scale: float,
+        watch: Watch,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+    ) -> Tensor:
+        with self._working(f"drawing {len(seeds)} of {width} x {height}"):
+            denoising = denoise.begin(
+                checkpoint,
+                conditioning,
+                width=width,
+                height=height,
+                seeds=seeds,
+                sampler=sampler,
+                steps=steps,
+                guidance_scale=guidance_scale,
+                start=start,
+                strength=strength,
+            )
+            return self._run(checkpoint, denoising, watch)
+
+    def decode(self, checkpoint: Checkpoint, latents: Tensor) -> list[Picture]:
+        with self._working(f"decoding {tuple(latents.shape)} latents"):
+            return list(to_pictures(checkpoint, latents))
+
+    def _run(self, checkpoint: Checkpoint, denoising: Denoising, watch: Watch) -> Tensor:
+        preview = partial(self._preview, checkpoint, denoising)
+        while not denoising.is_done:
+            before = denoising.steps_done
+            denoise.step(checkpoint, [denoising])
+            if denoising.steps_done > before:
+                watch.step_done(denoising.steps_done, denoising.steps, preview)
+        return denoising.latents
+
+    def _preview(self, checkpoint: Checkpoint, denoising: Denoising) -> Picture:
+        with self._working("rendering a preview"):
+            return to_preview(checkpoint, denoising.clean())
+
+    @contextmanager
+    def _working(self, doing: str) -> Iterator[None]:
+        with out_of_memory_is_transitory(self._device, doing, self._cache.clear), torch.inference_mode():
+            yield
+
+
+if TYPE_CHECKING:
+
+    def _is_an_engine(engine: DiffusersEngine) -> Engine:
+        return engine

@@ -1,0 +1,87 @@
+"""Latents from seeds and pictures, and pictures from latents. It denoises nothing."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from torch import Tensor
+
+from gpu_worker.engine.checkpoint import Checkpoint
+from jobs.errors import FatalFailure
+
+PREVIEW_SIDE_PX = 256
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One per picture, on the CPU: so a seed draws the same noise on every device, alone or with others."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def noise(checkpoint: Checkpoint, generators: list[torch.Generator], *, width: int, height: int) -> Tensor:
+    """(len(generators), C, h, w) of standard normal noise, in the checkpoint's precision."""
+    shape = (len(generators), *latent_shape(checkpoint, width=width, height=height))
+    device = checkpoint.device
+    drawn: Tensor = randn_tensor(shape, generator=generators, device=device.torch_device, dtype=device.dtype)
+    return drawn
+
+
+def latent_shape(checkpoint: Checkpoint, *, width: int, height: int) -> tuple[int, int, int]:
+    """(C, h, w) for a picture of so many pixels. Raises FatalFailure if the model has no such size."""
+    space = checkpoint.latent_space
+    if min(width, height) < space.factor or width % space.factor or height % space.factor:
+        wanted = f"width and height must be multiples of {space.factor}"
+        raise FatalFailure(f"{width} x {height}: with model {checkpoint.model.id} {wanted}")
+    return space.channels, height // space.factor, width // space.factor
+
+
+def from_picture(checkpoint: Checkpoint, picture: Image.Image, *, width: int, height: int) -> Tensor:
+    """Latents (1, C, h, w) of the picture, resized with Lanczos; scaled as the denoiser wants them.
+
+    They are the mean of what the VAE says. diffusers draws a sample by the request's generator instead, but this
+    is done once for all seeds; the deviation of Stable Diffusion's VAEs is too small to be seen.
+    """
+    latent_shape(checkpoint, width=width, height=height)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    pixels = _to_tensor(picture).to(checkpoint.device.torch_device, checkpoint.vae.dtype)
+    mean = checkpoint.vae.encode(pixels).latent_dist.mode()
+    return checkpoint.latent_space.from_vae(mean).to(checkpoint.device.dtype)
+
+
+def to_pictures(checkpoint: Checkpoint, latents: Tensor) -> list[Image.Image]:
+    """One RGB picture per latent of (n, C, h, w). One at a time: memory is that of one picture."""
+    return [_decoded(checkpoint, latent) for latent in torch.split(latents, 1)]
+
+
+def _decoded(checkpoint: Checkpoint, latent: Tensor) -> Image.Image:
+    scaled = checkpoint.latent_space.to_vae(latent.to(checkpoint.vae.dtype))
+    return _raster(checkpoint.vae.decode(scaled, return_dict=False)[0][0])
+
+
+def to_preview(checkpoint: Checkpoint, latents: Tensor) -> Image.Image:
+    """A small picture of the first latent, at most 256 pixels on its longer side."""
+    return _decoded(checkpoint, _shrunk(latents[:1], PREVIEW_SIDE_PX // checkpoint.latent_space.factor))
+
+
+def _shrunk(latents: Tensor, side: int) -> Tensor:
+    """`latents` with neither height nor width over `side`, keeping their ratio."""
+    longer = max(latents.shape[-2:])
+    if longer <= side:
+        return latents
+    size = [max(1, round(length * side / longer)) for length in latents.shape[-2:]]
+    return torch.nn.functional.interpolate(latents, size, mode="area")
+
+
+def _to_tensor(picture: Image.Image) -> Tensor:
+    """(1, 3, height, width) in [-1, 1]."""
+    pixels = np.array(picture.convert("RGB"), dtype=np.float32) / 255
+    return 2 * torch.from_numpy(pixels.transpose(2, 0, 1))[None] - 1
+
+
+def _raster(pixels: Tensor) -> Image.Image:
+    """From (3, height, width) in [-1, 1]; what is outside is cut off."""
+    unit = (pixels * 0.5 + 0.5).clamp(0, 1).float()
+    bytes_ = (unit * 255).round().to(torch.uint8)
+    return Image.fromarray(bytes_.permute(1, 2, 0).contiguous().cpu().numpy())
