@@ -27,8 +27,8 @@ class Picture(Protocol):
 class Watch(Protocol):
     """Sees each denoising step; ends the work by raising (JobCanceled, AttemptLost)."""
 
-    def step_done(self, step: int, steps: int, preview: Callable[[], Picture]) -> None:
-        """Called after step `step` of `steps` (from 1). `preview()` renders the picture so far and costs time."""
+    def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Picture]]) -> None:
+        """Called after step `step` of `steps` (from 1). `preview()` renders each output so far, small."""
 
 
 class Engine(Protocol):

@@ -12,7 +12,8 @@ DarkroomError
 │   ├── TransitoryFailure another attempt may succeed
 │   └── FatalFailure      no attempt will succeed
 ├── AttemptLost           the job was taken from this attempt; it must stop and write nothing
-└── JobCanceled           the account no longer wants the job
+├── JobCanceled           the account no longer wants the job
+└── WorkerStopping        the process must end; the job goes back to its place in the line
 """
 
 from dataclasses import dataclass
@@ -90,3 +91,7 @@ class AttemptLost(DarkroomError):
 
 class JobCanceled(DarkroomError):
     """The job was canceled."""
+
+
+class WorkerStopping(DarkroomError):
+    """The worker is stopping."""

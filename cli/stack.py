@@ -1,0 +1,153 @@
+"""Everything on one machine: the stores, the schema, a model, an account and the three processes.
+
+`make up`, `make demo` and the journeys of the tests use it; a deployment uses the Procfile instead.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.accounts import written_secret
+from cli.process import Process, running
+from embedded.postgres import EmbeddedPostgres
+from embedded.redis import EmbeddedRedis
+from jobs.storage.account_store import AccountStore
+from jobs.storage.database import open_database
+from jobs.storage.migrate import migrate
+
+ACCOUNT = "local"
+HOST = "127.0.0.1"
+READY_WITHIN_S = 120
+# Callbacks of a local installation go to this machine and its neighbours.
+PRIVATE_NETWORKS = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
+
+
+class StackFailed(Exception):
+    """The local installation could not be started; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A running installation, and what a client needs to use it. `webhook_secret` is `whsec_<base64>`."""
+
+    url: str
+    api_key: str
+    webhook_secret: str
+    processes: tuple[Process, ...]
+
+
+@contextmanager
+def running_stack(folder: Path, *, port: int) -> Iterator[Stack]:
+    """Starts all that does not run yet, with its data in `folder`; stops what it started. Port 0 picks a free one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = _checked_port(port)
+    with ExitStack() as exits:
+        environment = _environment(folder, port, exits)
+        asyncio.run(migrate(environment["DATABASE_URL"]))
+        _build_model(folder / "models" / "darkroom-tiny", environment)
+        url = f"http://{HOST}:{port}"
+        api_key, webhook_secret = asyncio.run(_account(environment["DATABASE_URL"], folder / "env"))
+        _write_env(folder / "env", url, api_key, webhook_secret)
+        modules = ("orchestrator", "gpu_worker", "webhooks")
+        processes = exits.enter_context(running([Process(each, environment, folder / "logs") for each in modules]))
+        _wait_until_ready(f"{url}/readyz", processes)
+        yield Stack(url=url, api_key=api_key, webhook_secret=webhook_secret, processes=tuple(processes))
+
+
+def _environment(folder: Path, port: int, exits: ExitStack) -> dict[str, str]:
+    """What the processes are told. A DATABASE_URL or REDIS_URL of ours switches that embedded server off."""
+    environment = {
+        "DARKROOM_LOG_FORMAT": "text",
+        "DARKROOM_EGRESS_ALLOW": PRIVATE_NETWORKS,
+        "DARKROOM_FILES_FOLDER": str(folder / "files"),
+        "DARKROOM_MODELS_FOLDER": str(folder / "models"),
+        "DARKROOM_SECRET": _secret(folder / "secret"),
+        **os.environ,
+        "DARKROOM_HOST": HOST,
+        "PORT": str(port),
+    }
+    if "DATABASE_URL" not in environment:
+        environment["DATABASE_URL"] = exits.enter_context(EmbeddedPostgres(folder)).url
+    if "REDIS_URL" not in environment:
+        environment["REDIS_URL"] = exits.enter_context(EmbeddedRedis(folder)).url
+    return environment
+
+
+def _checked_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise StackFailed(f"port {port} is taken; choose another: make up PORT=8090") from error
+        free: int = probe.getsockname()[1]
+        return free
+
+
+def _secret(file: Path) -> str:
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(32))
+    return file.read_text()
+
+
+def _build_model(folder: Path, environment: Mapping[str, str]) -> None:
+    if not folder.exists():
+        subprocess.run([sys.executable, "-m", "gpu_worker.tiny_model", str(folder)], env=environment, check=True)
+
+
+async def _account(database_url: str, env_file: Path) -> tuple[str, str]:
+    """The key of an earlier start if it still works, else a new one."""
+    async with open_database(database_url, connections=1) as database:
+        accounts = AccountStore(database)
+        account = await accounts.ensure(ACCOUNT)
+        key = read_env(env_file).get("DARKROOM_API_KEY")
+        if key is None or not await accounts.knows(key):
+            key = await accounts.new_key(account.id)
+    return key, written_secret(account)
+
+
+def _write_env(file: Path, url: str, api_key: str, webhook_secret: str) -> None:
+    file.touch(mode=0o600)
+    lines = {"DARKROOM_URL": url, "DARKROOM_API_KEY": api_key, "DARKROOM_WEBHOOK_SECRET": webhook_secret}
+    file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+
+
+def read_env(file: Path) -> dict[str, str]:
+    """NAME=value lines; empty where there is no file."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _wait_until_ready(url: str, processes: list[Process]) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not _answers(url):
+        check_running(processes)
+        if time.monotonic() > deadline:
+            raise StackFailed(f"{url} was not ready within {READY_WITHIN_S} s; see {processes[0].log_file}")
+        time.sleep(0.05)
+
+
+def check_running(processes: list[Process] | tuple[Process, ...]) -> None:
+    """Raises StackFailed, with the end of its log, for a process that has ended."""
+    for process in processes:
+        if not process.is_running:
+            raise StackFailed(f"{process.module} ended; the end of {process.log_file}:\n{process.last_lines()}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

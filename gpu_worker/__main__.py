@@ -1,0 +1,94 @@
+"""Process 2: pixels. `python -m gpu_worker` runs jobs one by one until SIGTERM."""
+
+import asyncio
+import os
+import signal
+import socket
+
+import structlog
+import uvloop
+
+from config.catalog import read_catalog
+from config.logs import configure_logs
+from config.settings import Settings
+from gpu_worker.arq_worker import WakingWorker
+from gpu_worker.engine.device import best_device
+from gpu_worker.engine.engine import DiffusersEngine
+from gpu_worker.runner import Runner, RunnerOptions
+from jobs.errors import StageFailed
+from jobs.storage.database import open_database
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore
+from jobs.storage.local_files import LocalFiles
+from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.redis_connection import open_redis
+from jobs.storage.resource_store import ResourceStore
+
+FINISH_JOB_WITHIN_S = 20
+HAND_BACK_WITHIN_S = 8
+
+log = structlog.get_logger()
+
+
+async def work(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    engine = _engine(settings)
+    async with (
+        open_database(settings.database_url, connections=4) as database,
+        open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
+    ):
+        runner = Runner(
+            _options(settings),
+            engine=engine,
+            jobs=JobStore(database),
+            resources=ResourceStore(database),
+            queue=JobQueue(redis),
+            board=ProgressBoard(redis),
+            files=LocalFiles(settings.files_folder),
+        )
+        worker = WakingWorker(runner, redis)
+        log.info("worker_started")
+        await _work_until(stopped, worker, runner)
+        log.info("worker_stopped")
+
+
+async def _work_until(stopped: asyncio.Event, worker: WakingWorker, runner: Runner) -> None:
+    working = asyncio.create_task(worker.main())
+    stop = asyncio.create_task(stopped.wait())
+    await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
+    worker.stop_picking()
+    if not (await asyncio.wait([working], timeout=FINISH_JOB_WITHIN_S))[0]:
+        runner.hand_back()
+    await asyncio.wait_for(working, HAND_BACK_WITHIN_S)
+
+
+def _engine(settings: Settings) -> DiffusersEngine:
+    """With the default model in memory, so that the first job does not wait for it."""
+    catalog = read_catalog(settings.catalog_file, settings.models_folder)
+    engine = DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes)
+    try:
+        engine.load(catalog.default.id)
+    except StageFailed as error:
+        log.error("default_model_not_loaded", error=error.message)  # jobs that name another can still run
+    return engine
+
+
+def _options(settings: Settings) -> RunnerOptions:
+    return RunnerOptions(
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        lease=settings.lease,
+        retry_delay=settings.retry_delay,
+        max_attempts=settings.max_attempts,
+    )
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logs("worker", level=settings.log_level, format=settings.log_format)
+    uvloop.run(work(settings))
+
+
+if __name__ == "__main__":
+    main()

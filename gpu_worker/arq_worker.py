@@ -1,0 +1,85 @@
+"""arq's worker, woken by an event instead of a poll. It runs nothing itself: `runner` does."""
+
+import asyncio
+from typing import Any
+
+from arq import Worker, func
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+
+from gpu_worker.runner import Runner
+from jobs.storage.job_queue import FUNCTION, WAKE
+
+# Only the time between arq's pick and our claim counts here: after the claim the id is out of the queue.
+PICK_TIMEOUT_S = 5
+BLOCK_S = 5
+POLL_S = 0.5
+AFTER_REDIS_ERROR_S = 0.5
+
+
+class WakingWorker(Worker):
+    """Looks for jobs when it is told of one, when one of its own ends, and twice a second in any case."""
+
+    def __init__(self, runner: Runner, redis: ArqRedis) -> None:
+        async def run_job(_context: dict[str, Any], job_id: int, attempt: int) -> None:
+            await runner.run(job_id, attempt)
+
+        super().__init__(
+            # arq counts a try of its own for a worker that died before the claim. Attempts are ours to bound.
+            functions=[func(run_job, name=FUNCTION, max_tries=1_000_000, timeout=None)],
+            redis_pool=redis,
+            max_jobs=1,
+            job_timeout=10**9,
+            keep_result=0,
+            poll_delay=POLL_S,
+            handle_signals=False,
+            retry_jobs=False,
+            job_serializer=redis.job_serializer,
+            job_deserializer=redis.job_deserializer,
+        )
+        self.in_progress_timeout_s = PICK_TIMEOUT_S
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    async def main(self) -> None:
+        listener = asyncio.create_task(self._listen())
+        try:
+            while self.allow_pick_jobs or self.tasks:
+                self._wake.clear()
+                await self._look()
+                await self._wait_for_a_reason()
+        finally:
+            listener.cancel()
+
+    def stop_picking(self) -> None:
+        """`main` returns when the job at hand, if any, has ended."""
+        self.allow_pick_jobs = False
+        self._wake.set()
+
+    async def _look(self) -> None:
+        try:
+            await self._poll_iteration()
+        except (RedisError, OSError):
+            await asyncio.sleep(AFTER_REDIS_ERROR_S)
+        self._idle.set() if self.job_counter < self.max_jobs else self._idle.clear()
+
+    async def _wait_for_a_reason(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), self.poll_delay_s)
+        except TimeoutError:
+            pass
+
+    async def _listen(self) -> None:
+        while True:
+            await self._idle.wait()
+            try:
+                if await self.pool.blpop([WAKE], timeout=BLOCK_S):
+                    self._wake.set()
+            except (RedisError, OSError):
+                await asyncio.sleep(AFTER_REDIS_ERROR_S)
+            await asyncio.sleep(0)
+
+    def _release_sem_dec_counter_on_complete(self) -> None:
+        super()._release_sem_dec_counter_on_complete()
+        self._idle.set()
+        self._wake.set()

@@ -1,0 +1,192 @@
+"""One attempt at one job, from claim to outcome. It does not choose jobs, and makes no pixel itself.
+
+Every way out is here: success, failure, another try, handed back, or lost to another attempt.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from time import perf_counter
+from uuid import UUID, uuid4
+
+import structlog
+from redis.exceptions import RedisError
+from structlog.contextvars import bound_contextvars
+
+from gpu_worker.pictures import open_picture, png_bytes
+from gpu_worker.watch import JobWatch
+from jobs.engine import Engine, Picture
+from jobs.errors import AttemptLost, FatalFailure, NotFound, TransitoryFailure, WorkerStopping
+from jobs.job import Failure, FailureCode, Image, Job
+from jobs.stages.canvas import Canvas, Tools
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore, Waiting
+from jobs.storage.local_files import LocalFiles
+from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.resource_store import ResourceStore
+
+RENEWALS_PER_LEASE = 3
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """`worker` names this process in events. `retry_delay` doubles with each attempt."""
+
+    worker: str
+    lease: timedelta
+    retry_delay: timedelta
+    max_attempts: int
+
+
+class Runner:
+    def __init__(
+        self,
+        options: RunnerOptions,
+        *,
+        engine: Engine,
+        jobs: JobStore,
+        resources: ResourceStore,
+        queue: JobQueue,
+        board: ProgressBoard,
+        files: LocalFiles,
+    ) -> None:
+        self._options = options
+        self._engine = engine
+        self._jobs = jobs
+        self._resources = resources
+        self._queue = queue
+        self._board = board
+        self._files = files
+        # The engine is used from this one thread only.
+        self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._watch: JobWatch | None = None
+
+    async def run(self, job_id: int, attempt: int) -> None:
+        """Never raises for the job's sake: its outcome is stored, or its lease lapses and another worker takes it."""
+        job = await self._jobs.claim(job_id, attempt, worker=self._options.worker, lease=self._options.lease)
+        await self._leave_queue(job_id, attempt)
+        if job is None:
+            return
+        with bound_contextvars(job_id=job.id, attempt=job.attempt):
+            started = perf_counter()
+            outcome = await self._attempt(job)
+            log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
+
+    def hand_back(self) -> None:
+        """Stops the attempt at hand before its next step; its job keeps its place in the line."""
+        if self._watch is not None:
+            self._watch.stop_with(WorkerStopping())
+
+    async def _attempt(self, job: Job) -> str:
+        try:
+            await self._make_pictures(job)
+            return "SUCCESS"
+        except AttemptLost:
+            return "LOST"
+        except WorkerStopping:
+            return await self._give_back(job)
+        except FatalFailure as error:
+            return await self._fail(job, FailureCode.FATAL_ERROR, error.message)
+        except TransitoryFailure as error:
+            return await self._try_again(job, error.message)
+        except Exception as error:
+            log.exception("attempt_broke")
+            return await self._try_again(job, f"{type(error).__name__}: {error}")
+
+    async def _make_pictures(self, job: Job) -> None:
+        inputs = await self._inputs(job)
+        watch = JobWatch(job, self._board)
+        async with self._watched(job, watch):
+            canvas = await asyncio.get_running_loop().run_in_executor(
+                self._engine_thread, _run_stages, job, self._engine, watch, inputs
+            )
+            await self._jobs.succeed(job, await self._store(job, canvas))
+
+    async def _inputs(self, job: Job) -> dict[str, Picture]:
+        names = [name for stage in job.submission.stages for name in stage.inputs]
+        return {name: await self._input(job, name) for name in names}
+
+    async def _input(self, job: Job, name: str) -> Picture:
+        try:
+            image = await self._resources.get(job.account_id, UUID(name))
+            return await asyncio.to_thread(open_picture, await self._files.get(image.key))
+        except NotFound as error:
+            raise FatalFailure(f"input picture {name}: {error.message}") from error
+
+    @asynccontextmanager
+    async def _watched(self, job: Job, watch: JobWatch) -> AsyncIterator[None]:
+        self._watch = watch
+        beside = [asyncio.create_task(self._keep_lease(job, watch)), asyncio.create_task(watch.publish_for_ever())]
+        try:
+            yield
+        finally:
+            self._watch = None
+            for task in beside:
+                task.cancel()
+
+    async def _keep_lease(self, job: Job, watch: JobWatch) -> None:
+        while True:
+            await asyncio.sleep(self._options.lease.total_seconds() / RENEWALS_PER_LEASE)
+            try:
+                await self._jobs.renew_lease(job.id, job.attempt, self._options.lease)
+            except AttemptLost as error:
+                watch.stop_with(error)
+            except Exception as error:
+                # Not renewed is not yet lost. If it stays so the lease lapses, and the fence refuses our result.
+                log.warning("lease_not_renewed", error=repr(error))
+
+    async def _store(self, job: Job, canvas: Canvas) -> list[Image]:
+        images = []
+        for position, picture in enumerate(canvas.pictures):
+            # The attempt is in the key: a late writer cannot touch what its successor stored.
+            key = f"outputs/{job.id}/{job.attempt}/{position}.png"
+            await self._files.put(key, await asyncio.to_thread(png_bytes, picture))
+            images.append(Image(id=uuid4(), key=key, format="png", width=picture.width, height=picture.height))
+        return images
+
+    async def _leave_queue(self, job_id: int, attempt: int) -> None:
+        try:
+            await self._queue.remove(job_id, attempt)
+        except (RedisError, OSError) as error:
+            log.warning("queue_not_told", job_id=job_id, error=repr(error))
+
+    async def _fail(self, job: Job, code: FailureCode, reason: str) -> str:
+        try:
+            await self._jobs.fail(job.id, job.attempt, Failure(code=code, reason=reason))
+        except AttemptLost:
+            return "LOST"
+        return "FAILED"
+
+    async def _try_again(self, job: Job, reason: str) -> str:
+        if job.attempt >= self._options.max_attempts:
+            return await self._fail(job, FailureCode.TRANSITORY_ERROR, f"{reason} (after {job.attempt} attempts)")
+        delay = self._options.retry_delay * 2 ** (job.attempt - 1)
+        return await self._requeue(job, delay, reason)
+
+    async def _give_back(self, job: Job) -> str:
+        outcome = await self._requeue(job, timedelta(0), "the worker was stopped")
+        try:
+            await self._queue.add([Waiting(job.id, job.attempt + 1, job.score)])
+        except (RedisError, OSError) as error:
+            log.warning("queue_not_told", job_id=job.id, error=repr(error))  # the sweeper tells it
+        return outcome
+
+    async def _requeue(self, job: Job, delay: timedelta, reason: str) -> str:
+        try:
+            await self._jobs.requeue(job.id, job.attempt, delay=delay, reason=reason)
+        except AttemptLost:
+            return "LOST"
+        return "REQUEUED"
+
+
+def _run_stages(job: Job, engine: Engine, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
+    tools, canvas = Tools(engine=engine, watch=watch, pictures=inputs), Canvas()
+    for position, stage in enumerate(job.submission.stages):
+        watch.begin_stage(position)
+        canvas = stage.run(canvas, tools)
+    return canvas

@@ -1,0 +1,108 @@
+"""TAMS, outwards: jobs and errors to bodies. No I/O.
+
+64-bit integers are strings, as protobuf's JSON has them. `queue_rank` and `queue_len` repeat their camelCase
+twins, because a published client reads that spelling.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from jobs.errors import (
+    DarkroomError,
+    InvalidSubmission,
+    LinkRefused,
+    NotAuthenticated,
+    NotFound,
+    RequestIdConflict,
+    TooLarge,
+    Unavailable,
+)
+from jobs.job import Image, Job, JobStatus, JobView, Preview, Progress, QueuePlace
+from jobs.links import Links
+
+BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+
+IMAGE_LINK_LIFETIME = timedelta(hours=24)
+PREVIEW_LINK_LIFETIME = timedelta(minutes=10)
+
+
+def job_body(view: JobView, links: Links, *, just_created: bool = False) -> dict[str, Any]:
+    """The answer to POST and GET, and the body of a callback."""
+    job = view.job
+    body: dict[str, Any] = {
+        "id": str(job.id),
+        "requestId": job.request_id,
+        "status": "CREATED" if just_created else job.status.value,
+    }
+    match job.status:
+        case JobStatus.WAITING if view.place:
+            body["waitingInfo"] = _waiting_info(view.place)
+        case JobStatus.WAITING:
+            body["waitingInfo"] = {}
+        case JobStatus.RUNNING:
+            body["runningInfo"] = _running_info(job, view.progress, links)
+        case JobStatus.SUCCESS:
+            body["successInfo"] = {"images": [_image(image, links) for image in job.images]}
+        case JobStatus.FAILED if job.failure:
+            body["failedInfo"] = {"reason": job.failure.reason, "code": job.failure.code.value}
+    return {"job": body}
+
+
+def _waiting_info(place: QueuePlace) -> dict[str, str]:
+    rank, length = str(place.rank), str(place.length)
+    return {"queueRank": rank, "queueLen": length, "queue_rank": rank, "queue_len": length}
+
+
+def _running_info(job: Job, progress: Progress | None, links: Links) -> dict[str, Any]:
+    if progress is None:
+        return {"processingImages": []}
+    images = [_processing_image(job, progress, preview, links) for preview in progress.previews]
+    return {
+        "processingImages": images or [{"progress": progress.fraction}],
+        "stageIndex": progress.stage,
+        "step": progress.step,
+        "steps": progress.steps,
+    }
+
+
+def _processing_image(job: Job, progress: Progress, preview: Preview, links: Links) -> dict[str, Any]:
+    name = f"{job.id}-{progress.attempt}-{preview.index}-{preview.number}"
+    resource = _resource_image(name, f"/v1/previews/{name}", PREVIEW_LINK_LIFETIME, preview, links)
+    return {"resourceImage": resource, "progress": progress.fraction}
+
+
+def _image(image: Image, links: Links) -> dict[str, Any]:
+    return _resource_image(str(image.id), f"/v1/images/{image.id}", IMAGE_LINK_LIFETIME, image, links)
+
+
+def _resource_image(
+    name: str, path: str, lifetime: timedelta, picture: Image | Preview, links: Links
+) -> dict[str, Any]:
+    return {
+        "id": name,
+        "url": links.sign("GET", path, lifetime),
+        "expiredIn": str(int(lifetime.total_seconds())),
+        "image": {"format": picture.format, "width": picture.width, "height": picture.height},
+    }
+
+
+# HTTP status and google.rpc.Code. Source: google/rpc/code.proto; TAMS's own table of HTTP errors.
+_CODES: dict[type[DarkroomError], tuple[int, int]] = {
+    InvalidSubmission: (400, 3),
+    NotAuthenticated: (401, 16),
+    LinkRefused: (403, 7),
+    NotFound: (404, 5),
+    RequestIdConflict: (409, 6),
+    TooLarge: (413, 3),
+    Unavailable: (503, 14),
+}
+
+
+def error_body(error: DarkroomError) -> tuple[int, dict[str, Any]]:
+    """HTTP status and google.rpc.Status of an error. Anything that is not the caller's doing is a 500."""
+    status, code = _CODES.get(type(error), (500, 13))
+    body: dict[str, Any] = {"code": code, "message": error.message, "details": []}
+    if isinstance(error, InvalidSubmission):
+        violations = [{"field": fault.path, "description": fault.reason} for fault in error.faults]
+        body["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
+    return status, body

@@ -1,0 +1,115 @@
+"""What a job is, from acceptance to its end. It does not know where jobs are kept or how they are spoken of.
+
+WAITING ──claim──▶ RUNNING ──finish──▶ SUCCESS
+   ▲                  │ ├──fail──────▶ FAILED
+   └──lease lapsed,───┘ └──cancel────▶ CANCELED
+      transitory failure
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from jobs.submission import Submission
+
+
+class JobStatus(StrEnum):
+    """Each is left only along an arrow of the diagram above; the last three are final."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+class FailureCode(StrEnum):
+    """Whether the same job, sent again, might succeed."""
+
+    TRANSITORY_ERROR = "TRANSITORY_ERROR"
+    FATAL_ERROR = "FATAL_ERROR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    code: FailureCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A stored picture that belongs to an account: an upload, or a job's output."""
+
+    id: UUID
+    key: str
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """`attempt` counts claims; only the latest may write. `score` is the place in the order, lower first."""
+
+    id: int
+    account_id: int
+    request_id: str
+    fingerprint: bytes
+    dialect: str
+    submission: Submission
+    status: JobStatus
+    attempt: int
+    score: float
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    failure: Failure | None = None
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """`rank` counts from 1: the jobs that start before this one, and itself. `length` counts all waiting jobs."""
+
+    rank: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A small picture of an unfinished output. `index` is the output's; `number` grows within the attempt."""
+
+    index: int
+    number: int
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an attempt has come. It may be lost, never goes back, and ends with its attempt.
+
+    `fraction` is 0 to 1 of the whole job; `step` of `steps` is the denoising step of stage `stage`.
+    """
+
+    attempt: int
+    fraction: float
+    stage: int
+    step: int
+    steps: int
+    previews: tuple[Preview, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as its account may see it now: what is durable, and what is live."""
+
+    job: Job
+    place: QueuePlace | None = None
+    progress: Progress | None = None

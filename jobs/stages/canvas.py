@@ -1,0 +1,24 @@
+"""What flows from one stage to the next. It holds pixels and never makes any."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jobs.engine import Engine, Picture, Watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """`seeds` has one seed per output. `pictures` is empty before the first stage that makes one; an initial
+    picture is single and stands for all outputs."""
+
+    seeds: tuple[int, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a running stage may use. `pictures` holds the resources that the job's stages named as inputs."""
+
+    engine: Engine
+    watch: Watch
+    pictures: Mapping[str, Picture]

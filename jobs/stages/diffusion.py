@@ -1,0 +1,98 @@
+"""DIFFUSION: pictures from text, or from text and a picture."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jobs.catalog import Family
+from jobs.errors import Fault
+from jobs.prompt import Prompt
+from jobs.stages.canvas import Canvas, Tools
+
+GRID_PX = 64
+MIN_SIDE_PX = 512
+MAX_SIDE_PX = 1536
+MAX_PROMPTS = 150
+MAX_STEPS = 60
+MAX_GUIDANCE = 30.0
+DEFAULT_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureSize:
+    """The published bounds of a family: pixels in all, and pixels of the longer side."""
+
+    min_pixels: int
+    max_pixels: int
+    max_side: int
+
+
+# Source: TAMS, POST /v1/jobs, width and height: the 512, 768 and SDXL engines.
+SIZES = {
+    Family.SD15: PictureSize(min_pixels=262_144, max_pixels=1_048_576, max_side=1024),
+    Family.SD2: PictureSize(min_pixels=589_824, max_pixels=1_048_576, max_side=1024),
+    Family.SDXL: PictureSize(min_pixels=262_144, max_pixels=2_073_600, max_side=1536),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diffusion:
+    """`model` is a catalogue id. `denoising_strength` counts only where the canvas holds a picture."""
+
+    field_name: ClassVar[str] = "diffusion"
+    type: Literal["DIFFUSION"] = "DIFFUSION"
+    width: int
+    height: int
+    prompt: Prompt
+    negative_prompt: Prompt = ()
+    model: str
+    sampler: str
+    steps: int = DEFAULT_STEPS
+    guidance_scale: float = 7.0
+    clip_skip: int = 1
+    denoising_strength: float = 0.75
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def work(self) -> int:
+        return self.steps
+
+    def run(self, canvas: Canvas, tools: Tools) -> Canvas:
+        engine = tools.engine
+        checkpoint = engine.load(self.model)
+        start = None
+        if canvas.pictures:
+            start = engine.encode_picture(checkpoint, canvas.pictures[0], width=self.width, height=self.height)
+        conditioning = engine.encode_prompt(
+            checkpoint, prompt=self.prompt, negative=self.negative_prompt, clip_skip=self.clip_skip
+        )
+        latents = engine.sample(
+            checkpoint,
+            conditioning,
+            width=self.width,
+            height=self.height,
+            seeds=canvas.seeds,
+            sampler=self.sampler,
+            steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            watch=tools.watch,
+            start=start,
+            strength=self.denoising_strength if start is not None else 1.0,
+        )
+        return Canvas(seeds=canvas.seeds, pictures=tuple(engine.decode(checkpoint, latents)))
+
+
+def size_faults(width: int, height: int, family: Family, path: str) -> list[Fault]:
+    """What the published bounds of the family forbid; `path` names the stage's fields."""
+    size = SIZES[family]
+    faults = [
+        Fault(f"{path}.{side}", f"{pixels} is over the {size.max_side} pixels that a {family} model draws")
+        for side, pixels in (("width", width), ("height", height))
+        if pixels > size.max_side
+    ]
+    if not size.min_pixels <= width * height <= size.max_pixels:
+        bounds = f"{size.min_pixels} to {size.max_pixels}"
+        faults.append(Fault(path, f"width × height is {width * height}; a {family} model draws {bounds} pixels"))
+    return faults

@@ -1,0 +1,36 @@
+"""INPUT_INITIALIZE: how many pictures, from which seed, and from which picture if any."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jobs.stages.canvas import Canvas, Tools
+
+MAX_SEED = 2**32 - 1
+MAX_COUNT = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputInitialize:
+    """`seed` None is drawn at acceptance; output i uses seed + i, modulo 2**32."""
+
+    field_name: ClassVar[str] = "inputInitialize"
+    type: Literal["INPUT_INITIALIZE"] = "INPUT_INITIALIZE"
+    seed: int | None = None
+    count: int = 1
+    image_resource_id: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Ids of the resources it reads."""
+        return (self.image_resource_id,) if self.image_resource_id else ()
+
+    @property
+    def work(self) -> int:
+        """Its share of the job's progress, in denoising steps."""
+        return 0
+
+    def run(self, canvas: Canvas, tools: Tools) -> Canvas:
+        if self.seed is None:
+            raise ValueError("the seed is drawn when a job is accepted")
+        seeds = tuple((self.seed + i) % (MAX_SEED + 1) for i in range(self.count))
+        return Canvas(seeds=seeds, pictures=tuple(tools.pictures[each] for each in self.inputs))

@@ -1,0 +1,48 @@
+"""The connection pool to PostgreSQL, and the named queries. It holds no query's meaning: the stores do."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import aiosql
+import asyncpg
+
+Connection: TypeAlias = Any  # asyncpg's pool proxies have no useful static type
+COMMAND_TIMEOUT_S = 30
+
+queries: Any = aiosql.from_path(Path(__file__).parent / "sql", "asyncpg")
+
+
+class Database:
+    """One pool; every statement has a deadline."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+
+@asynccontextmanager
+async def open_database(url: str, *, connections: int = 10) -> AsyncIterator[Database]:
+    """A pool of at most `connections`, closed on leaving."""
+    pool = await asyncpg.create_pool(
+        url, min_size=1, max_size=connections, command_timeout=COMMAND_TIMEOUT_S, timeout=COMMAND_TIMEOUT_S
+    )
+    try:
+        yield Database(pool)
+    finally:
+        await pool.close()
+
+
+async def rows_of(query: AsyncIterator[Any]) -> list[Any]:
+    """All rows of a named query that gives several."""
+    return [row async for row in query]

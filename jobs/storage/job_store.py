@@ -1,0 +1,232 @@
+"""Jobs in PostgreSQL, the only truth. Each change of state, its event and its deliveries are one statement.
+
+It does not queue: Redis is told by the caller after the commit.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from jobs.errors import AttemptLost, NotFound
+from jobs.job import Failure, FailureCode, Image, Job, JobStatus
+from jobs.storage.database import Connection, Database, queries, rows_of
+from jobs.submission import Submission
+
+_SUBMISSION = TypeAdapter(Submission)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A submission on its way in. `fingerprint` tells bodies apart; `score` is its place in the order."""
+
+    account_id: int
+    fingerprint: bytes
+    dialect: str
+    submission: Submission
+    score: float
+    created_at: datetime
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.account_id, self.submission.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that belongs in the queue. `attempt` is the one that its next claim will have."""
+
+    job_id: int
+    attempt: int
+    score: float
+
+
+class JobStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, new_jobs: Sequence[NewJob]) -> tuple[dict[tuple[int, str], int], list[Job]]:
+        """Inserts what is new, in one commit.
+
+        Returns the ids of the new jobs by (account, request id), and the jobs that were there before.
+        """
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.accept_jobs(connection, **_columns(new_jobs)))
+            created = {(row["account_id"], row["request_id"]): row["id"] for row in rows}
+            known = sorted({job.key for job in new_jobs} - created.keys())
+            return created, await self._by_request(connection, known) if known else []
+
+    async def get(self, account_id: int, job_id: int) -> Job:
+        """Raises NotFound, also for another account's job."""
+        async with self._database.connection() as connection:
+            row = await queries.job_of_account(connection, job_id=job_id, account_id=account_id)
+            return await self._one(connection, row, job_id)
+
+    async def find(self, account_id: int, request_id: str) -> Job | None:
+        """The job that this request id stands for, if any."""
+        async with self._database.connection() as connection:
+            jobs = await self._by_request(connection, [(account_id, request_id)])
+            return jobs[0] if jobs else None
+
+    async def get_any(self, job_id: int) -> Job:
+        """For the processes that work on behalf of every account. Raises NotFound."""
+        async with self._database.connection() as connection:
+            row = await queries.job_by_id(connection, job_id=job_id)
+            return await self._one(connection, row, job_id)
+
+    async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
+        """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it."""
+        async with self._database.connection() as connection:
+            row = await queries.claim_job(connection, job_id=job_id, attempt=attempt, worker=worker, lease=lease)
+            return _job(row, ()) if row else None
+
+    async def renew_lease(self, job_id: int, attempt: int, lease: timedelta) -> None:
+        """Raises AttemptLost if the attempt may no longer write."""
+        async with self._database.connection() as connection:
+            row = await queries.renew_lease(connection, job_id=job_id, attempt=attempt, lease=lease)
+        if row is None:
+            raise AttemptLost
+
+    async def succeed(self, job: Job, images: Iterable[Image]) -> None:
+        """Raises AttemptLost if another attempt took over: then nothing was written."""
+        async with self._database.transaction() as connection:
+            await _end(connection, job.id, job.attempt, JobStatus.SUCCESS)
+            for position, image in enumerate(images):
+                await queries.add_output(
+                    connection,
+                    id=image.id,
+                    account_id=job.account_id,
+                    job_id=job.id,
+                    position=position,
+                    key=image.key,
+                    format=image.format,
+                    width=image.width,
+                    height=image.height,
+                )
+
+    async def fail(self, job_id: int, attempt: int, failure: Failure) -> None:
+        """Raises AttemptLost if another attempt took over."""
+        async with self._database.connection() as connection:
+            await _end(connection, job_id, attempt, JobStatus.FAILED, failure)
+
+    async def requeue(self, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:
+        """Gives the job back, to be claimed again after `delay`. Raises AttemptLost."""
+        async with self._database.connection() as connection:
+            await _requeue(connection, job_id, attempt, delay=delay, reason=reason)
+
+    async def take_back_lapsed(self, *, max_attempts: int, limit: int = 100) -> list[int]:
+        """Requeues jobs whose worker has stopped renewing; fails those that used up their attempts.
+
+        Returns the ids of the jobs it moved.
+        """
+        async with self._database.transaction() as connection:
+            rows = await rows_of(queries.lapsed_jobs(connection, limit=limit))
+            for row in rows:
+                await _take_back(connection, row["id"], row["attempt"], max_attempts)
+            return [row["id"] for row in rows]
+
+    async def waiting(self, *, after: int, limit: int) -> list[Waiting]:
+        """A page of the jobs that belong in the queue, with ids over `after`."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.waiting_jobs(connection, after=after, limit=limit))
+            return [_waiting(row) for row in rows]
+
+    async def retried(self, *, limit: int = 1000) -> list[Waiting]:
+        """The jobs given back by an attempt whose delay is over."""
+        async with self._database.connection() as connection:
+            return [_waiting(row) for row in await rows_of(queries.retried_jobs(connection, limit=limit))]
+
+    async def _by_request(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> list[Job]:
+        accounts, requests = zip(*keys, strict=True)
+        rows = await rows_of(
+            queries.jobs_by_request(connection, account_ids=list(accounts), request_ids=list(requests))
+        )
+        images = await _images(connection, [row["id"] for row in rows])
+        return [_job(row, images[row["id"]]) for row in rows]
+
+    async def _one(self, connection: Connection, row: Any, job_id: int) -> Job:
+        if row is None:
+            raise NotFound(f"There is no job {job_id}.")
+        done = row["status"] == JobStatus.SUCCESS
+        images = await _images(connection, [job_id]) if done else {}
+        return _job(row, images.get(job_id, ()))
+
+
+async def _end(
+    connection: Connection, job_id: int, attempt: int, status: JobStatus, failure: Failure | None = None
+) -> None:
+    row = await queries.end_job(
+        connection,
+        job_id=job_id,
+        attempt=attempt,
+        status=status.value,
+        failure_code=failure.code.value if failure else None,
+        failure_reason=failure.reason if failure else None,
+    )
+    if row is None:
+        raise AttemptLost
+
+
+async def _requeue(connection: Connection, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:
+    row = await queries.requeue_job(connection, job_id=job_id, attempt=attempt, delay=delay, reason=reason)
+    if row is None:
+        raise AttemptLost
+
+
+async def _take_back(connection: Connection, job_id: int, attempt: int, max_attempts: int) -> None:
+    if attempt < max_attempts:
+        await _requeue(connection, job_id, attempt, delay=timedelta(0), reason="the worker stopped renewing its lease")
+        return
+    reason = f"{attempt} workers were lost while they ran this job; it is not tried again"
+    await _end(connection, job_id, attempt, JobStatus.FAILED, Failure(code=FailureCode.FATAL_ERROR, reason=reason))
+
+
+def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
+    return {
+        "account_ids": [job.account_id for job in new_jobs],
+        "request_ids": [job.submission.request_id for job in new_jobs],
+        "fingerprints": [job.fingerprint for job in new_jobs],
+        "dialects": [job.dialect for job in new_jobs],
+        "submissions": [_SUBMISSION.dump_json(job.submission).decode() for job in new_jobs],
+        "scores": [job.score for job in new_jobs],
+        "created_ats": [job.created_at for job in new_jobs],
+    }
+
+
+async def _images(connection: Connection, job_ids: list[int]) -> dict[int, tuple[Image, ...]]:
+    images: defaultdict[int, tuple[Image, ...]] = defaultdict(tuple)
+    for row in await rows_of(queries.images_of_jobs(connection, job_ids=job_ids)):
+        images[row["job_id"]] += (image_of(row),)
+    return images
+
+
+def image_of(row: Any) -> Image:
+    """A stored row of `resources`."""
+    return Image(id=row["id"], key=row["key"], format=row["format"], width=row["width"], height=row["height"])
+
+
+def _job(row: Any, images: tuple[Image, ...]) -> Job:
+    code = row["failure_code"]
+    return Job(
+        id=row["id"],
+        account_id=row["account_id"],
+        request_id=row["request_id"],
+        fingerprint=row["fingerprint"],
+        dialect=row["dialect"],
+        submission=_SUBMISSION.validate_json(row["submission"]),
+        status=JobStatus(row["status"]),
+        attempt=row["attempt"],
+        score=row["score"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        failure=Failure(code=FailureCode(code), reason=row["failure_reason"]) if code else None,
+        images=images,
+    )
+
+
+def _waiting(row: Any) -> Waiting:
+    return Waiting(row["id"], row["attempt"] + 1, row["score"])

@@ -1,0 +1,52 @@
+"""The connection pool to Redis, as arq's client. It names no key: the queue and the progress board do."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+CONNECT_TIMEOUT_S = 5
+# Longer than any blocking read that a worker makes.
+SOCKET_TIMEOUT_S = 15
+WAIT_FOR_CONNECTION_S = 5
+
+
+@asynccontextmanager
+async def open_redis(url: str, *, verify_tls: bool = True, connections: int = 50) -> AsyncIterator[ArqRedis]:
+    """arq's client over one pool that waits, for a bounded time, when it is exhausted.
+
+    `verify_tls` False accepts self-signed certificates, which hosted offerings use.
+    """
+    options: dict[str, Any] = {} if verify_tls or not url.startswith("rediss:") else {"ssl_cert_reqs": "none"}
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=WAIT_FOR_CONNECTION_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+        retry_on_error=[RedisConnectionError],
+        **options,
+    )
+    redis = ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+        await pool.disconnect()
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """JSON and not pickle: who can write to Redis must not be able to run code on a worker."""
+    return json.dumps(job, separators=(",", ":"), default=str).encode()
+
+
+def deserialize(job: bytes) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(job)
+    return value

@@ -1,0 +1,61 @@
+"""Process 1: HTTP in. `python -m orchestrator` serves until SIGTERM."""
+
+import asyncio
+import signal
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from config.catalog import read_catalog
+from config.logs import configure_logs
+from config.settings import Settings
+from jobs.storage.database import open_database
+from jobs.storage.redis_connection import open_redis
+from orchestrator.app import WebOptions, open_app
+
+FINISH_REQUESTS_WITHIN_S = 20
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    async with (
+        open_database(settings.database_url) as database,
+        open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
+        open_app(_options(settings), database, redis) as app,
+    ):
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=FINISH_REQUESTS_WITHIN_S)
+        await runner.setup()
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        log.info("web_started", url=settings.url_for_clients())
+        await stopped.wait()
+        await runner.cleanup()
+        log.info("web_stopped")
+
+
+def _options(settings: Settings) -> WebOptions:
+    return WebOptions(
+        public_url=settings.url_for_clients(),
+        secret=settings.secret.get_secret_value().encode(),
+        files_folder=settings.files_folder,
+        catalog=read_catalog(settings.catalog_file, settings.models_folder),
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        max_upload_pixels=settings.max_upload_pixels,
+        sweep_every=settings.sweep_every,
+        max_attempts=settings.max_attempts,
+    )
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logs("web", level=settings.log_level, format=settings.log_format)
+    uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

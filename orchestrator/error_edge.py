@@ -1,0 +1,52 @@
+"""Where every error becomes an answer, and every request one line of log."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import structlog
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from jobs.dialects.tams_response import error_body
+from jobs.errors import DarkroomError, NotFound, TooLarge, Unavailable
+from orchestrator.json_http import json_response
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger()
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    started = time.perf_counter()
+    try:
+        response = await handler(request)
+    except Exception as error:
+        response = _answer(request, error)
+    if response.status >= 400 or request.method != "GET":
+        seconds = round(time.perf_counter() - started, 4)
+        log.info("request_answered", method=request.method, path=request.path, status=response.status, seconds=seconds)
+    return response
+
+
+def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
+    match error:
+        case DarkroomError():
+            status, body = error_body(error)
+        case web.HTTPRequestEntityTooLarge():
+            status, body = error_body(TooLarge(f"The body is over {request.client_max_size} bytes."))
+        case web.HTTPNotFound():
+            status, body = error_body(NotFound(f"There is no {request.method} {request.path}."))
+        case web.HTTPException():
+            status, body = error.status, {"code": 12, "message": error.reason, "details": []}
+        case OSError() | TimeoutError() | RedisError() | asyncpg.PostgresConnectionError() | asyncpg.InterfaceError():
+            log.error("store_unreachable", path=request.path, error=repr(error))
+            status, body = error_body(Unavailable())
+        case _:
+            log.exception("request_failed", path=request.path)
+            status, body = error_body(DarkroomError("Something went wrong on the server; it was logged."))
+    response = json_response(body, status)
+    if status == 503:
+        response.headers["Retry-After"] = "1"
+    return response

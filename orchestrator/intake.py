@@ -1,0 +1,167 @@
+"""How jobs get in: many requests share one commit and one call to Redis. It does not parse or render.
+
+One flusher, no timer: while a flush is under way the next batch gathers, so that a lone request waits for nothing
+and a crowd pays for few commits.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+from jobs.errors import RequestIdConflict, Unavailable
+from jobs.job import Job, JobStatus, QueuePlace
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore, NewJob, Waiting
+
+MAX_BATCH = 500
+ANSWER_WITHIN_S = 30
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """`is_new` is False where the same request had been accepted before. `place` is None for those, and while
+    Redis is away."""
+
+    job: Job
+    is_new: bool
+    place: QueuePlace | None = None
+
+
+@dataclass(slots=True)
+class _Pending:
+    new_job: NewJob
+    answer: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Intake:
+    """Open it with `open_intake`."""
+
+    def __init__(self, jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[], None]) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._on_unqueued = on_unqueued
+        self._pending: list[_Pending] = []
+        self._something_pending = asyncio.Event()
+
+    async def accept(self, new_job: NewJob) -> Accepted:
+        """Durable when it returns. Raises RequestIdConflict, or Unavailable where the database cannot be reached."""
+        pending = _Pending(new_job)
+        self._pending.append(pending)
+        self._something_pending.set()
+        try:
+            return await asyncio.wait_for(pending.answer, ANSWER_WITHIN_S)
+        except TimeoutError as error:
+            raise Unavailable("The job could not be stored in time; send it again.") from error
+
+    async def flush_for_ever(self) -> None:
+        while True:
+            await self._something_pending.wait()
+            batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+            if not self._pending:
+                self._something_pending.clear()
+            await self._flush(batch)
+
+    async def _flush(self, batch: Sequence[_Pending]) -> None:
+        try:
+            created, known = await self._jobs.accept([each.new_job for each in batch])
+        except asyncpg.DataError as error:
+            await self._flush_one_by_one(batch, error)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.error("jobs_not_stored", jobs=len(batch), error=repr(error))
+            _fail(batch, Unavailable("The database cannot be reached; send the job again."))
+        else:
+            places = await self._enqueue(batch, created)
+            _answer(batch, created, {(job.account_id, job.request_id): job for job in known}, places)
+
+    async def _flush_one_by_one(self, batch: Sequence[_Pending], error: Exception) -> None:
+        # One row that PostgreSQL cannot hold must not fail its neighbours.
+        if len(batch) == 1:
+            _fail(batch, error)
+        else:
+            for each in batch:
+                await self._flush([each])
+
+    async def _enqueue(
+        self, batch: Sequence[_Pending], created: dict[tuple[int, str], int]
+    ) -> dict[tuple[int, str], QueuePlace]:
+        scores = {each.new_job.key: each.new_job.score for each in reversed(batch)}
+        if not created:
+            return {}
+        try:
+            places = await self._queue.add([Waiting(id_, 1, scores[key]) for key, id_ in created.items()])
+            return dict(zip(created, places, strict=True))
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("jobs_not_queued", jobs=len(created), error=repr(error))
+            self._on_unqueued()
+            return {}
+
+
+@asynccontextmanager
+async def open_intake(jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[], None]) -> AsyncIterator[Intake]:
+    """`on_unqueued` is called when jobs were stored and Redis could not be told."""
+    intake = Intake(jobs, queue, on_unqueued)
+    flusher = asyncio.create_task(intake.flush_for_ever())
+    try:
+        yield intake
+    finally:
+        flusher.cancel()
+
+
+def _answer(
+    batch: Sequence[_Pending],
+    created: dict[tuple[int, str], int],
+    known: dict[tuple[int, str], Job],
+    places: dict[tuple[int, str], QueuePlace],
+) -> None:
+    for each in batch:
+        key = each.new_job.key
+        is_new = key in created and key not in known
+        if is_new:
+            known[key] = _stored(each.new_job, created[key])
+        _resolve(each, Accepted(job=known[key], is_new=is_new, place=places.get(key)))
+
+
+def _resolve(pending: _Pending, accepted: Accepted) -> None:
+    if pending.answer.done():
+        return  # the client has gone
+    if pending.new_job.fingerprint == accepted.job.fingerprint:
+        pending.answer.set_result(accepted)
+    else:
+        pending.answer.set_exception(conflict(accepted.job, pending.new_job.fingerprint))
+
+
+def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:
+    """Both facts: what the id stands for, and what came now."""
+    return RequestIdConflict(
+        f"requestId {job.request_id!r} already stands for job {job.id}, accepted at "
+        f"{job.created_at.isoformat(timespec='seconds')} with a body of SHA-256 {job.fingerprint.hex()[:12]}…; "
+        f"this body has {fingerprint.hex()[:12]}…. Send the first body again to get that job, or choose another id."
+    )
+
+
+def _stored(new_job: NewJob, job_id: int) -> Job:
+    return Job(
+        id=job_id,
+        account_id=new_job.account_id,
+        request_id=new_job.submission.request_id,
+        fingerprint=new_job.fingerprint,
+        dialect=new_job.dialect,
+        submission=new_job.submission,
+        status=JobStatus.WAITING,
+        attempt=0,
+        score=new_job.score,
+        created_at=new_job.created_at,
+    )
+
+
+def _fail(batch: Sequence[_Pending], error: Exception) -> None:
+    for each in batch:
+        if not each.answer.done():
+            each.answer.set_exception(error)

@@ -1,0 +1,148 @@
+"""POST /v1/jobs and GET /v1/jobs/{id}. The words of the bodies are the dialect's."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from jobs.catalog import Catalog
+from jobs.dialects.tams_request import parse_submission
+from jobs.dialects.tams_response import job_body
+from jobs.errors import Fault, InvalidSubmission, NotFound
+from jobs.job import Job, JobStatus, JobView
+from jobs.links import Links
+from jobs.score import score
+from jobs.stages.input_initialize import MAX_SEED, InputInitialize
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore, NewJob
+from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.resource_store import ResourceStore
+from jobs.submission import Submission, with_seeds
+from orchestrator.authentication import Authentication
+from orchestrator.intake import Accepted, Intake, conflict
+from orchestrator.json_http import json_response, read_json
+
+MAX_ID = 2**63 - 1
+
+log = structlog.get_logger()
+
+
+class JobsApi:
+    def __init__(
+        self,
+        *,
+        authentication: Authentication,
+        intake: Intake,
+        jobs: JobStore,
+        resources: ResourceStore,
+        queue: JobQueue,
+        board: ProgressBoard,
+        catalog: Catalog,
+        links: Links,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._authentication = authentication
+        self._intake = intake
+        self._jobs = jobs
+        self._resources = resources
+        self._queue = queue
+        self._board = board
+        self._catalog = catalog
+        self._links = links
+        self._now = now
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/v1/jobs", self.create), web.get("/v1/jobs/{id}", self.show)]
+
+    async def create(self, request: web.Request) -> web.Response:
+        account_id = await self._authentication.account_of(request)
+        body, _ = await read_json(request)
+        fingerprint = _fingerprint(body)
+        try:
+            submission = await self._parse(account_id, body)
+        except InvalidSubmission:
+            accepted = await self._accepted_before(account_id, body, fingerprint)
+            if accepted is None:
+                raise
+        else:
+            accepted = await self._intake.accept(self._new_job(account_id, fingerprint, submission))
+        return json_response(await self._body_of(accepted))
+
+    async def show(self, request: web.Request) -> web.Response:
+        account_id = await self._authentication.account_of(request)
+        job = await self._jobs.get(account_id, _job_id(request.match_info["id"]))
+        return json_response(job_body(await self._view(job), self._links))
+
+    async def _parse(self, account_id: int, body: Any) -> Submission:
+        submission = parse_submission(body, self._catalog)
+        for i, stage in enumerate(submission.stages):
+            if isinstance(stage, InputInitialize) and stage.image_resource_id:
+                await self._check_image(account_id, stage.image_resource_id, f"stages[{i}].inputInitialize")
+        return submission
+
+    async def _check_image(self, account_id: int, resource_id: str, path: str) -> None:
+        try:
+            await self._resources.get(account_id, UUID(resource_id))
+        except (NotFound, ValueError) as error:
+            reason = f"there is no resource {resource_id!r} with a picture; upload one first"
+            raise InvalidSubmission([Fault(f"{path}.imageResourceId", reason)]) from error
+
+    async def _accepted_before(self, account_id: int, body: Any, fingerprint: bytes) -> Accepted | None:
+        # What was valid once stays accepted for ever: the model it named may have left the catalogue since.
+        request_id = _request_id(body)
+        job = await self._jobs.find(account_id, request_id) if request_id else None
+        if job is None:
+            return None
+        if job.fingerprint != fingerprint:
+            raise conflict(job, fingerprint)
+        return Accepted(job=job, is_new=False)
+
+    def _new_job(self, account_id: int, fingerprint: bytes, submission: Submission) -> NewJob:
+        now = self._now()
+        return NewJob(
+            account_id=account_id,
+            fingerprint=fingerprint,
+            dialect="tams",
+            submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
+            score=score(now, priority=0),
+            created_at=now,
+        )
+
+    async def _body_of(self, accepted: Accepted) -> dict[str, Any]:
+        if accepted.is_new:
+            return job_body(JobView(job=accepted.job, place=accepted.place), self._links, just_created=True)
+        return job_body(await self._view(accepted.job), self._links)
+
+    async def _view(self, job: Job) -> JobView:
+        try:
+            match job.status:
+                case JobStatus.WAITING:
+                    return JobView(job=job, place=await self._queue.place(job.id, job.attempt + 1))
+                case JobStatus.RUNNING:
+                    return JobView(job=job, progress=await self._board.get(job.id, job.attempt))
+        except (RedisError, OSError) as error:
+            log.warning("live_state_unknown", job_id=job.id, error=repr(error))
+        return JobView(job=job)
+
+
+def _fingerprint(body: Any) -> bytes:
+    """Tells one JSON value from another, whatever the order of its names."""
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _request_id(body: Any) -> str | None:
+    value = (body.get("requestId") or body.get("request_id")) if isinstance(body, dict) else None
+    return value if isinstance(value, str) and "\x00" not in value else None
+
+
+def _job_id(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > MAX_ID:
+        raise NotFound(f"There is no job {text!r}.")
+    return int(text)

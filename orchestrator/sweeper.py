@@ -1,0 +1,75 @@
+"""Mends what crashes leave: lapsed leases, and jobs that PostgreSQL holds and Redis does not.
+
+Any number of sweepers may run: each step is safe to repeat.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore, Waiting
+
+PAGE = 1000
+# Finds what another web process stored and died before it queued; our own crash is mended when we start.
+FILL_ANYWAY_EVERY = timedelta(minutes=1)
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    def __init__(
+        self,
+        jobs: JobStore,
+        queue: JobQueue,
+        *,
+        every: timedelta,
+        max_attempts: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._every = every
+        self._max_attempts = max_attempts
+        self._now = now
+        self._epoch: str | None = None
+        self._filled_at = datetime.min.replace(tzinfo=UTC)
+
+    async def sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("sweep_failed", error=repr(error))
+            await asyncio.sleep(self._every.total_seconds())
+
+    def fill_soon(self) -> None:
+        """Asks for a full comparison at the next sweep: something that was stored could not be queued."""
+        self._epoch = None
+
+    async def sweep(self) -> None:
+        taken_back = await self._jobs.take_back_lapsed(max_attempts=self._max_attempts)
+        if taken_back:
+            log.warning("leases_lapsed", job_ids=taken_back)
+        await self._add(await self._jobs.retried())
+        epoch = await self._queue.epoch()
+        if epoch is None or epoch != self._epoch or self._now() - self._filled_at > FILL_ANYWAY_EVERY:
+            await self._fill()
+
+    async def _fill(self) -> None:
+        self._filled_at, after = self._now(), 0
+        while page := await self._jobs.waiting(after=after, limit=PAGE):
+            await self._add(page)
+            after = page[-1].job_id
+        # Marked after the work: if we die before, the next sweep fills again.
+        if await self._queue.epoch() is None:
+            await self._queue.mark_filled()
+        self._epoch = await self._queue.epoch()
+
+    async def _add(self, waiting: list[Waiting]) -> None:
+        if waiting:
+            await self._queue.add(waiting)

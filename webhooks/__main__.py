@@ -1,0 +1,82 @@
+"""Process 3: HTTP out. `python -m webhooks` delivers callbacks until SIGTERM."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import structlog
+import uvloop
+
+from config.logs import configure_logs
+from config.settings import Settings
+from jobs.links import Links
+from jobs.storage.database import Database, open_database
+from jobs.storage.delivery_store import DeliveryStore
+from jobs.storage.job_store import JobStore
+from webhooks.delivery import CONNECT_S, TOTAL_S, Courier
+from webhooks.dispatcher import Dispatcher
+from webhooks.guard import GuardedResolver, Network, networks
+from webhooks.listener import listening
+
+log = structlog.get_logger()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def deliver(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    allowed = networks(settings.egress_allow)
+    async with (
+        open_database(settings.database_url) as database,
+        _open_session(allowed, settings.delivery_concurrency) as session,
+    ):
+        dispatcher = _dispatcher(settings, database, session, allowed)
+        async with listening(settings.database_url, dispatcher.wake):
+            dispatching = asyncio.create_task(dispatcher.dispatch())
+            log.info("webhooks_started")
+            stop = asyncio.create_task(stopped.wait())
+            await asyncio.wait([dispatching, stop], return_when=asyncio.FIRST_COMPLETED)
+            dispatcher.stop()
+            await dispatching
+        log.info("webhooks_stopped")
+
+
+def _dispatcher(
+    settings: Settings, database: Database, session: aiohttp.ClientSession, allowed: list[Network]
+) -> Dispatcher:
+    links = Links(settings.url_for_clients(), settings.secret.get_secret_value().encode(), now)
+    courier = Courier(session, JobStore(database), links, allowed=allowed, now=now)
+    return Dispatcher(
+        DeliveryStore(database),
+        courier,
+        delays_s=settings.delivery_delays_s,
+        concurrency=settings.delivery_concurrency,
+    )
+
+
+@asynccontextmanager
+async def _open_session(allowed: list[Network], concurrency: int) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed), limit=concurrency, ttl_dns_cache=10)
+    timeout = aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S)
+    # trust_env stays off: a proxy variable must not lead around the guard.
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers={"User-Agent": "darkroom-webhooks"}, auto_decompress=False
+    ) as session:
+        yield session
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logs("webhooks", level=settings.log_level, format=settings.log_format)
+    uvloop.run(deliver(settings))
+
+
+if __name__ == "__main__":
+    main()
