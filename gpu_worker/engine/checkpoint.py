@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_logging
+from diffusers.utils.import_utils import is_accelerate_available
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from gpu_worker.engine.device import Device
 from jobs.catalog import Family, Model
@@ -86,6 +88,7 @@ def load_checkpoint(model: Model, device: Device) -> Checkpoint:
     Raises FatalFailure, naming the model and the file, if it is missing, damaged or of another kind.
     """
     diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if not model.path.exists():
         raise FatalFailure(f"model {model.id}: {model.path} does not exist")
     try:
@@ -113,6 +116,7 @@ def _open_folder(model: Model, device: Device) -> Any:
         model.path,
         variant="fp16" if is_half_only else None,
         torch_dtype=device.dtype,
+        low_cpu_mem_usage=is_accelerate_available(),  # type: ignore[no-untyped-call]
         use_safetensors=True,
         local_files_only=True,
         **_left_out(model),
@@ -185,7 +189,7 @@ def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
             for encoder in ((pipeline.text_encoder, pipeline.text_encoder_2) if is_xl else (pipeline.text_encoder,))
         ),
         scheduler_config=pipeline.scheduler.config,
-        latent_space=_latent_space(pipeline.vae.config),
+        latent_space=latent_space_of(pipeline.vae.config),
         zeros_for_no_negative=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
     )
 
@@ -200,7 +204,7 @@ def _ready_vae(vae: Any, device: Device) -> Any:
     return _ready(vae.to(torch.float32) if is_fragile else vae, device)
 
 
-def _latent_space(config: Any) -> LatentSpace:
+def latent_space_of(config: Any) -> LatentSpace:
     """Reads what the VAE's config says. `latents_mean` and `latents_std` count only together, as in diffusers."""
     mean, std = config.get("latents_mean"), config.get("latents_std")
     has_statistics = mean is not None and std is not None

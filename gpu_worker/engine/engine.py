@@ -14,7 +14,7 @@ from gpu_worker.engine.cache import CheckpointCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.device import Device
-from gpu_worker.engine.latents import from_picture, to_pictures, to_preview
+from gpu_worker.engine.latents import from_picture, to_pictures, to_previews
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
 from jobs.catalog import Catalog, UnknownModel
@@ -88,7 +88,7 @@ class DiffusersEngine:
             return list(to_pictures(checkpoint, latents))
 
     def _run(self, checkpoint: Checkpoint, denoising: Denoising, watch: Watch) -> Tensor:
-        preview = partial(self._preview, checkpoint, denoising)
+        preview = partial(self._previews, checkpoint, denoising)
         while not denoising.is_done:
             before = denoising.steps_done
             denoise.step(checkpoint, [denoising])
@@ -96,9 +96,9 @@ class DiffusersEngine:
                 watch.step_done(denoising.steps_done, denoising.steps, preview)
         return denoising.latents
 
-    def _preview(self, checkpoint: Checkpoint, denoising: Denoising) -> Picture:
-        with self._working("rendering a preview"):
-            return to_preview(checkpoint, denoising.clean())
+    def _previews(self, checkpoint: Checkpoint, denoising: Denoising) -> list[Picture]:
+        with self._working("rendering previews"):
+            return list(to_previews(checkpoint, denoising.clean()))
 
     @contextmanager
     def _working(self, doing: str) -> Iterator[None]:

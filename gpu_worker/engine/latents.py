@@ -60,9 +60,9 @@ def _decoded(checkpoint: Checkpoint, latent: Tensor) -> Image.Image:
     return _raster(checkpoint.vae.decode(scaled, return_dict=False)[0][0])
 
 
-def to_preview(checkpoint: Checkpoint, latents: Tensor) -> Image.Image:
-    """A small picture of the first latent, at most 256 pixels on its longer side."""
-    return _decoded(checkpoint, _shrunk(latents[:1], PREVIEW_SIDE_PX // checkpoint.latent_space.factor))
+def to_previews(checkpoint: Checkpoint, latents: Tensor) -> list[Image.Image]:
+    """One small picture per latent, at most 256 pixels on its longer side."""
+    return to_pictures(checkpoint, _shrunk(latents, PREVIEW_SIDE_PX // checkpoint.latent_space.factor))
 
 
 def _shrunk(latents: Tensor, side: int) -> Tensor:
