@@ -96,14 +96,15 @@ async def _submit(session: aiohttp.ClientSession, prompt: str, callback_url: str
 
 async def _watch(session: aiohttp.ClientSession, job_id: str, folder: Path) -> dict[str, Any]:
     deadline = time.monotonic() + DONE_WITHIN_S
-    shown, saved = "", ""
+    shown = ""
+    saved: set[str] = set()
     while time.monotonic() < deadline:
         async with session.get(f"/v1/jobs/{job_id}") as response:
             job: dict[str, Any] = (await response.json())["job"]
         for image in job.get("runningInfo", {}).get("processingImages", []):
             resource = image.get("resourceImage")
-            if resource and resource["id"] != saved:
-                saved = resource["id"]
+            if resource and resource["id"] not in saved:
+                saved.add(resource["id"])
                 _say(f"  preview {await _save(session, resource, folder)}")
         shown = _show(job, shown)
         if job["status"] not in IN_FLIGHT:
