@@ -1,0 +1,52 @@
+# Every target works on a fresh machine with Python 3.11 to 3.13 and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything, at the versions of constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install ## Start everything, draw a picture, receive its callback, stop
+	$(BIN)/darkroom demo
+
+up: install ## Start everything on this machine and stay (PORT=8080)
+	$(BIN)/darkroom up --port $(PORT)
+
+test: install ## All tests, on embedded PostgreSQL and Redis
+	$(BIN)/pytest
+
+check: install lint types imports test ## What CI runs: format, lint, types, import contracts, tests
+
+lint: install ## Format and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install ## mypy, strict
+	$(BIN)/mypy
+
+imports: install ## Which package may import which
+	$(BIN)/lint-imports
+
+format: install ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Speed against bare aiohttp and stock diffusers, side by side
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove .venv, caches and the local installation's data
+	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+.PHONY: help install demo up test check lint types imports format bench clean
