@@ -45,6 +45,7 @@ class Mailbox:
 
 async def run_demo(stack: Stack, folder: Path, prompt: str = PROMPT) -> None:
     """Prints what happens, and writes the pictures into `folder`. Raises DemoFailed."""
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     headers = {"Authorization": f"Bearer {stack.api_key}"}
     timeout = aiohttp.ClientTimeout(total=30)
     async with (
@@ -156,10 +157,9 @@ def is_signed(headers: dict[str, str], body: bytes, secret: str) -> bool:
 
 
 async def _save(session: aiohttp.ClientSession, image: dict[str, Any], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{image['id']}.{image['image']['format']}"
     async with session.get(image["url"]) as response:
         if response.status != 200:
             raise DemoFailed(f"{file.name} could not be fetched: {response.status}")
-        file.write_bytes(await response.read())
+        await asyncio.to_thread(file.write_bytes, await response.read())
     return file

@@ -45,7 +45,12 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """As for subprocess: None while it runs, negative for the signal that ended it."""
+        return self._process.poll()
 
     def last_lines(self) -> str:
         return self.log_file.read_bytes()[-LAST_LINES_BYTES:].decode(errors="replace")

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.accounts import written_secret
@@ -38,12 +38,16 @@ class StackFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """A running installation, and what a client needs to use it. `webhook_secret` is `whsec_<base64>`."""
+    """A running installation, and what a client needs to use it. `webhook_secret` is `whsec_<base64>`.
+
+    `environment` is what each of the processes was started with.
+    """
 
     url: str
     api_key: str
     webhook_secret: str
-    processes: tuple[Process, ...]
+    processes: list[Process]
+    environment: Mapping[str, str] = field(repr=False)
 
 
 @contextmanager
@@ -61,7 +65,13 @@ def running_stack(folder: Path, *, port: int) -> Iterator[Stack]:
         modules = ("orchestrator", "gpu_worker", "webhooks")
         processes = exits.enter_context(running([Process(each, environment, folder / "logs") for each in modules]))
         _wait_until_ready(f"{url}/readyz", processes)
-        yield Stack(url=url, api_key=api_key, webhook_secret=webhook_secret, processes=tuple(processes))
+        yield Stack(
+            url=url,
+            api_key=api_key,
+            webhook_secret=webhook_secret,
+            processes=processes,
+            environment=environment,
+        )
 
 
 def _environment(folder: Path, port: int, exits: ExitStack) -> dict[str, str]:
@@ -138,7 +148,7 @@ def _wait_until_ready(url: str, processes: list[Process]) -> None:
         time.sleep(0.05)
 
 
-def check_running(processes: list[Process] | tuple[Process, ...]) -> None:
+def check_running(processes: list[Process]) -> None:
     """Raises StackFailed, with the end of its log, for a process that has ended."""
     for process in processes:
         if not process.is_running:
