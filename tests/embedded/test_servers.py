@@ -1,9 +1,10 @@
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped,unused-ignore]
@@ -31,8 +32,8 @@ def redis_client(url: str) -> redis.Redis:
     return redis.from_url(url)  # type: ignore[no-any-return,no-untyped-call,unused-ignore]
 
 
-async def setting(servers: Servers, name: str) -> str:
-    connection = await asyncpg.connect(servers.database_url)
+async def setting(url: str, name: str) -> str:
+    connection = await asyncpg.connect(url)
     try:
         return str(await connection.fetchval("SELECT current_setting($1)", name))
     finally:
@@ -46,30 +47,54 @@ async def answers(servers: Servers) -> bool:
         return bool(await client.ping())
 
 
-async def test_urls_reach_both_servers(folder: Path) -> None:
-    with embedded_servers(folder, fast=True) as servers:
-        is_answered = await answers(servers)
+@pytest.fixture(scope="module")
+def shared_folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="darkroom-test-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
 
-    assert is_answered
+
+@pytest.fixture(scope="module")
+def running(shared_folder: Path) -> Iterator[Servers]:
+    with embedded_servers(shared_folder, fast=True) as servers:
+        yield servers
 
 
-async def test_environment_for_another_database_does_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_urls_reach_both_servers(running: Servers) -> None:
+    assert await answers(running)
+
+
+async def test_environment_for_another_database_does_not_matter(
+    running: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PGHOST", "192.0.2.1")
     monkeypatch.setenv("PGPORT", "1")
-    monkeypatch.setenv("PATH", "/nowhere")
 
-    with embedded_servers(folder, fast=True) as servers:
-        is_answered = await answers(servers)
-
-    assert is_answered
+    assert await answers(running)
 
 
-@pytest.mark.parametrize(("fast", "fsync"), [(False, "on"), (True, "off")])
-async def test_commits_reach_the_disk_unless_fast(folder: Path, fast: bool, fsync: str) -> None:
-    with embedded_servers(folder, fast=fast) as servers:
-        chosen = [await setting(servers, name) for name in ("fsync", "synchronous_commit", "max_connections")]
+async def test_refused_second_start_leaves_the_first_running(running: Servers, shared_folder: Path) -> None:
+    for server in (EmbeddedPostgres(shared_folder), EmbeddedRedis(shared_folder)):
+        with pytest.raises(FolderInUse):
+            server.start()
 
-    assert chosen == [fsync, "on", "200"]
+    assert await answers(running)
+
+
+async def test_fast_gives_up_only_the_sync(running: Servers) -> None:
+    names = ("fsync", "synchronous_commit", "max_connections")
+
+    assert [await setting(running.database_url, name) for name in names] == ["off", "on", "200"]
+
+
+async def test_commits_reach_the_disk_unless_fast(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # Nor is a PostgreSQL looked for there.
+
+    with EmbeddedPostgres(folder) as server:
+        chosen = [await setting(server.url, name) for name in ("fsync", "synchronous_commit", "full_page_writes")]
+
+    assert chosen == ["on", "on", "on"]
 
 
 async def test_redis_keeps_its_log_as_it_goes(folder: Path) -> None:
@@ -114,15 +139,6 @@ def test_second_owner_is_told_the_folder_and_who_holds_it(
 
     assert str(folder) in str(refusal.value)
     assert f"process {owner.pid}" in str(refusal.value)
-
-
-async def test_refused_second_start_leaves_the_first_running(folder: Path) -> None:
-    with embedded_servers(folder, fast=True) as servers:
-        for server in (EmbeddedPostgres(folder), EmbeddedRedis(folder)):
-            with pytest.raises(FolderInUse):
-                server.start()
-
-        assert await answers(servers)
 
 
 async def test_folder_too_deep_for_a_socket_works(folder: Path) -> None:

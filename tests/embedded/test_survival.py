@@ -1,5 +1,6 @@
 """Data and starts after an end that nobody announced."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -53,6 +54,15 @@ MAKE_DATA_FOREVER = """
     EmbeddedPostgres(Path(sys.argv[1]), fast=True).start()
 """
 
+BUSY_FOR_A_SECOND = """
+    DO $$
+    DECLARE finish timestamptz := clock_timestamp() + interval '1 second';
+    BEGIN
+        RAISE NOTICE 'began';
+        WHILE clock_timestamp() < finish LOOP END LOOP;
+    END $$
+"""
+
 
 def redis_client(url: str) -> redis.Redis:
     return redis.from_url(url)  # type: ignore[no-any-return,no-untyped-call,unused-ignore]
@@ -64,6 +74,10 @@ def postgres_id(folder: Path) -> int:
 
 def redis_id(folder: Path) -> int:
     return listener_id(folder / "redis.socket" / "redis.sock") or 0
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "postgres.log").read_text()
 
 
 def is_alive(process_id: int) -> bool:
@@ -126,6 +140,26 @@ async def test_committed_rows_survive_a_killed_postgres_with_clients(folder: Pat
 
     assert answer == 42
     client.terminate()
+
+
+async def test_start_waits_for_a_query_that_outlives_a_killed_postgres(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, fast=True)
+    server.start()
+    client = await asyncpg.connect(server.url)
+    # Raised from inside the loop, so that it is known to run: nothing in it looks whether the server lives.
+    began = asyncio.Event()
+    client.add_log_listener(lambda *_: began.set())
+    query = asyncio.create_task(client.execute(BUSY_FOR_A_SECOND))
+    await began.wait()
+    os.kill(postgres_id(folder), signal.SIGKILL)
+    server.stop()
+
+    with server:
+        other = await asyncpg.connect(server.url)
+        await other.close()
+
+    assert "pre-existing shared memory block" in log_of(folder)
+    await asyncio.wait([query])
 
 
 async def test_keys_survive_a_killed_redis(folder: Path) -> None:
