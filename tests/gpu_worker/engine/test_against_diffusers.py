@@ -41,9 +41,14 @@ def difference(ours: Any, theirs: Any) -> int:
 
 
 def reference(pipeline: Any, sampler: str, **wish: Any) -> Any:
-    pipeline.scheduler = scheduler_of(sampler, pipeline.scheduler.config)
     defaults = {"prompt": WORDS, "negative_prompt": AVOIDED, "num_inference_steps": STEPS, "generator": generator()}
-    return pipeline(**(defaults | wish)).images[0]
+    own = pipeline.scheduler
+    pipeline.scheduler = scheduler_of(sampler, own.config)
+    try:
+        return pipeline(**(defaults | wish)).images[0]
+    finally:
+        # The next sampler shall be made from the model's own config, not from this one's.
+        pipeline.scheduler = own
 
 
 @pytest.mark.parametrize("sampler", list(Sampler))
