@@ -65,8 +65,8 @@ class Engine(Protocol):
     ) -> Latents:
         """Denoised latents (len(seeds), C, h, w), one per seed.
 
-        With `start`, begins from it at `strength` in (0, 1]: 1 keeps nothing of it.
-        Raises FatalFailure for a sampler it does not know.
+        With `start`, (1 or len(seeds), C, h, w), begins from it at `strength` in (0, 1]: 1 keeps next to nothing of it.
+        Raises FatalFailure for a sampler it does not know, or a size that the model cannot make.
         """
 
     def decode(self, checkpoint: Checkpoint, latents: Latents) -> list[Picture]:
