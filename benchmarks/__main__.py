@@ -1,0 +1,24 @@
+"""`make bench`: every figure beside what it is measured against, in one run. Trust ratios, not seconds."""
+
+import asyncio
+import platform
+import tempfile
+from pathlib import Path
+
+from benchmarks.end_to_end import compare_with_stock
+from benchmarks.idle_start import measure_idle_start
+from benchmarks.ingress import compare_with_echo
+from cli.stack import running_stack
+
+
+def main() -> None:
+    print(f"{platform.machine()}, Python {platform.python_version()}; medians of repeats, side by side\n")
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder, running_stack(Path(folder), port=0) as stack:
+        print(asyncio.run(measure_idle_start(stack)), flush=True)
+        print(compare_with_stock(stack, Path(folder) / "models" / "darkroom-tiny"), flush=True)
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
+        print(compare_with_echo(Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
