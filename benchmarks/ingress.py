@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import uvloop
 
-from benchmarks.client import job_body
+from benchmarks.client import free_port, job_body
 from benchmarks.load import Load, load
 from cli.stack import running_stack
 
@@ -26,7 +26,7 @@ def compare_with_echo(folder: Path) -> str:
     with running_stack(folder, port=0) as stack:
         for process in stack.processes[1:]:
             process.kill()
-        echo_port = _free_port()
+        echo_port = free_port()
         with subprocess.Popen([sys.executable, "-m", "benchmarks.echo_server", str(echo_port)]) as echo:
             try:
                 _wait_for(echo_port)
@@ -77,12 +77,6 @@ def _row(name: str, runs: list[Load]) -> str:
     rate = statistics.median(run.per_second for run in runs)
     p50, p99 = (statistics.median(run.percentile(fraction) for run in runs) for fraction in (0.5, 0.99))
     return f"  {name:29} {rate:7.0f}/s   p50 {p50:5.1f} ms   p99 {p99:5.1f} ms"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int, within_s: float = 20) -> None:

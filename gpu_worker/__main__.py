@@ -15,7 +15,6 @@ from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.runner import Runner, RunnerOptions
-from jobs.errors import StageFailed
 from jobs.storage.database import open_database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
@@ -34,20 +33,21 @@ async def work(settings: Settings) -> None:
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    engine = _engine(settings)
+    catalog = read_catalog(settings.catalog_file, settings.models_folder)
     async with (
         open_database(settings.database_url, connections=4) as database,
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
     ):
         runner = Runner(
             _options(settings),
-            engine=engine,
+            engine=DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes),
             jobs=JobStore(database),
             resources=ResourceStore(database),
             queue=JobQueue(redis),
             board=ProgressBoard(redis),
             files=LocalFiles(settings.files_folder),
         )
+        await runner.warm_up(catalog.default.id)
         worker = WakingWorker(runner, redis)
         log.info("worker_started")
         await _work_until(stopped, worker, runner)
@@ -62,17 +62,6 @@ async def _work_until(stopped: asyncio.Event, worker: WakingWorker, runner: Runn
     if not (await asyncio.wait([working], timeout=FINISH_JOB_WITHIN_S))[0]:
         runner.hand_back()
     await asyncio.wait_for(working, HAND_BACK_WITHIN_S)
-
-
-def _engine(settings: Settings) -> DiffusersEngine:
-    """With the default model in memory, so that the first job does not wait for it."""
-    catalog = read_catalog(settings.catalog_file, settings.models_folder)
-    engine = DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes)
-    try:
-        engine.load(catalog.default.id)
-    except StageFailed as error:
-        log.error("default_model_not_loaded", error=error.message)  # jobs that name another can still run
-    return engine
 
 
 def _options(settings: Settings) -> RunnerOptions:

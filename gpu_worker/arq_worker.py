@@ -1,7 +1,8 @@
 """arq's worker, woken by an event instead of a poll. It runs nothing itself: `runner` does."""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, cast
 
 from arq import Worker, func
 from arq.connections import ArqRedis
@@ -26,7 +27,7 @@ class WakingWorker(Worker):
 
         super().__init__(
             # arq counts a try of its own for a worker that died before the claim. Attempts are ours to bound.
-            functions=[func(run_job, name=FUNCTION, max_tries=1_000_000, timeout=None)],
+            functions=[func(cast(Any, run_job), name=FUNCTION, max_tries=1_000_000, timeout=None)],
             redis_pool=redis,
             max_jobs=1,
             job_timeout=10**9,
@@ -73,7 +74,7 @@ class WakingWorker(Worker):
         while True:
             await self._idle.wait()
             try:
-                if await self.pool.blpop([WAKE], timeout=BLOCK_S):
+                if await cast(Awaitable[Any], self.pool.blpop([WAKE], timeout=BLOCK_S)):
                     self._wake.set()
             except (RedisError, OSError):
                 await asyncio.sleep(AFTER_REDIS_ERROR_S)

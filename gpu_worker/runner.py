@@ -4,12 +4,13 @@ Every way out is here: success, failure, another try, handed back, or lost to an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import structlog
@@ -19,7 +20,7 @@ from structlog.contextvars import bound_contextvars
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.watch import JobWatch
 from jobs.engine import Engine, Picture
-from jobs.errors import AttemptLost, FatalFailure, NotFound, TransitoryFailure, WorkerStopping
+from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.job_queue import JobQueue
@@ -29,6 +30,8 @@ from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
 RENEWALS_PER_LEASE = 3
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -62,9 +65,17 @@ class Runner:
         self._queue = queue
         self._board = board
         self._files = files
-        # The engine is used from this one thread only.
+        # The engine is used from this one thread only. A second thread that computes, even once and before, gives
+        # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._watch: JobWatch | None = None
+
+    async def warm_up(self, model_id: str) -> None:
+        """Loads this model, so that the first job does not wait for it."""
+        try:
+            await self._on_engine_thread(self._engine.load, model_id)
+        except StageFailed as error:
+            log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
 
     async def run(self, job_id: int, attempt: int) -> None:
         """Never raises for the job's sake: its outcome is stored, or its lease lapses and another worker takes it."""
@@ -102,10 +113,11 @@ class Runner:
         inputs = await self._inputs(job)
         watch = JobWatch(job, self._board)
         async with self._watched(job, watch):
-            canvas = await asyncio.get_running_loop().run_in_executor(
-                self._engine_thread, _run_stages, job, self._engine, watch, inputs
-            )
+            canvas = await self._on_engine_thread(_run_stages, job, self._engine, watch, inputs)
             await self._jobs.succeed(job, await self._store(job, canvas))
+
+    async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
 
     async def _inputs(self, job: Job) -> dict[str, Picture]:
         names = [name for stage in job.submission.stages for name in stage.inputs]

@@ -18,8 +18,10 @@ from jobs.job import Job, Preview, Progress
 from jobs.storage.progress_board import PreviewBytes, ProgressBoard
 
 # Previews may cost this share of a job's time; the first one comes when this share of the steps is done.
-PREVIEW_SHARE = 0.04
+PREVIEW_SHARE = 0.08
 FIRST_PREVIEW_AT = 0.2
+# No one reads faster, and each message takes time from the denoising.
+PUBLISH_EVERY_S = 0.1
 
 log = structlog.get_logger()
 
@@ -111,6 +113,7 @@ class JobWatch:
                 await self._publish()
             except (RedisError, OSError) as error:
                 log.warning("progress_not_published", error=repr(error))
+            await asyncio.sleep(PUBLISH_EVERY_S)
 
     def _fraction(self, of_stage: float) -> float:
         done = sum(self._work[: self._stage]) + self._work[self._stage] * of_stage
