@@ -79,7 +79,7 @@ async def _mailbox() -> AsyncIterator[Mailbox]:
 
 
 async def _submit(session: aiohttp.ClientSession, prompt: str, callback_url: str) -> str:
-    diffusion = {"width": 512, "height": 512, "prompts": [{"text": prompt}], "steps": 20, "cfgScale": 7}
+    diffusion = {"width": 512, "height": 512, "prompts": [{"text": prompt}], "steps": 30, "cfgScale": 7}
     body = {
         "requestId": uuid4().hex,
         "notifyUrl": callback_url,

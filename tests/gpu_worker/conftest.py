@@ -1,0 +1,107 @@
+"""A runner on real stores, with a scripted engine."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from arq.connections import ArqRedis
+
+from gpu_worker.runner import Runner, RunnerOptions
+from jobs.job import Job
+from jobs.prompt import Piece
+from jobs.score import score
+from jobs.stages import Stage
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.input_initialize import InputInitialize
+from jobs.storage.account_store import AccountStore
+from jobs.storage.database import Database
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore, NewJob, Waiting
+from jobs.storage.local_files import LocalFiles
+from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.resource_store import ResourceStore
+from jobs.submission import Submission
+from tests.gpu_worker.scripted_engine import ScriptedEngine
+
+LEASE = timedelta(seconds=0.6)
+MAX_ATTEMPTS = 2
+STEPS = 4
+
+
+@dataclass
+class Bench:
+    """One worker's surroundings, and what a test needs to look at them."""
+
+    database: Database
+    jobs: JobStore
+    queue: JobQueue
+    board: ProgressBoard
+    files: LocalFiles
+    account_id: int
+
+    def runner(self, engine: ScriptedEngine) -> Runner:
+        options = RunnerOptions(
+            worker="test:1", lease=LEASE, retry_delay=timedelta(minutes=1), max_attempts=MAX_ATTEMPTS
+        )
+        return Runner(
+            options,
+            engine=engine,
+            jobs=self.jobs,
+            resources=ResourceStore(self.database),
+            queue=self.queue,
+            board=self.board,
+            files=self.files,
+        )
+
+    async def accept(self, *, image: str | None = None, count: int = 1) -> int:
+        stages: tuple[Stage, ...] = (
+            InputInitialize(seed=5, count=count, image_resource_id=image),
+            Diffusion(width=512, height=576, prompt=(Piece("x"),), model="101", sampler="Euler", steps=STEPS),
+        )
+        now = datetime.now(UTC)
+        submission = Submission(request_id=uuid4().hex, stages=stages, notify_url="http://127.0.0.1:9/")
+        new_job = NewJob(
+            account_id=self.account_id,
+            fingerprint=b"x",
+            dialect="tams",
+            submission=submission,
+            score=score(now, 0),
+            created_at=now,
+        )
+        created, _ = await self.jobs.accept([new_job])
+        (job_id,) = created.values()
+        await self.queue.add([Waiting(job_id, 1, new_job.score)])
+        return job_id
+
+    async def job(self, job_id: int) -> Job:
+        return await self.jobs.get_any(job_id)
+
+    async def events(self, job_id: int) -> list[str]:
+        return await self._column("SELECT kind FROM job_events WHERE job_id = $1 ORDER BY id", job_id)
+
+    async def callbacks(self, job_id: int) -> list[str]:
+        return await self._column("SELECT kind FROM deliveries WHERE job_id = $1", job_id)
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        async with self.database.connection() as connection:
+            await connection.execute(statement, *arguments)
+
+    async def _column(self, query: str, job_id: int) -> list[str]:
+        async with self.database.connection() as connection:
+            return [row[0] for row in await connection.fetch(query, job_id)]
+
+
+@pytest.fixture
+async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> Bench:
+    account = await AccountStore(database).ensure("tester")
+    return Bench(
+        database=database,
+        jobs=JobStore(database),
+        queue=JobQueue(redis),
+        board=ProgressBoard(redis),
+        files=LocalFiles(tmp_path),
+        account_id=account.id,
+    )

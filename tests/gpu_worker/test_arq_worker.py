@@ -1,0 +1,125 @@
+"""arq's worker as we use it: it starts what is queued at once, one at a time, in the order of the queue."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from arq.connections import ArqRedis
+
+from gpu_worker.arq_worker import POLL_S, WakingWorker
+from gpu_worker.runner import Runner
+from jobs.job import QueuePlace
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import Waiting
+
+
+class Recorder:
+    """Stands where the runner stands; notes when it was asked to run what."""
+
+    def __init__(self, queue: JobQueue, seconds: float = 0.0) -> None:
+        self._queue = queue
+        self._seconds = seconds
+        self.started: list[tuple[int, int]] = []
+        self.times: list[float] = []
+        self.now_running = self.most_running = 0
+
+    async def run(self, job_id: int, attempt: int) -> None:
+        self.started.append((job_id, attempt))
+        self.times.append(time.perf_counter())
+        await self._queue.remove(job_id, attempt)
+        self.now_running += 1
+        self.most_running = max(self.most_running, self.now_running)
+        await asyncio.sleep(self._seconds)
+        self.now_running -= 1
+
+    async def has_started(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.started) < count:
+                await asyncio.sleep(0.001)
+
+
+async def test_an_idle_worker_starts_a_job_without_waiting_for_a_poll(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue)
+    delays = []
+    async with _working(recorder, redis):
+        for number in range(1, 8):
+            await asyncio.sleep(0.06)  # idle, at another phase of the poll each time
+            queued_at = time.perf_counter()
+            await queue.add([Waiting(number, 1, float(number))])
+            await recorder.has_started(number)
+            delays.append(recorder.times[-1] - queued_at)
+
+    assert sorted(delays)[len(delays) // 2] < POLL_S / 5
+
+
+async def test_jobs_start_one_at_a_time_in_the_order_of_their_scores(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue, seconds=0.01)
+    await queue.add([Waiting(number, 1, float(score)) for number, score in ((1, 30), (2, 10), (3, 20))])
+
+    async with _working(recorder, redis):
+        await recorder.has_started(3)
+
+    assert [job_id for job_id, _ in recorder.started] == [2, 3, 1]
+    assert recorder.most_running == 1
+
+
+async def test_a_second_attempt_is_not_blocked_by_what_the_first_left_in_redis(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue)
+    async with _working(recorder, redis):
+        await queue.add([Waiting(1, 1, 1.0)])
+        await recorder.has_started(1)
+        await queue.add([Waiting(1, 2, 1.0)])
+        await recorder.has_started(2)
+
+    assert recorder.started == [(1, 1), (1, 2)]
+
+
+async def test_a_running_job_is_not_counted_as_waiting(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue, seconds=0.5)
+    async with _working(recorder, redis):
+        await queue.add([Waiting(1, 1, 1.0)])
+        await recorder.has_started(1)
+        places = await queue.add([Waiting(2, 1, 2.0)])
+
+    assert places == [QueuePlace(rank=1, length=1)]
+
+
+async def test_a_worker_goes_on_after_redis_was_emptied(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue)
+    async with _working(recorder, redis):
+        await queue.add([Waiting(1, 1, 1.0)])
+        await recorder.has_started(1)
+        await redis.flushall()
+        await queue.add([Waiting(2, 1, 1.0)])
+        await recorder.has_started(2)
+
+    assert recorder.started == [(1, 1), (2, 1)]
+
+
+async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue, seconds=0.2)
+    await queue.add([Waiting(number, 1, float(number)) for number in (1, 2)])
+
+    async with _working(recorder, redis):
+        await recorder.has_started(1)
+
+    assert recorder.started == [(1, 1)] and recorder.now_running == 0
+    assert await queue.place(2, 1) == QueuePlace(rank=1, length=1)
+
+
+@asynccontextmanager
+async def _working(recorder: Recorder, redis: ArqRedis) -> AsyncIterator[None]:
+    """Stops the worker as the process does, and waits for its end."""
+    worker = WakingWorker(cast(Runner, cast(Any, recorder)), redis)
+    working = asyncio.create_task(worker.main())
+    yield
+    worker.stop_picking()
+    await asyncio.wait_for(working, 10)

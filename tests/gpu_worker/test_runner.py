@@ -1,0 +1,168 @@
+"""One attempt: every way out of it."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from PIL import Image
+
+from jobs.errors import FatalFailure, TransitoryFailure
+from jobs.job import FailureCode, JobStatus, QueuePlace
+from tests.gpu_worker.conftest import LEASE, STEPS, Bench
+from tests.gpu_worker.scripted_engine import ScriptedEngine
+
+
+async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(bench: Bench) -> None:
+    job_id = await bench.accept(count=2)
+
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    job = await bench.job(job_id)
+    assert job.status == JobStatus.SUCCESS
+    assert [(image.width, image.height, image.format) for image in job.images] == [(512, 576, "png")] * 2
+    pictures = [Image.open(io.BytesIO(await bench.files.get(image.key))) for image in job.images]
+    assert [picture.getpixel((0, 0)) for picture in pictures] == [(5, 5, 5), (6, 6, 6)]
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
+    assert await bench.callbacks(job_id) == ["TERMINAL"]
+    assert await bench.queue.place(job_id, 1) is None
+
+
+async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench) -> None:
+    job_id = await bench.accept()
+    engine = ScriptedEngine()
+    runner = bench.runner(engine)
+
+    await runner.run(job_id, 1)
+    await runner.run(job_id, 1)
+
+    assert engine.steps_done == list(range(1, STEPS + 1))
+    assert await bench.callbacks(job_id) == ["TERMINAL"]
+
+
+async def test_a_fatal_failure_ends_the_job_with_its_reason(bench: Bench) -> None:
+    job_id = await bench.accept()
+
+    await bench.runner(ScriptedEngine(raising(FatalFailure("the weights are torn")))).run(job_id, 1)
+
+    job = await bench.job(job_id)
+    assert job.status == JobStatus.FAILED and job.failure is not None
+    assert (job.failure.code, job.failure.reason) == (FailureCode.FATAL_ERROR, "the weights are torn")
+    assert await bench.callbacks(job_id) == ["TERMINAL"]
+
+
+@pytest.mark.parametrize("error", [TransitoryFailure("out of memory"), RuntimeError("out of memory")])
+async def test_a_passing_failure_waits_for_its_delay_and_fails_when_attempts_are_used_up(
+    bench: Bench, error: Exception
+) -> None:
+    job_id = await bench.accept()
+    runner = bench.runner(ScriptedEngine(raising(error)))
+
+    await runner.run(job_id, 1)
+    after_first, due = await bench.job(job_id), await bench.jobs.retried()
+    await bench.execute("UPDATE jobs SET available_at = now()")
+    due_later = await bench.jobs.retried()
+    await runner.run(job_id, 2)
+
+    assert after_first.status == JobStatus.WAITING
+    assert due == [] and [each.attempt for each in due_later] == [2]
+    job = await bench.job(job_id)
+    assert job.status == JobStatus.FAILED and job.failure is not None
+    assert job.failure.code == FailureCode.TRANSITORY_ERROR
+    assert "out of memory" in job.failure.reason and "2 attempts" in job.failure.reason
+
+
+async def test_an_input_picture_that_is_gone_is_a_fatal_failure_that_names_it(bench: Bench) -> None:
+    absent = str(uuid4())
+    job_id = await bench.accept(image=absent)
+
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    job = await bench.job(job_id)
+    assert job.failure is not None
+    assert job.failure.code == FailureCode.FATAL_ERROR and absent in job.failure.reason
+
+
+async def test_the_lease_is_renewed_while_a_step_takes_longer_than_it(bench: Bench) -> None:
+    job_id = await bench.accept()
+    engine = ScriptedEngine(lambda step: threading.Event().wait(2 * LEASE.total_seconds()) if step == 1 else None)
+
+    running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
+    await asyncio.sleep(1.5 * LEASE.total_seconds())
+    taken_back = await bench.jobs.take_back_lapsed(max_attempts=5)
+    await running
+
+    assert taken_back == []
+    assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+
+
+async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_nothing(bench: Bench) -> None:
+    job_id = await bench.accept()
+    reached, go_on = threading.Event(), threading.Event()
+    engine = ScriptedEngine(_pause_at(2, reached, go_on))
+
+    running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
+    await asyncio.to_thread(reached.wait, 10)
+    await bench.jobs.requeue(job_id, 1, delay=timedelta(0), reason="as if its lease had lapsed")
+    successor = await bench.jobs.claim(job_id, 2, worker="test:2", lease=timedelta(minutes=1))
+    await asyncio.sleep(LEASE.total_seconds())  # time for a renewal, which is refused
+    go_on.set()
+    await running
+
+    assert successor is not None
+    job = await bench.job(job_id)
+    assert (job.status, job.attempt, job.images) == (JobStatus.RUNNING, 2, ())
+    assert engine.steps_done == [1]
+    assert await bench.callbacks(job_id) == []
+
+
+async def test_a_late_finish_is_refused_by_its_attempt(bench: Bench) -> None:
+    job_id = await bench.accept()
+    reached, go_on = threading.Event(), threading.Event()
+    engine = ScriptedEngine(_pause_at(STEPS, reached, go_on))
+
+    running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
+    await asyncio.to_thread(reached.wait, 10)
+    await bench.execute("UPDATE jobs SET attempt = 2 WHERE id = $1", job_id)
+    go_on.set()
+    await running
+
+    assert (await bench.job(job_id)).status == JobStatus.RUNNING
+    assert await bench.callbacks(job_id) == []
+
+
+async def test_a_stopping_worker_hands_its_job_back_at_its_old_place(bench: Bench) -> None:
+    job_id, _later = await bench.accept(), await bench.accept()
+    reached, go_on = threading.Event(), threading.Event()
+    runner = bench.runner(ScriptedEngine(_pause_at(2, reached, go_on)))
+
+    running = asyncio.create_task(runner.run(job_id, 1))
+    await asyncio.to_thread(reached.wait, 10)
+    runner.hand_back()
+    go_on.set()
+    await running
+
+    assert (await bench.job(job_id)).status == JobStatus.WAITING
+    assert await bench.queue.place(job_id, 2) == QueuePlace(rank=1, length=2)
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
+
+
+def raising(error: Exception) -> Callable[[int], None]:
+    """A step that fails."""
+
+    def fail(_step: int) -> None:
+        raise error
+
+    return fail
+
+
+def _pause_at(pause: int, reached: threading.Event, go_on: threading.Event) -> Callable[[int], None]:
+    def on_step(step: int) -> None:
+        if step == pause:
+            reached.set()
+            assert go_on.wait(20)
+
+    return on_step
