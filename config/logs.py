@@ -2,29 +2,38 @@
 
 import logging
 import sys
+from typing import Any
 
+import orjson
 import structlog
 
 
 def configure_logs(process: str, *, level: str, format: str) -> None:
     """One line per event on standard error, as JSON or as text, with the process's name."""
-    rendered: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if format == "json" else structlog.dev.ConsoleRenderer(colors=False)
-    )
+    renderers, factory = _json() if format == "json" else _text()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if format == "json" else _as_it_is,
-            rendered,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-def _as_it_is(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return event
+def _json() -> tuple[list[Any], Any]:
+    renderer = structlog.processors.JSONRenderer(serializer=_dumps)
+    return [structlog.processors.format_exc_info, renderer], structlog.BytesLoggerFactory(sys.stderr.buffer)
+
+
+def _text() -> tuple[list[Any], Any]:
+    return [structlog.dev.ConsoleRenderer(colors=False)], structlog.WriteLoggerFactory(sys.stderr)
+
+
+def _dumps(event: Any, **_options: Any) -> bytes:
+    return orjson.dumps(event, default=str)
