@@ -35,10 +35,9 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> dict
         "status": "CREATED" if just_created else job.status.value,
     }
     match job.status:
+        # Without a place there is no waitingInfo at all: a published client demands queue_rank in it.
         case JobStatus.WAITING if view.place:
             body["waitingInfo"] = _waiting_info(view.place)
-        case JobStatus.WAITING:
-            body["waitingInfo"] = {}
         case JobStatus.RUNNING:
             body["runningInfo"] = _running_info(job, view.progress, links)
         case JobStatus.SUCCESS:
@@ -59,7 +58,7 @@ def _running_info(job: Job, progress: Progress | None, links: Links) -> dict[str
     images = [_processing_image(job, progress, preview, links) for preview in progress.previews]
     return {
         "processingImages": images or [{"progress": progress.fraction}],
-        "stageIndex": progress.stage,
+        "stageIndex": str(progress.stage),
         "step": progress.step,
         "steps": progress.steps,
     }
