@@ -33,16 +33,22 @@ def _refuse_unsupported(value: Any) -> Any:
 
 def is_meaningful(value: Any) -> bool:
     """Whether a protobuf field holds more than its default: `{}`, `{"items": []}`, 0 and "" say nothing."""
-    if isinstance(value, dict):
-        return any(map(is_meaningful, value.values()))
-    if isinstance(value, list):
-        return any(map(is_meaningful, value))
-    return bool(value)
+    pending = [value]  # a stack and not recursion: a stranger chose how deep this goes
+    while pending:
+        match pending.pop():
+            case dict() as fields:
+                pending += fields.values()
+            case list() as items:
+                pending += items
+            case leaf if leaf:
+                return True
+    return False
 
 
 Integer = Annotated[int, BeforeValidator(_not_a_flag)]
 Number = Annotated[float, BeforeValidator(_not_a_flag), Field(allow_inf_nan=False)]
 Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[Text, Field(max_length=256)]
 Unsupported = Annotated[Any, AfterValidator(_refuse_unsupported)]
 
 
@@ -62,7 +68,7 @@ class Message(BaseModel):
 
 
 def faults_of(error: ValidationError, prefix: str = "") -> list[Fault]:
-    """Every fault of a failed validation, with paths like `stages[1].diffusion.steps`."""
+    """Every fault of a failed validation, with paths like `stages[1].diffusion.steps`, in the sender's spelling."""
     return [Fault(_path(prefix, each["loc"]), _reason(each)) for each in error.errors(include_url=False)]
 
 
@@ -72,7 +78,7 @@ def _path(prefix: str, location: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            path += f".{to_camel(part)}" if path else to_camel(part)
+            path += f".{part}" if path else part
     return path
 
 
@@ -81,7 +87,7 @@ def _reason(error: ErrorDetails) -> str:
         case "missing":
             return "is required"
         case "extra_forbidden":
-            return "is not a field of this API"
+            return "is not a field of this API, or is a second spelling of one that is there"
         case "model_type":
             return "must be an object"
         case _:

@@ -4,11 +4,12 @@ Source: the published schema and guide of the TAMS API, and what its public clie
 """
 
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from jobs.catalog import Catalog, Model, UnknownModel
-from jobs.dialects.protobuf_json import Integer, Message, Number, Text, Unsupported, faults_of, is_meaningful
+from jobs.dialects.protobuf_json import Integer, Message, Name, Number, Text, Unsupported, faults_of, is_meaningful
 from jobs.errors import Fault, InvalidSubmission
 from jobs.prompt import Piece, Prompt
 from jobs.samplers import UnknownSampler, canonical
@@ -38,7 +39,7 @@ class PromptBody(Message):
 
 class InputInitializeBody(Message):
     seed: Integer = Field(default=0, ge=-1, le=MAX_SEED)
-    image_resource_id: Text = ""
+    image_resource_id: Name = ""
     count: Integer = Field(default=1, ge=1, le=MAX_COUNT)
 
     def stage(self) -> InputInitialize:
@@ -55,9 +56,9 @@ class DiffusionBody(Message):
     height: Integer = Field(default=512, ge=limits.MIN_SIDE_PX, le=limits.MAX_SIDE_PX, multiple_of=limits.GRID_PX)
     prompts: list[PromptBody] = Field(max_length=limits.MAX_PROMPTS)
     negative_prompts: list[PromptBody] = Field(default=[], max_length=limits.MAX_PROMPTS)
-    sd_model: Text = ""
-    sd_vae: Text = "Automatic"
-    sampler: Text = ""
+    sd_model: Name = ""
+    sd_vae: Name = "Automatic"
+    sampler: Name = ""
     steps: Integer = Field(default=0, ge=0, le=limits.MAX_STEPS)
     cfg_scale: Number = Field(default=7.0, ge=0, le=limits.MAX_GUIDANCE)
     clip_skip: Integer = Field(default=1, ge=0, le=12)
@@ -161,8 +162,8 @@ class JobBody(Message):
     @field_validator("notify_url", "running_notify_url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        if url and not url.lower().startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if url and not _is_http_address(url):
+            raise ValueError("must be an address that begins with http:// or https://")
         return url
 
 
@@ -209,6 +210,16 @@ def _stage(raw: Any, path: str, catalog: Catalog, faults: list[Fault]) -> Stage 
         return stage.input_initialize.stage()
     faults += stage.diffusion.faults(catalog, f"{path}.diffusion")
     return stage.diffusion.stage(catalog)
+
+
+def _is_http_address(url: str) -> bool:
+    if not url.isprintable() or " " in url:
+        return False  # urlsplit would drop what a receiver's address keeps
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _prompt(bodies: list[PromptBody]) -> Prompt:

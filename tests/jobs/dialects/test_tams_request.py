@@ -1,0 +1,341 @@
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from jobs.catalog import Catalog, Family, Model
+from jobs.dialects.tams_request import parse_submission
+from jobs.errors import InvalidSubmission
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.input_initialize import InputInitialize
+from jobs.submission import Submission
+from tests.jobs.samples import body
+
+GOLDEN = sorted((Path(__file__).parent / "golden" / "requests").glob("*.json"))
+SUBMISSION = TypeAdapter(Submission)
+CATALOG = Catalog(
+    [
+        Model(id="600423083519508503", name="dreamshaper", family=Family.SD15, path=Path("absent")),
+        Model(id="681693017352010007", name="photon", family=Family.SD15, path=Path("absent")),
+        Model(id="3", name="sdxl", family=Family.SDXL, path=Path("absent")),
+    ]
+)
+
+
+def parse(value: Any) -> Submission:
+    return parse_submission(value, CATALOG)
+
+
+def faults(value: Any) -> dict[str, str]:
+    with pytest.raises(InvalidSubmission) as refused:
+        parse(value)
+    return {fault.path: fault.reason for fault in refused.value.faults}
+
+
+def diffusion_of(**fields: Any) -> Diffusion:
+    stage = parse(body(**fields)).stages[1]
+    assert isinstance(stage, Diffusion)
+    return stage
+
+
+def input_of(**fields: Any) -> InputInitialize:
+    asked = body()
+    asked["stages"][0]["inputInitialize"] = fields
+    stage = parse(asked).stages[0]
+    assert isinstance(stage, InputInitialize)
+    return stage
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_what_clients_send_becomes_the_submission_they_mean(file: Path) -> None:
+    golden = json.loads(file.read_text())
+
+    assert SUBMISSION.dump_python(parse(golden["body"]), mode="json") == golden["submission"]
+
+
+@pytest.mark.parametrize("seed", [0, -1, "0", "-1", None])
+def test_seeds_that_mean_any_are_open(seed: Any) -> None:
+    assert input_of(seed=seed).seed is None
+    assert input_of().seed is None
+
+
+@pytest.mark.parametrize("seed", [1, "1", 4294967295, "4294967295"])
+def test_a_seed_is_kept_as_number_or_string(seed: Any) -> None:
+    assert input_of(seed=seed).seed == int(seed)
+
+
+def test_all_faults_of_all_stages_come_at_once_with_their_paths() -> None:
+    asked = {
+        "notifyUrl": "ftp://x",
+        "stages": [
+            {"type": "INPUT_INITIALIZE", "inputInitialize": {"seed": 4294967296, "count": 5}},
+            {
+                "type": "DIFFUSION",
+                "diffusion": {
+                    "steps": 61,
+                    "cfgScale": 30.5,
+                    "width": 500,
+                    "sampler": "none such",
+                    "sdModel": "none such",
+                    "prompts": [{"text": 5}, {"weight": 11}],
+                },
+            },
+            {"type": "DIFFUSION", "diffusion": {}},
+        ],
+    }
+
+    assert set(faults(asked)) == {
+        "requestId",
+        "notifyUrl",
+        "stages[0].inputInitialize.seed",
+        "stages[0].inputInitialize.count",
+        "stages[1].diffusion.steps",
+        "stages[1].diffusion.cfgScale",
+        "stages[1].diffusion.width",
+        "stages[1].diffusion.sampler",
+        "stages[1].diffusion.sdModel",
+        "stages[1].diffusion.prompts[0].text",
+        "stages[1].diffusion.prompts[1].weight",
+        "stages[2].type",
+        "stages[2].diffusion.prompts",
+    }
+
+
+def test_a_path_has_the_senders_spelling() -> None:
+    assert set(faults(body(cfg_scale="x", clipSkip="x"))) == {
+        "stages[1].diffusion.cfg_scale",
+        "stages[1].diffusion.clipSkip",
+    }
+
+
+@pytest.mark.parametrize("field", ["width", "height", "steps", "clipSkip"])
+@pytest.mark.parametrize(
+    "value",
+    [True, False, "", "x", "1e2", "NaN", "Infinity", 512.5, [], {}, float("inf"), float("nan"), "9" * 5000, 10**400],
+)
+def test_what_is_no_integer_of_its_range_is_refused(field: str, value: Any) -> None:
+    assert set(faults(body(**{field: value}))) == {f"stages[1].diffusion.{field}"}
+
+
+@pytest.mark.parametrize("field", ["cfgScale", "denoisingStrength"])
+@pytest.mark.parametrize(
+    "value", [True, "", "x", "nan", "NaN", "inf", "-Infinity", float("nan"), float("inf"), [], -0.1, 31]
+)
+def test_what_is_no_finite_number_of_its_range_is_refused(field: str, value: Any) -> None:
+    assert set(faults(body(**{field: value}))) == {f"stages[1].diffusion.{field}"}
+
+
+@pytest.mark.parametrize("field", ["sampler", "sdModel", "sdVae"])
+@pytest.mark.parametrize("value", [1, True, [], {}, "a\0b", "x" * 257])
+def test_what_is_no_short_text_is_refused(field: str, value: Any) -> None:
+    assert set(faults(body(**{field: value}))) == {f"stages[1].diffusion.{field}"}
+
+
+def test_null_is_absent() -> None:
+    names = [
+        "width",
+        "height",
+        "sampler",
+        "sdModel",
+        "steps",
+        "cfgScale",
+        "negativePrompts",
+        "lora",
+        "denoisingStrength",
+    ]
+
+    assert diffusion_of(**dict.fromkeys(names)) == diffusion_of()
+
+
+@pytest.mark.parametrize("name", ["stepz", "Steps", "cfgscale", "foo_bar", "__class__", "", "model_config"])
+def test_an_unknown_field_is_refused_by_the_name_that_was_sent(name: str) -> None:
+    assert "is not a field of this API" in faults(body(**{name: 1}))[f"stages[1].diffusion.{name}"]
+
+
+def test_unknown_fields_are_refused_at_every_level() -> None:
+    asked = body(prompts=[{"text": "a", "strength": 1}])
+    asked["stages"][0]["note"] = "a"
+    asked["callbackUrl"] = "https://x.example"
+
+    assert set(faults(asked)) == {"stages[1].diffusion.prompts[0].strength", "stages[0].note", "callbackUrl"}
+
+
+def test_one_field_in_two_spellings_is_refused() -> None:
+    assert "second spelling" in faults(body(sdModel="photon", sd_model="sdxl"))["stages[1].diffusion.sd_model"]
+
+
+MEANINGFUL = {
+    "etaNoiseSeedDelta": 31337,
+    "controlnet": {"args": [{"preprocessor": "none", "model": "canny"}]},
+    "controlNet": {"args": [{"model": "canny"}]},
+    "lora": {"items": [{"loraModel": "661652545330040294", "weight": 1.1}]},
+    "animateDiff": {"args": [{"fps": 8}]},
+    "embedding": {"items": [{"model": "7"}]},
+    "v1Clip": True,
+    "modelAccessKey": "k",
+    "scheduleName": "karras",
+    "enableElla": True,
+    "enablePix2pix": True,
+    "useHunyuanDit": True,
+    "layerDiffusion": {"enable": True},
+    "clipEncoderName": "clip",
+}
+EMPTY = [None, {}, {"items": []}, {"args": [{}]}, {"enable": False, "weight": 0}, False, 0, "", []]
+
+
+@pytest.mark.parametrize("name", MEANINGFUL)
+def test_a_field_that_is_not_supported_yet_is_refused_where_it_says_something(name: str) -> None:
+    assert faults(body(**{name: MEANINGFUL[name]})) == {
+        f"stages[1].diffusion.{name}": "is not supported by this server yet"
+    }
+
+
+@pytest.mark.parametrize("name", MEANINGFUL)
+@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+def test_and_accepted_where_it_says_nothing(name: str, empty: Any) -> None:
+    assert diffusion_of(**{name: empty}) == diffusion_of()
+
+
+def test_another_vae_is_refused_with_what_to_send() -> None:
+    assert "send 'Automatic'" in faults(body(sdVae="vae-ft-mse-840000"))["stages[1].diffusion.sdVae"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["IMAGE_TO_UPSCALER", "IMAGE_TO_ADETAILER", "IMAGE_TO_INPAINT", "IMAGE_TO_ANIMATE_DIFF", "VIDEO_DIFFUSION"]
+)
+def test_a_stage_that_is_not_supported_yet_is_refused_by_its_type(kind: str) -> None:
+    asked = body()
+    asked["stages"].append({"type": kind})
+
+    assert faults(asked) == {"stages[2].type": f"{kind} is not supported by this server yet"}
+
+
+@pytest.mark.parametrize("kind", ["DEFAULT", "diffusion", "", "UPSCALE", 1, None, [], {}, True])
+def test_a_stage_of_no_known_type_is_refused(kind: Any) -> None:
+    asked = body()
+    asked["stages"].append({"type": kind})
+
+    assert set(faults(asked)) == {"stages[2].type"}
+
+
+def test_a_stage_needs_its_own_fields_and_no_other() -> None:
+    asked = body()
+    asked["stages"][0] = {"type": "INPUT_INITIALIZE"}
+    asked["stages"][1]["input_initialize"] = {}
+
+    assert faults(asked) == {
+        "stages[0]": "a stage of type INPUT_INITIALIZE needs its fields in 'inputInitialize'",
+        "stages[1]": "'inputInitialize' does not belong to a stage of type DIFFUSION",
+    }
+
+
+@pytest.mark.parametrize("size", [448, 511, 513, 520, 1600, 0, -64])
+def test_sides_off_the_grid_or_out_of_range_are_refused(size: int) -> None:
+    assert set(faults(body(width=size, height=512))) == {"stages[1].diffusion.width"}
+
+
+def test_pixels_over_the_models_budget_are_refused_with_the_budget() -> None:
+    assert diffusion_of(sdModel="sdxl", width=1536, height=1024).width == 1536
+    assert "SD15" in faults(body(sdModel="photon", width=1536, height=1024))["stages[1].diffusion.width"]
+
+
+@pytest.mark.parametrize("field", ["requestId", "notifyUrl", "runningNotifyUrl"])
+def test_the_character_that_postgresql_cannot_hold_is_refused(field: str) -> None:
+    assert set(faults({**body(), field: "https://x.example/\0"})) == {field}
+    assert set(faults(body(prompts=[{"text": "a\0"}]))) == {"stages[1].diffusion.prompts[0].text"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["x", "ftp://x.example", "http://", "https:///path", "http://[::1", "http://x:99999/", "http://x:0/", "http://a b/",
+     "javascript://x", "http://x.example/\n", "http://x.example/" + "a" * 2048],
+)  # fmt: skip
+def test_what_is_no_http_address_is_no_callback(url: str) -> None:
+    assert set(faults({**body(), "notifyUrl": url, "running_notify_url": url})) == {"notifyUrl", "running_notify_url"}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x", "HTTPS://x.example:8443/a?b=c#d", "http://[2001:db8::1]:80/", "http://ü.example"]
+)
+def test_an_http_address_is_a_callback(url: str) -> None:
+    assert parse({**body(), "notifyUrl": url}).notify_url == url
+
+
+def test_empty_callbacks_are_none() -> None:
+    submission = parse({**body(), "notifyUrl": "", "runningNotifyUrl": None})
+
+    assert (submission.notify_url, submission.running_notify_url) == (None, None)
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], [body()], True])
+def test_a_body_that_is_no_object_is_refused(value: Any) -> None:
+    assert faults(value) == {"": "must be an object"}
+
+
+@pytest.mark.parametrize("stages", [None, [], {}, "x", 5, [{}] * 17])
+def test_stages_are_a_list_of_one_to_sixteen(stages: Any) -> None:
+    assert set(faults({"requestId": "r", "stages": stages})) == {"stages"}
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 257, 5, None, ["a"]])
+def test_a_request_id_is_a_short_text(request_id: Any) -> None:
+    assert set(faults({**body(), "requestId": request_id})) == {"requestId"}
+
+
+@pytest.mark.parametrize("field", ["lora", "prompts", "width", "unknown"])
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["lists", "objects"])
+def test_deep_nesting_is_one_fault_and_no_crash(field: str, wrap: Any) -> None:
+    deep: Any = 1
+    for _ in range(50_000):
+        deep = wrap(deep)
+
+    assert any(path.startswith(f"stages[1].diffusion.{field}") for path in faults(body(**{field: deep})))
+
+
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(
+        ["NaN", "-1", "DIFFUSION", "INPUT_INITIALIZE", "http://", "\0", "\udcff", "9" * 5000, 2**64, -(2**63)]
+    ),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container of a JSON value, with each of its keys."""
+    if isinstance(value, dict):
+        return [(value, key) for key in value] + [place for each in value.values() for place in places(each)]
+    if isinstance(value, list):
+        return [(value, i) for i in range(len(value))] + [place for each in value for place in places(each)]
+    return []
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(draw=st.data())
+def test_any_mutation_is_a_submission_or_a_list_of_faults(draw: st.DataObject) -> None:
+    mutated = deepcopy(json.loads(GOLDEN[0].read_text())["body"])
+    for _ in range(draw.draw(st.integers(1, 4))):
+        container, key = draw.draw(st.sampled_from(places(mutated)))
+        container[key] = draw.draw(VALUES)
+        if not places(mutated):
+            break
+
+    try:
+        submission = parse(mutated)
+    except InvalidSubmission as refused:
+        assert refused.faults
+    else:
+        assert isinstance(submission, Submission)
