@@ -1,0 +1,35 @@
+import pytest
+
+from jobs.samplers import DEFAULT, Sampler, UnknownSampler, canonical
+
+
+@pytest.mark.parametrize(
+    ("spelled", "sampler"),
+    [
+        ("Euler a", Sampler.EULER_A),
+        ("Euler_a", Sampler.EULER_A),  # a published client's spelling
+        ("euler A", Sampler.EULER_A),
+        ("DPM++ 2M Karras", Sampler.DPMPP_2M_KARRAS),
+        ("dpm++_2m_karras", Sampler.DPMPP_2M_KARRAS),
+        ("DPM++ 2M", Sampler.DPMPP_2M),
+        ("DPM++ 3M SDE Karras", Sampler.DPMPP_3M_SDE_KARRAS),
+        ("", DEFAULT),
+        (" _ ", DEFAULT),
+    ],
+)
+def test_case_spaces_and_underscores_do_not_matter(spelled: str, sampler: Sampler) -> None:
+    assert canonical(spelled) is sampler
+
+
+@pytest.mark.parametrize("sampler", Sampler)
+def test_every_sampler_answers_to_its_own_name(sampler: Sampler) -> None:
+    assert canonical(sampler.value) is sampler
+
+
+@pytest.mark.parametrize(
+    ("spelled", "hint"),
+    [("Euler b", "did you mean Euler, Euler a"), ("zzzzzzzz", "the default is DPM\\+\\+ 2M Karras")],
+)
+def test_an_unknown_name_gets_a_hint(spelled: str, hint: str) -> None:
+    with pytest.raises(UnknownSampler, match=f"no sampler is named '{spelled}'; {hint}"):
+        canonical(spelled)
