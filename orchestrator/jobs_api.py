@@ -16,7 +16,7 @@ from jobs.catalog import Catalog
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
-from jobs.job import Job, JobStatus, JobView
+from jobs.job import Job, JobStatus, JobView, Progress, QueuePlace
 from jobs.links import Links
 from jobs.score import score
 from jobs.stages.input_initialize import MAX_SEED, InputInitialize
@@ -121,15 +121,29 @@ class JobsApi:
         return job_body(await self._view(accepted.job), self._links)
 
     async def _view(self, job: Job) -> JobView:
+        match job.status:
+            case JobStatus.WAITING:
+                return JobView(job=job, place=await self._place(job))
+            case JobStatus.RUNNING:
+                return JobView(job=job, progress=await self._progress(job))
+            case _:
+                return JobView(job=job)
+
+    async def _place(self, job: Job) -> QueuePlace:
         try:
-            match job.status:
-                case JobStatus.WAITING:
-                    return JobView(job=job, place=await self._queue.place(job.id, job.attempt + 1))
-                case JobStatus.RUNNING:
-                    return JobView(job=job, progress=await self._board.get(job.id, job.attempt))
+            place = await self._queue.place(job.id, job.attempt + 1)
         except (RedisError, OSError) as error:
-            log.warning("live_state_unknown", job_id=job.id, error=repr(error))
-        return JobView(job=job)
+            log.warning("place_not_known", job_id=job.id, error=repr(error))
+            place = None
+        # Not in the queue: Redis is away, or the job waits for the delay before another attempt.
+        return place or await self._jobs.place(job)
+
+    async def _progress(self, job: Job) -> Progress | None:
+        try:
+            return await self._board.get(job.id, job.attempt)
+        except (RedisError, OSError) as error:
+            log.warning("progress_not_known", job_id=job.id, error=repr(error))
+            return None
 
 
 def _fingerprint(body: Any) -> bytes:

@@ -30,6 +30,9 @@ class Database:
         async with self.connection() as connection, connection.transaction():
             yield connection
 
+    async def close(self) -> None:
+        await self._pool.close()
+
 
 @asynccontextmanager
 async def open_database(url: str, *, connections: int = 10) -> AsyncIterator[Database]:
@@ -37,10 +40,11 @@ async def open_database(url: str, *, connections: int = 10) -> AsyncIterator[Dat
     pool = await asyncpg.create_pool(
         url, min_size=1, max_size=connections, command_timeout=COMMAND_TIMEOUT_S, timeout=COMMAND_TIMEOUT_S
     )
+    database = Database(pool)
     try:
-        yield Database(pool)
+        yield database
     finally:
-        await pool.close()
+        await database.close()
 
 
 async def rows_of(query: AsyncIterator[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from jobs.errors import AttemptLost, NotFound
-from jobs.job import Failure, FailureCode, Image, Job, JobStatus
+from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.submission import Submission
 
@@ -76,6 +76,12 @@ class JobStore:
         async with self._database.connection() as connection:
             row = await queries.job_by_id(connection, job_id=job_id)
             return await self._one(connection, row, job_id)
+
+    async def place(self, job: Job) -> QueuePlace:
+        """Where a waiting job stands by its score. It counts; the queue knows the same at once."""
+        async with self._database.connection() as connection:
+            row = await queries.place_of_job(connection, score=job.score)
+        return QueuePlace(rank=row["before"] + 1, length=row["length"])
 
     async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
         """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it."""

@@ -98,3 +98,8 @@ ORDER BY id LIMIT :limit;
 SELECT id, attempt, score FROM jobs
 WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now()
 ORDER BY available_at LIMIT :limit;
+
+-- name: place_of_job(score)^
+-- Counts, and so costs more the longer the line is: only for when Redis does not know.
+SELECT count(*) FILTER (WHERE score < :score) AS before, count(*) AS length
+FROM jobs WHERE status = 'WAITING';

@@ -52,6 +52,9 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_waiting ON jobs (id) WHERE status = 'WAITING'
 """,
     """
+CREATE INDEX jobs_waiting_order ON jobs (score) WHERE status = 'WAITING'
+""",
+    """
 CREATE INDEX jobs_retried ON jobs (available_at) WHERE status = 'WAITING' AND attempt > 0
 """,
     """

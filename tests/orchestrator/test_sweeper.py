@@ -1,0 +1,120 @@
+"""What crashes leave is mended."""
+
+from datetime import UTC, datetime, timedelta
+
+from arq.connections import ArqRedis
+
+from jobs.job import JobStatus, QueuePlace
+from jobs.storage.database import Database
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore
+from jobs.storage.redis_connection import open_redis
+from orchestrator.app import WebOptions
+from orchestrator.sweeper import FILL_ANYWAY_EVERY, Sweeper
+from tests.orchestrator.conftest import Api, body, open_api
+
+MAX_ATTEMPTS = 2
+
+
+class Clock:
+    """Moves when told to."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+def sweeper(database: Database, redis: ArqRedis, clock: Clock | None = None) -> Sweeper:
+    every = timedelta(seconds=1)
+    return Sweeper(JobStore(database), JobQueue(redis), every=every, max_attempts=MAX_ATTEMPTS, now=clock or Clock())
+
+
+async def test_an_emptied_redis_is_filled_in_the_same_order(api: Api, database: Database, redis: ArqRedis) -> None:
+    sweeping = sweeper(database, redis)
+    ids = await _accepted(api, 5)
+    await sweeping.sweep()
+    await redis.flushall()
+
+    await sweeping.sweep()
+
+    assert await _places(redis, ids) == [QueuePlace(rank=rank, length=5) for rank in range(1, 6)]
+
+
+async def test_a_job_that_redis_was_never_told_of_is_queued_when_it_is_back(
+    options: WebOptions, database: Database, redis: ArqRedis
+) -> None:
+    async with open_redis("redis://127.0.0.1:1") as nowhere, open_api(options, database, nowhere) as api:
+        ids = await _accepted(api, 2)
+
+    await sweeper(database, redis).sweep()
+
+    assert await _places(redis, ids) == [QueuePlace(rank=1, length=2), QueuePlace(rank=2, length=2)]
+
+
+async def test_a_job_that_only_one_lost_signal_concerns_is_queued_within_a_minute(
+    api: Api, database: Database, redis: ArqRedis
+) -> None:
+    clock = Clock()
+    sweeping = sweeper(database, redis, clock)
+    (job_id,) = await _accepted(api, 1)
+    await sweeping.sweep()
+    await JobQueue(redis).remove(job_id, 1)
+
+    await sweeping.sweep()
+    at_once = await _places(redis, [job_id])
+    clock.time += FILL_ANYWAY_EVERY + timedelta(seconds=1)
+    await sweeping.sweep()
+
+    assert at_once == [None]
+    assert await _places(redis, [job_id]) == [QueuePlace(rank=1, length=1)]
+
+
+async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(
+    api: Api, database: Database, redis: ArqRedis
+) -> None:
+    jobs, queue = JobStore(database), JobQueue(redis)
+    first, second = await _accepted(api, 2)
+    await jobs.claim(first, 1, worker="dead:1", lease=timedelta(seconds=-1))
+    await queue.remove(first, 1)
+
+    await sweeper(database, redis).sweep()
+
+    assert (await jobs.get_any(first)).status == JobStatus.WAITING
+    assert await queue.place(first, 2) == QueuePlace(rank=1, length=2)
+    assert await queue.place(second, 1) == QueuePlace(rank=2, length=2)
+
+
+async def test_a_job_that_loses_each_worker_fails_and_calls_back(api: Api, database: Database, redis: ArqRedis) -> None:
+    jobs = JobStore(database)
+    _, answer = await api.post_job(body() | {"notifyUrl": "http://127.0.0.1:9/"})
+    job_id = int(answer["job"]["id"])
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        await jobs.claim(job_id, attempt, worker="dead:1", lease=timedelta(seconds=-1))
+        await sweeper(database, redis).sweep()
+
+    job = await api.job(str(job_id))
+    assert (job["status"], job["failedInfo"]["code"]) == ("FAILED", "FATAL_ERROR")
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM deliveries WHERE kind = 'TERMINAL'") == 1
+
+
+async def test_a_lease_that_holds_is_left_alone(api: Api, database: Database, redis: ArqRedis) -> None:
+    jobs = JobStore(database)
+    (job_id,) = await _accepted(api, 1)
+    await jobs.claim(job_id, 1, worker="alive:1", lease=timedelta(minutes=1))
+
+    await sweeper(database, redis).sweep()
+
+    job = await jobs.get_any(job_id)
+    assert (job.status, job.attempt) == (JobStatus.RUNNING, 1)
+
+
+async def _accepted(api: Api, count: int) -> list[int]:
+    answers = [await api.post_job(body()) for _ in range(count)]
+    return [int(answer["job"]["id"]) for _, answer in answers]
+
+
+async def _places(redis: ArqRedis, ids: list[int]) -> list[QueuePlace | None]:
+    return [await JobQueue(redis).place(job_id, 1) for job_id in ids]
