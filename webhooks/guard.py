@@ -11,7 +11,10 @@ from yarl import URL
 
 from jobs.errors import DarkroomError
 
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+IPV4_IN_THE_LAST_BITS = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
 
 class AddressRefused(DarkroomError):
@@ -39,21 +42,40 @@ class GuardedResolver(AbstractResolver):
 
 
 def check_literal(url: str, allowed: Sequence[Network]) -> None:
-    """Raises AddressRefused for a URL that names a forbidden address itself: no resolver sees that one."""
+    """Raises AddressRefused for a URL that names a forbidden address itself: no resolver sees that one.
+
+    aiohttp takes any host of digits and dots, or with a colon, for an address, and the system then reads `127.1` or
+    `2130706433` as 127.0.0.1. So only the usual form is let through.
+    """
     host = URL(url).host or ""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
+    if ":" not in host and not host.replace(".", "").isdigit():
         return
-    if not is_allowed(host, allowed):
+    try:
+        may_reach = is_allowed(host, allowed)
+    except ValueError as error:
+        raise AddressRefused(f"{host} is not an address in its usual form") from error
+    if not may_reach:
         raise AddressRefused(f"{host} is not a public address")
 
 
 def is_allowed(host: str, allowed: Sequence[Network]) -> bool:
-    address = ipaddress.ip_address(host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
+    """Raises ValueError for what is no address."""
+    address = _without_wrapping(ipaddress.ip_address(host))
     return (address.is_global and not address.is_multicast) or any(address in network for network in allowed)
+
+
+def _without_wrapping(address: Address) -> Address:
+    """The IPv4 address that a gateway would take an IPv6 address for, or the address itself.
+
+    Source: RFC 4291 section 2.5.5 (mapped and compatible), RFC 3056 (6to4), RFC 6052 (NAT64).
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour or address
+    if any(address in network for network in IPV4_IN_THE_LAST_BITS) and int(address) > 1:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address
 
 
 def networks(texts: Sequence[str]) -> list[Network]:

@@ -1,0 +1,140 @@
+"""A receiver with a will of its own, an account's jobs, and a dispatcher that is not yet running."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from jobs.job import Job
+from jobs.links import Links
+from jobs.prompt import Piece
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.input_initialize import InputInitialize
+from jobs.storage.account_store import Account, AccountStore
+from jobs.storage.database import Database
+from jobs.storage.delivery_store import DeliveryStore
+from jobs.storage.job_store import JobStore, NewJob
+from jobs.submission import Submission
+from webhooks.delivery import Courier
+from webhooks.dispatcher import Dispatcher
+from webhooks.guard import GuardedResolver, networks
+
+LEASE = timedelta(minutes=1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Receiver:
+    """Answers with the next of `statuses`, then with 204."""
+
+    url: str = ""
+    statuses: list[int] = field(default_factory=list)
+    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.received.append((headers, await request.read()))
+        status = self.statuses.pop(0) if self.statuses else 204
+        return web.Response(status=status, headers={"Location": self.url} if status in (301, 302, 307) else {})
+
+    async def has_received(self, count: int) -> None:
+        async with asyncio.timeout(15):
+            while len(self.received) < count:
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.add_routes([web.post("/callback", receiver.receive)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/callback"
+    yield receiver
+    await runner.cleanup()
+
+
+@dataclass
+class Office:
+    """What callbacks are made from and sent by."""
+
+    database: Database
+    jobs: JobStore
+    links: Links
+    account: Account
+
+    async def running_job(self, *, notify_url: str | None = None, running_notify_url: str | None = None) -> Job:
+        stages = (
+            InputInitialize(seed=1),
+            Diffusion(width=512, height=512, prompt=(Piece("x"),), model="1", sampler="Euler"),
+        )
+        submission = Submission(
+            request_id=uuid4().hex,
+            stages=(InputInitialize(seed=1), diffusion),
+            notify_url=notify_url,
+            running_notify_url=running_notify_url,
+        )
+        new_job = NewJob(
+            account_id=self.account.id,
+            fingerprint=b"x",
+            dialect="tams",
+            submission=submission,
+            score=1.0,
+            created_at=now(),
+        )
+        created, _ = await self.jobs.accept([new_job])
+        job = await self.jobs.claim(created[new_job.key], 1, worker="test:1", lease=LEASE)
+        assert job is not None
+        return job
+
+    async def ended_job(self, notify_url: str) -> Job:
+        job = await self.running_job(notify_url=notify_url)
+        await self.jobs.succeed(job, [])
+        return await self.jobs.get_any(job.id)
+
+    async def states(self, job: Job) -> list[str]:
+        """Of the job's deliveries, in the order they were made."""
+        query = "SELECT state FROM deliveries WHERE job_id = $1 ORDER BY created_at"
+        async with self.database.connection() as connection:
+            return [row["state"] for row in await connection.fetch(query, job.id)]
+
+    async def has_states(self, job: Job, states: list[str]) -> None:
+        async with asyncio.timeout(15):
+            while await self.states(job) != states:
+                await asyncio.sleep(0.01)
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        async with self.database.connection() as connection:
+            await connection.execute(statement, *arguments)
+
+    @asynccontextmanager
+    async def dispatching(
+        self, *, delays_s: tuple[float, ...] = (0.01, 0.01), allow: tuple[str, ...] = ("127.0.0.0/8",)
+    ) -> AsyncIterator[Dispatcher]:
+        allowed = networks(allow)
+        connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            courier = Courier(session, self.jobs, self.links, allowed=allowed, now=now)
+            dispatcher = Dispatcher(DeliveryStore(self.database), courier, delays_s=delays_s, concurrency=8)
+            dispatching = asyncio.create_task(dispatcher.dispatch())
+            yield dispatcher
+            dispatcher.stop()
+            await asyncio.wait_for(dispatching, 10)
+
+
+@pytest.fixture
+async def office(database: Database) -> Office:
+    account = await AccountStore(database).ensure("tester")
+    return Office(database, JobStore(database), Links("http://public.example", b"secret of tests", now), account)

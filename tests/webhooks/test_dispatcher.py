@@ -1,0 +1,148 @@
+"""Callbacks arrive: once where all goes well, again with the same id where it does not, never out of order."""
+
+import asyncio
+import base64
+import json
+import time
+from datetime import timedelta
+
+from standardwebhooks import Webhook
+
+from jobs.dialects.tams_response import job_body
+from jobs.job import JobView
+from jobs.storage.delivery_store import DeliveryStore
+from tests.webhooks.conftest import LEASE, Office, Receiver
+from webhooks.listener import listening
+
+
+async def test_an_ended_job_is_told_once_signed_and_as_get_shows_it(office: Office, receiver: Receiver) -> None:
+    job = await office.ended_job(receiver.url)
+
+    async with office.dispatching():
+        await office.has_states(job, ["DELIVERED"])
+
+    ((headers, body),) = receiver.received
+    secret = base64.b64encode(office.account.webhook_secret).decode()
+    assert Webhook(f"whsec_{secret}").verify(body, headers) == job_body(JobView(job=job), office.links)
+
+
+async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(office: Office, receiver: Receiver) -> None:
+    receiver.statuses = [500, 429]
+    job = await office.ended_job(receiver.url)
+
+    async with office.dispatching():
+        await office.has_states(job, ["DELIVERED"])
+
+    assert len(receiver.received) == 3
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
+
+
+async def test_after_the_last_try_it_is_kept_as_dead(office: Office, receiver: Receiver) -> None:
+    receiver.statuses = [500] * 5
+    job = await office.ended_job(receiver.url)
+
+    async with office.dispatching(delays_s=(0.01,)):
+        await office.has_states(job, ["DEAD"])
+
+    assert len(receiver.received) == 2
+
+
+async def test_a_redirect_is_not_followed(office: Office, receiver: Receiver) -> None:
+    receiver.statuses = [307]
+    job = await office.ended_job(receiver.url)
+
+    async with office.dispatching(delays_s=()):
+        await office.has_states(job, ["DEAD"])
+
+    assert len(receiver.received) == 1
+
+
+async def test_an_address_that_is_not_allowed_is_never_called(office: Office, receiver: Receiver) -> None:
+    by_address = await office.ended_job(receiver.url)
+    by_name = await office.ended_job(receiver.url.replace("127.0.0.1", "localhost"))
+
+    async with office.dispatching(allow=()):
+        await office.has_states(by_address, ["DEAD"])
+        await office.has_states(by_name, ["DEAD"])
+
+    assert receiver.received == []
+
+
+async def test_the_end_follows_the_start_and_nothing_follows_the_end(office: Office, receiver: Receiver) -> None:
+    job = await office.running_job(running_notify_url=receiver.url)
+    async with office.dispatching():
+        await receiver.has_received(1)
+        await office.jobs.succeed(job, [])
+        await office.has_states(job, ["DELIVERED", "DELIVERED"])
+
+    assert [json.loads(body)["job"]["status"] for _, body in receiver.received] == ["RUNNING", "SUCCESS"]
+
+
+async def test_a_start_that_has_not_been_told_when_the_job_ends_is_dropped(office: Office, receiver: Receiver) -> None:
+    job = await office.running_job(running_notify_url=receiver.url)
+    await office.jobs.succeed(job, [])
+
+    async with office.dispatching():
+        await office.has_states(job, ["SUPERSEDED", "DELIVERED"])
+
+    assert [json.loads(body)["job"]["status"] for _, body in receiver.received] == ["SUCCESS"]
+
+
+async def test_a_dispatcher_that_died_is_followed_by_another_with_the_same_id(
+    office: Office, receiver: Receiver
+) -> None:
+    job = await office.ended_job(receiver.url)
+    (claimed,) = await DeliveryStore(office.database).claim(limit=10, claim=LEASE)
+    none_left = await DeliveryStore(office.database).claim(limit=10, claim=LEASE)
+    await office.execute("UPDATE deliveries SET claimed_until = now() - interval '1 second'")
+
+    async with office.dispatching():
+        await office.has_states(job, ["DELIVERED"])
+
+    assert none_left == []
+    ((headers, _),) = receiver.received
+    assert headers["webhook-id"] == f"msg_{claimed.id.hex}"
+
+
+async def test_a_dispatcher_whose_claim_has_lapsed_settles_nothing(office: Office, receiver: Receiver) -> None:
+    job = await office.ended_job(receiver.url)
+    store = DeliveryStore(office.database)
+    (late,) = await store.claim(limit=1, claim=timedelta(seconds=-1))
+    (_successor,) = await store.claim(limit=1, claim=LEASE)
+
+    await store.settle(late, "DEAD", status=None, error="late")
+
+    assert await office.states(job) == ["PENDING"]
+
+
+async def test_two_dispatchers_share_the_work_and_double_nothing(office: Office, receiver: Receiver) -> None:
+    jobs = [await office.ended_job(receiver.url) for _ in range(20)]
+
+    async with office.dispatching(), office.dispatching():
+        for job in jobs:
+            await office.has_states(job, ["DELIVERED"])
+
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == len(receiver.received) == 20
+
+
+async def test_a_new_callback_is_heard_of_at_once(office: Office, receiver: Receiver, database_url: str) -> None:
+    async with office.dispatching() as dispatcher, listening(database_url, dispatcher.wake):
+        await asyncio.sleep(0.5)  # idle: the listener is connected, and the dispatcher sleeps for seconds
+        began = time.perf_counter()
+        await office.ended_job(receiver.url)
+        await receiver.has_received(1)
+
+    # Its own look comes every 5 s.
+    assert time.perf_counter() - began < 2
+
+
+async def test_the_answer_is_kept_for_the_operator_but_only_its_beginning(office: Office, receiver: Receiver) -> None:
+    receiver.statuses = [418]
+    job = await office.ended_job(receiver.url)
+
+    async with office.dispatching(delays_s=()):
+        await office.has_states(job, ["DEAD"])
+
+    async with office.database.connection() as connection:
+        row = await connection.fetchrow("SELECT last_status, last_error, tries FROM deliveries")
+    assert (row["last_status"], row["tries"]) == (418, 1) and "418" in row["last_error"]

@@ -1,0 +1,72 @@
+"""Callbacks reach public addresses, and others only when the operator says so."""
+
+import pytest
+
+from webhooks.guard import AddressRefused, GuardedResolver, check_literal, is_allowed, networks
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",  # metadata of clouds
+        "100.64.0.1",  # carriers' NAT
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "::",
+        "::1",
+        "fe80::1",
+        "fc00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1",  # NAT64 of 127.0.0.1
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::",  # 6to4 of 127.0.0.1
+        "::127.0.0.1",
+    ],
+)
+def test_an_address_that_is_not_public_is_refused(address: str) -> None:
+    assert not is_allowed(address, [])
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::5db8:d70e"])
+def test_a_public_address_is_allowed(address: str) -> None:
+    assert is_allowed(address, [])
+
+
+def test_the_operator_may_open_a_network() -> None:
+    allowed = networks(["10.0.0.0/8", "::1/128"])
+
+    assert is_allowed("10.9.9.9", allowed) and is_allowed("::1", allowed) and is_allowed("::ffff:10.0.0.1", allowed)
+    assert not is_allowed("127.0.0.1", allowed)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]:80/",
+        "http://2130706433/",
+        "http://0177.0.0.1/",
+        "http://127.1/",
+    ],
+)
+def test_an_address_in_the_url_itself_is_refused_in_every_spelling(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        check_literal(url, [])
+
+
+@pytest.mark.parametrize("name", ["localhost", "0x7f000001"])
+async def test_a_name_that_means_a_private_address_is_refused(name: str) -> None:
+    resolver = GuardedResolver([])
+
+    with pytest.raises(AddressRefused, match=name):
+        await resolver.resolve(name, 80)
+
+    await resolver.close()
