@@ -76,10 +76,7 @@ class Office:
     account: Account
 
     async def running_job(self, *, notify_url: str | None = None, running_notify_url: str | None = None) -> Job:
-        stages = (
-            InputInitialize(seed=1),
-            Diffusion(width=512, height=512, prompt=(Piece("x"),), model="1", sampler="Euler"),
-        )
+        diffusion = Diffusion(width=512, height=512, prompt=(Piece("x"),), model="1", sampler="Euler")
         submission = Submission(
             request_id=uuid4().hex,
             stages=(InputInitialize(seed=1), diffusion),
