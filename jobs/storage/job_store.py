@@ -53,8 +53,10 @@ class JobStore:
 
         Returns the ids of the new jobs by (account, request id), and the jobs that were there before.
         """
+        # In one order everywhere: two batches that share keys in another order would wait for each other.
+        in_order = sorted(new_jobs, key=lambda job: job.key)
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.accept_jobs(connection, **_columns(new_jobs)))
+            rows = await rows_of(queries.accept_jobs(connection, **_columns(in_order)))
             created = {(row["account_id"], row["request_id"]): row["id"] for row in rows}
             known = sorted({job.key for job in new_jobs} - created.keys())
             return created, await self._by_request(connection, known) if known else []
