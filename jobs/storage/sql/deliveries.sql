@@ -1,18 +1,21 @@
 -- name: claim_deliveries(claim, limit)
--- Per job, one at a time and in order: a row waits while an earlier one for the same job is in flight.
+-- Per job and URL, one at a time and in order: a row waits while another is in flight, or an earlier one is due.
 -- The claim lapses by itself, so that a dispatcher that died is followed by another.
-UPDATE deliveries SET tries = tries + 1, claimed_until = now() + :claim::interval
-FROM accounts, jobs
-WHERE deliveries.id IN (
+-- Materialized, so that no plan can run the locking part twice and take more than the limit.
+WITH taken AS MATERIALIZED (
     SELECT id FROM deliveries AS due
     WHERE state = 'PENDING' AND next_try_at <= now() AND (claimed_until IS NULL OR claimed_until < now())
       AND NOT EXISTS (
-        SELECT FROM deliveries AS earlier
-        WHERE earlier.job_id = due.job_id AND earlier.url = due.url AND earlier.id <> due.id
-          AND earlier.created_at <= due.created_at AND earlier.claimed_until > now())
+        SELECT FROM deliveries AS other
+        WHERE other.job_id = due.job_id AND other.url = due.url AND other.id <> due.id
+          AND (other.claimed_until > now()
+            OR other.state = 'PENDING' AND other.next_try_at <= now() AND other.created_at < due.created_at))
     ORDER BY next_try_at LIMIT :limit
-    FOR UPDATE SKIP LOCKED)
-AND jobs.id = deliveries.job_id AND accounts.id = jobs.account_id
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries SET tries = tries + 1, claimed_until = now() + :claim::interval
+FROM taken, accounts, jobs
+WHERE deliveries.id = taken.id AND jobs.id = deliveries.job_id AND accounts.id = jobs.account_id
 RETURNING deliveries.id, deliveries.job_id, deliveries.url, deliveries.kind, deliveries.tries, accounts.webhook_secret;
 
 -- name: settle_delivery(state, status, error, id, tries)!

@@ -1,0 +1,176 @@
+"""The outbox: each callback is claimed by one, again after a lapse, and never out of order."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobs.job import Failure, FailureCode
+from jobs.storage.delivery_store import Delivery, DeliveryStore
+from jobs.storage.job_store import JobStore
+from tests.jobs.samples import new_job
+from tests.jobs.storage.conftest import Rows
+
+CLAIM = timedelta(minutes=1)
+LAPSED = timedelta(seconds=-1)
+FAILURE = Failure(code=FailureCode.FATAL_ERROR, reason="it cannot be")
+ONE = "http://a.example/one"
+
+
+async def started(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls: Any) -> int:
+    created, _ = await jobs.accept([new_job(account_id, request_id, **urls)])
+    job_id = created[account_id, request_id]
+    await jobs.claim(job_id, 1, worker="w", lease=timedelta(minutes=1))
+    return job_id
+
+
+async def ended(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls: Any) -> int:
+    job_id = await started(jobs, account_id, request_id, **urls)
+    await jobs.fail(job_id, 1, FAILURE)
+    return job_id
+
+
+async def claim(deliveries: DeliveryStore, lease: timedelta = CLAIM, limit: int = 10) -> list[Delivery]:
+    return await deliveries.claim(limit=limit, claim=lease)
+
+
+async def test_a_due_row_is_claimed_with_what_its_sender_needs(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    job_id = await ended(jobs, account_id, notify_url=ONE)
+
+    (delivery,) = await claim(deliveries)
+
+    (account,) = await rows("SELECT webhook_secret FROM accounts")
+    assert (delivery.job_id, delivery.url, delivery.kind, delivery.tries) == (job_id, ONE, "TERMINAL", 1)
+    assert delivery.webhook_secret == account["webhook_secret"]
+
+
+async def test_a_claimed_row_is_not_claimed_again(jobs: JobStore, deliveries: DeliveryStore, account_id: int) -> None:
+    for i in range(20):
+        await ended(jobs, account_id, f"r-{i}", notify_url=ONE)
+
+    batches = await asyncio.gather(*(claim(deliveries, limit=7) for _ in range(6)))
+
+    claimed = [each.id for batch in batches for each in batch]
+    assert all(len(batch) <= 7 for batch in batches)
+    assert len(claimed) == len(set(claimed)) == 20
+
+
+async def test_a_lapsed_claim_is_made_again_with_the_same_id(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    await ended(jobs, account_id, notify_url=ONE)
+
+    (first,) = await claim(deliveries, LAPSED)
+    (second,) = await claim(deliveries)
+
+    assert (second.id, second.tries) == (first.id, 2)
+
+
+async def test_an_older_try_settles_nothing(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    await ended(jobs, account_id, notify_url=ONE)
+    (late,) = await claim(deliveries, LAPSED)
+    (current,) = await claim(deliveries)
+    before = await rows("SELECT * FROM deliveries")
+
+    await deliveries.settle(late, "DEAD", status=500, error="late")
+    await deliveries.postpone(late, CLAIM, status=500, error="late")
+
+    assert await rows("SELECT * FROM deliveries") == before
+    await deliveries.settle(current, "DELIVERED", status=204, error=None)
+    assert await rows("SELECT state, last_status FROM deliveries") == [{"state": "DELIVERED", "last_status": 204}]
+
+
+@pytest.mark.parametrize("state", ["DELIVERED", "DEAD", "SUPERSEDED"])
+async def test_a_settled_row_is_never_claimed(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, state: str
+) -> None:
+    await ended(jobs, account_id, notify_url=ONE)
+    (delivery,) = await claim(deliveries, LAPSED)
+
+    await deliveries.settle(delivery, state, status=None, error=None)
+
+    assert await claim(deliveries) == []
+    assert await deliveries.seconds_to_next() is None
+
+
+async def test_a_postponed_row_is_due_after_its_delay(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    await ended(jobs, account_id, notify_url=ONE)
+    (delivery,) = await claim(deliveries)
+
+    await deliveries.postpone(delivery, timedelta(seconds=100), status=500, error="broken")
+
+    assert await claim(deliveries) == []
+    seconds = await deliveries.seconds_to_next()
+    assert seconds is not None and 90 < seconds <= 100
+
+
+async def test_the_end_waits_while_the_start_is_in_flight_to_the_same_address(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    job_id = await started(jobs, account_id, running_notify_url=ONE)
+    (running,) = await claim(deliveries)
+    await jobs.fail(job_id, 1, FAILURE)
+
+    assert await claim(deliveries) == []
+
+    await deliveries.settle(running, "DELIVERED", status=204, error=None)
+    (end,) = await claim(deliveries)
+    assert (running.kind, end.kind) == ("RUNNING", "TERMINAL")
+
+
+async def test_a_start_that_was_not_delivered_never_follows_the_end(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    job_id = await started(jobs, account_id, running_notify_url=ONE)
+    (running,) = await claim(deliveries)
+    await jobs.fail(job_id, 1, FAILURE)
+
+    await deliveries.postpone(running, timedelta(0), status=500, error="broken")
+
+    assert [each.kind for each in await claim(deliveries)] == ["TERMINAL"]
+    states = {row["kind"]: row["state"] for row in await rows("SELECT kind, state FROM deliveries")}
+    assert states["RUNNING"] == "SUPERSEDED"
+
+
+async def test_a_settled_try_does_not_bring_a_superseded_row_back(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    job_id = await started(jobs, account_id, running_notify_url=ONE)
+    (running,) = await claim(deliveries)
+    await jobs.fail(job_id, 1, FAILURE)
+
+    await deliveries.settle(running, "DEAD", status=500, error="broken")
+
+    assert {"state": "SUPERSEDED"} in await rows("SELECT state FROM deliveries WHERE kind = 'RUNNING'")
+
+
+async def test_two_due_rows_for_one_job_and_address_go_one_after_the_other(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    job_id = await started(jobs, account_id, running_notify_url=ONE)
+    await jobs.requeue(job_id, 1, delay=timedelta(0), reason="again")
+    await jobs.claim(job_id, 2, worker="w", lease=timedelta(minutes=1))
+
+    (first,) = await claim(deliveries)
+    nothing = await claim(deliveries)
+    await deliveries.settle(first, "DELIVERED", status=204, error=None)
+    (second,) = await claim(deliveries)
+
+    assert nothing == []
+    assert first.id != second.id
+
+
+async def test_other_addresses_and_other_jobs_do_not_wait(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    await ended(jobs, account_id, "r-1", notify_url=ONE, running_notify_url="http://a.example/two")
+    await ended(jobs, account_id, "r-2", notify_url=ONE)
+
+    assert len(await claim(deliveries)) == 3
