@@ -57,4 +57,5 @@ class AccountStore:
 
 
 def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+    # A header's bytes that are no UTF-8 come as lone surrogates.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -1,5 +1,6 @@
--- name: add_account(name, webhook_secret)$
-INSERT INTO accounts (name, webhook_secret) VALUES (:name, :webhook_secret) RETURNING id;
+-- name: add_account(name, webhook_secret)!
+-- Of two that come at once, one is added.
+INSERT INTO accounts (name, webhook_secret) VALUES (:name, :webhook_secret) ON CONFLICT (name) DO NOTHING;
 
 -- name: account_by_name(name)^
 SELECT id, name, webhook_secret FROM accounts WHERE name = :name;
