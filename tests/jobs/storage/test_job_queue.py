@@ -1,0 +1,98 @@
+"""The order of waiting jobs, and each one's exact place in it."""
+
+import random
+
+import pytest
+from arq.connections import ArqRedis
+
+from jobs.job import QueuePlace
+from jobs.storage.job_queue import WAKE, JobQueue
+from jobs.storage.job_store import Waiting
+
+# 2026-05-01 12:00 in milliseconds, as jobs.score gives it.
+NOON_MS = 1_777_636_800_000.0
+
+
+@pytest.fixture
+def queue(redis: ArqRedis) -> JobQueue:
+    return JobQueue(redis)
+
+
+def waiting(*job_ids: int) -> list[Waiting]:
+    """A job's score is its id: microseconds apart."""
+    return [Waiting(job_id, 1, NOON_MS + job_id / 1000) for job_id in job_ids]
+
+
+async def test_places_are_exact_from_one(queue: JobQueue) -> None:
+    assert await queue.add(waiting(1, 2, 3)) == [QueuePlace(rank=i, length=3) for i in (1, 2, 3)]
+
+
+async def test_the_order_is_the_scores_whatever_the_order_of_arrival(queue: JobQueue) -> None:
+    ids = random.Random(1).sample(range(1, 201), 200)
+    for job_id in ids:
+        await queue.add(waiting(job_id))
+
+    places = [await queue.place(job_id, 1) for job_id in range(1, 201)]
+
+    assert places == [QueuePlace(rank=i, length=200) for i in range(1, 201)]
+
+
+async def test_ranks_of_a_batch_follow_the_batch(queue: JobQueue) -> None:
+    await queue.add(waiting(2))
+
+    assert [place.rank for place in await queue.add(waiting(3, 1))] == [3, 1]
+
+
+async def test_a_job_that_is_queued_keeps_its_place(queue: JobQueue) -> None:
+    await queue.add(waiting(1, 2))
+
+    again = await queue.add([Waiting(1, 1, NOON_MS + 1000)])
+
+    assert again == [QueuePlace(rank=1, length=2)]
+
+
+async def test_a_job_once_removed_has_no_place_and_its_next_attempt_has(queue: JobQueue) -> None:
+    await queue.add(waiting(1, 2))
+
+    await queue.remove(1, 1)
+    await queue.remove(1, 1)
+
+    assert await queue.place(1, 1) is None
+    assert await queue.place(2, 1) == QueuePlace(rank=1, length=1)
+    assert await queue.add([Waiting(1, 2, waiting(1)[0].score)]) == [QueuePlace(rank=1, length=2)]
+
+
+async def test_adding_nothing_changes_nothing(queue: JobQueue) -> None:
+    assert await queue.add([]) == []
+
+
+async def test_only_new_jobs_wake_workers_and_tokens_do_not_pile_up(queue: JobQueue, redis: ArqRedis) -> None:
+    await queue.add(waiting(1, 2))
+    await queue.add(waiting(1, 2))
+    few = await redis.llen(WAKE)
+    await queue.add(waiting(*range(3, 103)))
+
+    assert few == 2
+    assert await redis.llen(WAKE) == 32
+
+
+async def test_an_emptied_redis_is_another_epoch(queue: JobQueue, redis: ArqRedis) -> None:
+    unfilled = await queue.epoch()
+    await queue.mark_filled()
+    filled = await queue.epoch()
+
+    assert unfilled is None
+    assert filled is not None and filled == await queue.epoch()
+
+    await redis.flushall()
+    assert await queue.epoch() is None
+
+    await queue.mark_filled()
+    assert await queue.epoch() not in (None, filled)
+
+
+async def test_it_works_after_redis_forgot_its_scripts(queue: JobQueue, redis: ArqRedis) -> None:
+    await queue.add(waiting(1))
+    await redis.script_flush()
+
+    assert await queue.add(waiting(2)) == [QueuePlace(rank=2, length=2)]
