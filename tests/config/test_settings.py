@@ -1,0 +1,128 @@
+"""What an operator sets, and how a mistake is told."""
+
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from config.settings import Settings
+
+NEEDED = {
+    "DATABASE_URL": "postgresql://db.example/darkroom",
+    "REDIS_URL": "redis://redis.example",
+    "DARKROOM_SECRET": "sixteen letters!",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is needed; a test adds the rest."""
+    for name in ("PORT", "DARKROOM_EGRESS_ALLOW", "DARKROOM_DELIVERY_DELAYS_S", "DARKROOM_PUBLIC_URL", "DARKROOM_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_names_that_hosting_platforms_set_have_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9000")
+
+    settings = Settings()
+
+    assert (settings.database_url, settings.redis_url, settings.port) == (
+        "postgresql://db.example/darkroom",
+        "redis://redis.example",
+        9000,
+    )
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_setting_is_named_as_the_operator_writes_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name)
+
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "DARKROOM_SECRET"])
+def test_an_empty_one_is_as_good_as_missing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+def test_the_secret_is_not_shown() -> None:
+    assert NEEDED["DARKROOM_SECRET"] not in repr(Settings())
+
+
+def test_a_short_secret_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_SECRET", "letmein")
+
+    with pytest.raises(ValidationError, match="16") as refused:
+        Settings()
+
+    assert "letmein" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "networks"),
+    [
+        ("", ()),
+        ("10.0.0.0/8", ("10.0.0.0/8",)),
+        (" 127.0.0.0/8, 10.0.0.0/8 ,", ("127.0.0.0/8", "10.0.0.0/8")),
+    ],
+)
+def test_lists_are_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, written: str, networks: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DARKROOM_EGRESS_ALLOW", written)
+
+    assert Settings().egress_allow == networks
+
+
+def test_delays_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_DELIVERY_DELAYS_S", "0.5, 2,30")
+
+    assert Settings().delivery_delays_s == (0.5, 2.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DARKROOM_DELIVERY_DELAYS_S", "1,soon"),
+        ("DARKROOM_DELIVERY_DELAYS_S", "-1"),
+        ("DARKROOM_LEASE", "0"),
+        ("DARKROOM_SWEEP_EVERY", "-1"),
+        ("DARKROOM_MAX_ATTEMPTS", "0"),
+        ("DARKROOM_DELIVERY_CONCURRENCY", "0"),
+        ("DARKROOM_MAX_BODY_BYTES", "0"),
+        ("DARKROOM_LOG_LEVEL", "loud"),
+        ("PORT", "70000"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+@pytest.mark.parametrize(("written", "lease"), [("6", 6), ("0.5", 0.5), ("PT1M", 60)])
+def test_times_are_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch, written: str, lease: float) -> None:
+    monkeypatch.setenv("DARKROOM_LEASE", written)
+
+    assert Settings().lease == timedelta(seconds=lease)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "shown"),
+    [("", "http://127.0.0.1:8080"), ("https://images.example/", "https://images.example")],
+)
+def test_clients_are_given_the_public_address_without_a_final_slash(
+    monkeypatch: pytest.MonkeyPatch, public_url: str, shown: str
+) -> None:
+    monkeypatch.setenv("DARKROOM_PUBLIC_URL", public_url)
+
+    assert Settings().url_for_clients() == shown
