@@ -29,8 +29,6 @@ def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
     text = GOOD.replace("dream.safe", "/else/dream.safe")
 
     assert read(tmp_path, text).default.path == Path("/else/dream.safetensors")
-        "/else/dream.safetensors"
-    )
 
 
 def test_the_first_entry_is_the_default(tmp_path: Path) -> None:
