@@ -32,7 +32,10 @@ def _json() -> tuple[list[Any], Any]:
 
 
 def _text() -> tuple[list[Any], Any]:
-    return [structlog.dev.ConsoleRenderer(colors=False)], structlog.WriteLoggerFactory(sys.stderr)
+    # The other formatters print local variables, and so keys and prompts.
+    plain = structlog.dev.plain_traceback
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)
+    return [renderer], structlog.WriteLoggerFactory(sys.stderr)
 
 
 def _dumps(event: Any, **_options: Any) -> bytes:

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """How long a worker may be silent before its job is given to another."""
     sweep_every: Duration = timedelta(seconds=1)
     max_attempts: PositiveInt = 4
+    attempt_within: Duration = timedelta(hours=1)
+    """An attempt that takes longer is stopped and tried again."""
     retry_delay: Duration = timedelta(seconds=5)
     """Wait after a transitory failure; doubled with each further attempt."""
 

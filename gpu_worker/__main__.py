@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from typing import Any
 
 import structlog
 import uvloop
@@ -24,7 +25,7 @@ from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
 
 FINISH_JOB_WITHIN_S = 20
-HAND_BACK_WITHIN_S = 8
+HAND_BACK_WITHIN_S = 5
 
 log = structlog.get_logger()
 
@@ -47,21 +48,25 @@ async def work(settings: Settings) -> None:
             board=ProgressBoard(redis),
             files=LocalFiles(settings.files_folder),
         )
-        await runner.warm_up(catalog.default.id)
-        worker = WakingWorker(runner, redis)
-        log.info("worker_started")
-        await _work_until(stopped, worker, runner)
+        stop = asyncio.create_task(stopped.wait())
+        warming = asyncio.create_task(runner.warm_up(catalog.default.id))
+        await asyncio.wait([warming, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.is_set():
+            await _work_until(stop, WakingWorker(runner, redis), runner)
         log.info("worker_stopped")
 
 
-async def _work_until(stopped: asyncio.Event, worker: WakingWorker, runner: Runner) -> None:
+async def _work_until(stop: asyncio.Task[Any], worker: WakingWorker, runner: Runner) -> None:
     working = asyncio.create_task(worker.main())
-    stop = asyncio.create_task(stopped.wait())
+    log.info("worker_started")
     await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
     worker.stop_picking()
     if not (await asyncio.wait([working], timeout=FINISH_JOB_WITHIN_S))[0]:
         runner.hand_back()
-    await asyncio.wait_for(working, HAND_BACK_WITHIN_S)
+    if not (await asyncio.wait([working], timeout=HAND_BACK_WITHIN_S))[0]:
+        log.error("job_abandoned")  # its lease lapses, and another worker takes it
+        return
+    working.result()
 
 
 def _options(settings: Settings) -> RunnerOptions:
@@ -70,6 +75,7 @@ def _options(settings: Settings) -> RunnerOptions:
         lease=settings.lease,
         retry_delay=settings.retry_delay,
         max_attempts=settings.max_attempts,
+        attempt_within=settings.attempt_within,
     )
 
 
@@ -77,6 +83,8 @@ def main() -> None:
     settings = Settings()
     configure_logs("worker", level=settings.log_level, format=settings.log_format)
     uvloop.run(work(settings))
+    # A thread that computes cannot be interrupted, and Python would wait for it.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, cast
 
+import structlog
 from arq import Worker, func
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
@@ -17,6 +18,8 @@ BLOCK_S = 5
 POLL_S = 0.5
 AFTER_REDIS_ERROR_S = 0.5
 
+log = structlog.get_logger()
+
 
 class WakingWorker(Worker):
     """Looks for jobs when it is told of one, when one of its own ends, and twice a second in any case."""
@@ -26,7 +29,7 @@ class WakingWorker(Worker):
             await runner.run(job_id, attempt)
 
         super().__init__(
-            # arq counts a try of its own for a worker that died before the claim. Attempts are ours to bound.
+            # Should a worker die between arq's pick and our claim, arq counts a try. Attempts are ours to bound.
             functions=[func(cast(Any, run_job), name=FUNCTION, max_tries=1_000_000, timeout=None)],
             redis_pool=redis,
             max_jobs=1,
@@ -60,9 +63,20 @@ class WakingWorker(Worker):
     async def _look(self) -> None:
         try:
             await self._poll_iteration()
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
+            log.warning("queue_unreachable", error=repr(error))
+            await self._forget_half_started()
             await asyncio.sleep(AFTER_REDIS_ERROR_S)
-        self._idle.set() if self.job_counter < self.max_jobs else self._idle.clear()
+        if self.job_counter < self.max_jobs:
+            self._idle.set()
+
+    async def _forget_half_started(self) -> None:
+        # arq counts a job before it asks Redis for it, and takes the count back for two kinds of errors only.
+        alive = [task for task in self.tasks.values() if not task.done()]
+        self.job_counter = len(alive)
+        self.sem = asyncio.BoundedSemaphore(self.max_jobs + 1)
+        for _ in alive:
+            await self.sem.acquire()
 
     async def _wait_for_a_reason(self) -> None:
         try:
@@ -75,10 +89,12 @@ class WakingWorker(Worker):
             await self._idle.wait()
             try:
                 if await cast(Awaitable[Any], self.pool.blpop([WAKE], timeout=BLOCK_S)):
+                    # Not listening again until the look that follows finds us idle: a busy worker must leave the
+                    # wake-ups to others.
+                    self._idle.clear()
                     self._wake.set()
             except (RedisError, OSError):
                 await asyncio.sleep(AFTER_REDIS_ERROR_S)
-            await asyncio.sleep(0)
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()

@@ -4,11 +4,12 @@ Every way out is here: success, failure, another try, handed back, or lost to an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
 from jobs.stages.canvas import Canvas, Tools
+from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.local_files import LocalFiles
@@ -30,6 +32,9 @@ from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
 RENEWALS_PER_LEASE = 3
+QUEUE_WITHIN_S = 2
+# Two minutes in all.
+PAUSES_S = (0.2, 0.5, 1.0, *(2.0,) * 60)
 
 T = TypeVar("T")
 
@@ -44,6 +49,7 @@ class RunnerOptions:
     lease: timedelta
     retry_delay: timedelta
     max_attempts: int
+    attempt_within: timedelta
 
 
 class Runner:
@@ -69,6 +75,7 @@ class Runner:
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._watch: JobWatch | None = None
+        self._is_stopping = False
 
     async def warm_up(self, model_id: str) -> None:
         """Loads this model, so that the first job does not wait for it."""
@@ -78,10 +85,11 @@ class Runner:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
 
     async def run(self, job_id: int, attempt: int) -> None:
-        """Never raises for the job's sake: its outcome is stored, or its lease lapses and another worker takes it."""
-        job = await self._jobs.claim(job_id, attempt, worker=self._options.worker, lease=self._options.lease)
-        await self._leave_queue(job_id, attempt)
+        """Stores an outcome; where it cannot, the lease lapses and another worker takes the job."""
+        claim = partial(self._jobs.claim, job_id, attempt, worker=self._options.worker, lease=self._options.lease)
+        job = await self._patiently(claim)
         if job is None:
+            await self._leave_queue(job_id, attempt)
             return
         with bound_contextvars(job_id=job.id, attempt=job.attempt):
             started = perf_counter()
@@ -89,13 +97,20 @@ class Runner:
             log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
 
     def hand_back(self) -> None:
-        """Stops the attempt at hand before its next step; its job keeps its place in the line."""
+        """Stops the attempt at hand before its next step, and any later one; its job keeps its place in the line."""
+        self._is_stopping = True
         if self._watch is not None:
             self._watch.stop_with(WorkerStopping())
 
     async def _attempt(self, job: Job) -> str:
+        watch = JobWatch(job, self._board)
+        async with self._watched(job, watch):
+            await self._leave_queue(job.id, job.attempt)
+            return await self._outcome(job, watch)
+
+    async def _outcome(self, job: Job, watch: JobWatch) -> str:
         try:
-            await self._make_pictures(job)
+            await self._make_pictures(job, watch)
             return "SUCCESS"
         except AttemptLost:
             return "LOST"
@@ -109,12 +124,11 @@ class Runner:
             log.exception("attempt_broke")
             return await self._try_again(job, f"{type(error).__name__}: {error}")
 
-    async def _make_pictures(self, job: Job) -> None:
+    async def _make_pictures(self, job: Job, watch: JobWatch) -> None:
         inputs = await self._inputs(job)
-        watch = JobWatch(job, self._board)
-        async with self._watched(job, watch):
-            canvas = await self._on_engine_thread(_run_stages, job, self._engine, watch, inputs)
-            await self._jobs.succeed(job, await self._store(job, canvas))
+        canvas = await self._on_engine_thread(_run_stages, job, self._engine, watch, inputs)
+        images = await self._store(job, canvas)
+        await self._patiently(partial(self._jobs.succeed, job, images))
 
     async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
@@ -133,6 +147,8 @@ class Runner:
     @asynccontextmanager
     async def _watched(self, job: Job, watch: JobWatch) -> AsyncIterator[None]:
         self._watch = watch
+        if self._is_stopping:
+            watch.stop_with(WorkerStopping())
         beside = [asyncio.create_task(self._keep_lease(job, watch)), asyncio.create_task(watch.publish_for_ever())]
         try:
             yield
@@ -142,7 +158,9 @@ class Runner:
                 task.cancel()
 
     async def _keep_lease(self, job: Job, watch: JobWatch) -> None:
-        while True:
+        """Until the attempt has had its time: then the engine is asked to stop, and should it not, the lease lapses."""
+        deadline = perf_counter() + self._options.attempt_within.total_seconds()
+        while perf_counter() < deadline:
             await asyncio.sleep(self._options.lease.total_seconds() / RENEWALS_PER_LEASE)
             try:
                 await self._jobs.renew_lease(job.id, job.attempt, self._options.lease)
@@ -151,6 +169,7 @@ class Runner:
             except Exception as error:
                 # Not renewed is not yet lost. If it stays so the lease lapses, and the fence refuses our result.
                 log.warning("lease_not_renewed", error=repr(error))
+        watch.stop_with(TransitoryFailure(f"the attempt took longer than {self._options.attempt_within}"))
 
     async def _store(self, job: Job, canvas: Canvas) -> list[Image]:
         images = []
@@ -163,13 +182,28 @@ class Runner:
 
     async def _leave_queue(self, job_id: int, attempt: int) -> None:
         try:
-            await self._queue.remove(job_id, attempt)
+            async with asyncio.timeout(QUEUE_WITHIN_S):
+                await self._queue.remove(job_id, attempt)
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", job_id=job_id, error=repr(error))
 
+    async def _patiently(self, statement: Callable[[], Awaitable[T]]) -> T:
+        """Repeats it while the database is away: giving up would waste what was drawn, or empty the queue for nothing.
+
+        Safe to repeat, because the attempt fences it. Raises what it raised last when the patience is over.
+        """
+        for pause_s in PAUSES_S:
+            try:
+                return await statement()
+            except DATABASE_AWAY as error:
+                log.warning("database_away", error=repr(error), next_s=pause_s)
+                await asyncio.sleep(pause_s)
+        return await statement()
+
     async def _fail(self, job: Job, code: FailureCode, reason: str) -> str:
         try:
-            await self._jobs.fail(job.id, job.attempt, Failure(code=code, reason=reason))
+            failure = Failure(code=code, reason=reason)
+            await self._patiently(partial(self._jobs.fail, job.id, job.attempt, failure))
         except AttemptLost:
             return "LOST"
         return "FAILED"
@@ -182,6 +216,8 @@ class Runner:
 
     async def _give_back(self, job: Job) -> str:
         outcome = await self._requeue(job, timedelta(0), "the worker was stopped")
+        if outcome != "REQUEUED":
+            return outcome
         try:
             await self._queue.add([Waiting(job.id, job.attempt + 1, job.score)])
         except (RedisError, OSError) as error:
@@ -190,7 +226,8 @@ class Runner:
 
     async def _requeue(self, job: Job, delay: timedelta, reason: str) -> str:
         try:
-            await self._jobs.requeue(job.id, job.attempt, delay=delay, reason=reason)
+            requeue = partial(self._jobs.requeue, job.id, job.attempt, delay=delay, reason=reason)
+            await self._patiently(requeue)
         except AttemptLost:
             return "LOST"
         return "REQUEUED"

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
@@ -15,7 +15,7 @@ class Links:
     """`public_url` is how clients reach the orchestrator, without a final slash."""
 
     public_url: str
-    secret: bytes
+    secret: bytes = field(repr=False)
     now: Callable[[], datetime]
 
     def sign(self, method: str, path: str, lifetime: timedelta) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from orchestrator.sweeper import Sweeper
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
     public_url: str
-    secret: bytes
+    secret: bytes = field(repr=False)
     files_folder: Path
     catalog: Catalog
     max_body_bytes: int

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Awaitable, Callable
 
-import asyncpg
 import structlog
 from aiohttp import web
 from redis.exceptions import RedisError
 
 from jobs.dialects.tams_response import error_body
 from jobs.errors import DarkroomError, NotFound, TooLarge, Unavailable
+from jobs.storage.database import DATABASE_AWAY
 from orchestrator.json_http import json_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,7 +40,7 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
             status, body = error_body(NotFound(f"There is no {request.method} {request.path}."))
         case web.HTTPException():
             status, body = error.status, {"code": 12, "message": error.reason, "details": []}
-        case OSError() | TimeoutError() | RedisError() | asyncpg.PostgresConnectionError() | asyncpg.InterfaceError():
+        case _ if isinstance(error, (*DATABASE_AWAY, RedisError)):
             log.error("store_unreachable", path=request.path, error=repr(error))
             status, body = error_body(Unavailable())
         case _:

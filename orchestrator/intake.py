@@ -15,11 +15,15 @@ from redis.exceptions import RedisError
 
 from jobs.errors import RequestIdConflict, Unavailable
 from jobs.job import Job, JobStatus, QueuePlace
+from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob, Waiting
 
 MAX_BATCH = 500
+MAX_PENDING = 20_000
 ANSWER_WITHIN_S = 30
+# All jobs that come in wait for this one call: rather no rank than no answer.
+QUEUE_WITHIN_S = 1
 
 log = structlog.get_logger()
 
@@ -52,13 +56,16 @@ class Intake:
 
     async def accept(self, new_job: NewJob) -> Accepted:
         """Durable when it returns. Raises RequestIdConflict, or Unavailable where the database cannot be reached."""
+        if len(self._pending) >= MAX_PENDING:
+            raise Unavailable("Too many jobs are coming in; send the job again.")
         pending = _Pending(new_job)
         self._pending.append(pending)
         self._something_pending.set()
         try:
             return await asyncio.wait_for(pending.answer, ANSWER_WITHIN_S)
         except TimeoutError as error:
-            raise Unavailable("The job could not be stored in time; send it again.") from error
+            message = "The job may or may not have been stored; send the same request again to know."
+            raise Unavailable(message) from error
 
     async def flush_for_ever(self) -> None:
         while True:
@@ -66,19 +73,29 @@ class Intake:
             batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
             if not self._pending:
                 self._something_pending.clear()
-            await self._flush(batch)
+            await self._flush_surely([each for each in batch if not each.answer.done()])
 
     async def _flush(self, batch: Sequence[_Pending]) -> None:
+        if not batch:
+            return
         try:
             created, known = await self._jobs.accept([each.new_job for each in batch])
         except asyncpg.DataError as error:
             await self._flush_one_by_one(batch, error)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_AWAY as error:
             log.error("jobs_not_stored", jobs=len(batch), error=repr(error))
             _fail(batch, Unavailable("The database cannot be reached; send the job again."))
         else:
             places = await self._enqueue(batch, created)
             _answer(batch, created, {(job.account_id, job.request_id): job for job in known}, places)
+
+    async def _flush_surely(self, batch: Sequence[_Pending]) -> None:
+        # The flusher must outlive any fault: without it every later job would hang.
+        try:
+            await self._flush(batch)
+        except Exception as error:
+            log.exception("flush_broke", jobs=len(batch))
+            _fail(batch, error)
 
     async def _flush_one_by_one(self, batch: Sequence[_Pending], error: Exception) -> None:
         # One row that PostgreSQL cannot hold must not fail its neighbours.
@@ -95,9 +112,10 @@ class Intake:
         if not created:
             return {}
         try:
-            places = await self._queue.add([Waiting(id_, 1, scores[key]) for key, id_ in created.items()])
+            async with asyncio.timeout(QUEUE_WITHIN_S):
+                places = await self._queue.add([Waiting(id_, 1, scores[key]) for key, id_ in created.items()])
             return dict(zip(created, places, strict=True))
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError) as error:
             log.warning("jobs_not_queued", jobs=len(created), error=repr(error))
             self._on_unqueued()
             return {}

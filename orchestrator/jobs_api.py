@@ -1,5 +1,6 @@
 """POST /v1/jobs and GET /v1/jobs/{id}. The words of the bodies are the dialect's."""
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from orchestrator.intake import Accepted, Intake, conflict
 from orchestrator.json_http import json_response, read_json
 
 MAX_ID = 2**63 - 1
+LIVE_STATE_WITHIN_S = 1
 
 log = structlog.get_logger()
 
@@ -63,7 +65,7 @@ class JobsApi:
 
     async def create(self, request: web.Request) -> web.Response:
         account_id = await self._authentication.account_of(request)
-        body, _ = await read_json(request)
+        body = await read_json(request)
         fingerprint = _fingerprint(body)
         try:
             submission = await self._parse(account_id, body)
@@ -131,7 +133,8 @@ class JobsApi:
 
     async def _place(self, job: Job) -> QueuePlace:
         try:
-            place = await self._queue.place(job.id, job.attempt + 1)
+            async with asyncio.timeout(LIVE_STATE_WITHIN_S):
+                place = await self._queue.place(job.id, job.attempt + 1)
         except (RedisError, OSError) as error:
             log.warning("place_not_known", job_id=job.id, error=repr(error))
             place = None
@@ -140,7 +143,8 @@ class JobsApi:
 
     async def _progress(self, job: Job) -> Progress | None:
         try:
-            return await self._board.get(job.id, job.attempt)
+            async with asyncio.timeout(LIVE_STATE_WITHIN_S):
+                return await self._board.get(job.id, job.attempt)
         except (RedisError, OSError) as error:
             log.warning("progress_not_known", job_id=job.id, error=repr(error))
             return None
@@ -157,6 +161,7 @@ def _request_id(body: Any) -> str | None:
 
 
 def _job_id(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) > MAX_ID:
-        raise NotFound(f"There is no job {text!r}.")
+    # The length first: Python refuses to read numbers of thousands of digits.
+    if not (text.isascii() and text.isdecimal() and len(text) < 20) or int(text) > MAX_ID:
+        raise NotFound(f"There is no job {text[:40]!r}.")
     return int(text)

@@ -1,5 +1,6 @@
 """JSON in and out over HTTP. It knows no endpoint."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -7,12 +8,16 @@ from aiohttp import web
 
 from jobs.errors import Fault, InvalidSubmission
 
+BODY_WITHIN_S = 60
 
-async def read_json(request: web.Request) -> tuple[Any, bytes]:
-    """The value of a JSON body, and its bytes. Raises InvalidSubmission where it is not JSON."""
-    body = await request.read()
+
+async def read_json(request: web.Request) -> Any:
+    """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
     try:
-        return orjson.loads(body), body
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return orjson.loads(await request.read())
+    except TimeoutError as error:
+        raise InvalidSubmission([Fault("", f"the body did not arrive within {BODY_WITHIN_S} s")]) from error
     except orjson.JSONDecodeError as error:
         raise InvalidSubmission([Fault("", f"the body is not JSON: {error}")]) from error
 

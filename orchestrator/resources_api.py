@@ -103,7 +103,7 @@ def _picture(content: bytes, content_type: str) -> web.Response:
 
 
 async def _upload_body(request: web.Request) -> UploadBody:
-    value, _ = await read_json(request) if request.can_read_body else ({}, b"")
+    value = await read_json(request) if request.can_read_body else {}
     try:
         return UploadBody.model_validate(value)
     except ValidationError as error:

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
+from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
 
@@ -43,8 +43,11 @@ class Sweeper:
         while True:
             try:
                 await self.sweep()
-            except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (*DATABASE_AWAY, RedisError) as error:
                 log.warning("sweep_failed", error=repr(error))
+            except Exception:
+                # A sweeper that ends would leave every later crash unmended.
+                log.exception("sweep_broke")
             await asyncio.sleep(self._every.total_seconds())
 
     def fill_soon(self) -> None:

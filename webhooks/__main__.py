@@ -67,7 +67,12 @@ async def _open_session(allowed: list[Network], concurrency: int) -> AsyncIterat
     timeout = aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S)
     # trust_env stays off: a proxy variable must not lead around the guard.
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers={"User-Agent": "darkroom-webhooks"}, auto_decompress=False
+        connector=connector,
+        timeout=timeout,
+        headers={"User-Agent": "darkroom-webhooks"},
+        auto_decompress=False,
+        # A cookie that one receiver sets is no other account's.
+        cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield session
 

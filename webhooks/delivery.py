@@ -77,7 +77,7 @@ class Courier:
             asyncio.timeout(TOTAL_S),
             self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False) as response,
         ):
+            if 200 <= response.status < 300:
+                return Verdict(status=response.status)
             text = (await response.content.read(KEPT_OF_AN_ANSWER)).decode("utf-8", "replace").replace("\x00", "")
-        if 200 <= response.status < 300:
-            return Verdict(status=response.status)
         return Verdict(status=response.status, error=f"answered {response.status}: {text}")

@@ -5,16 +5,18 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 
-import asyncpg
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.delivery_store import Delivery, DeliveryStore
 from webhooks.delivery import TOTAL_S, Courier, Superseded, Verdict
 from webhooks.schedule import delay_after
 
+TRY_WITHIN_S = TOTAL_S + 10
 # Longer than a try can last, so that a claim lapses only when its dispatcher has died.
-CLAIM = timedelta(seconds=TOTAL_S + 15)
+CLAIM = timedelta(seconds=TRY_WITHIN_S + 5)
+FINISH_TRIES_WITHIN_S = 20
 LOOK_AT_LEAST_EVERY_S = 5.0
 AFTER_DATABASE_ERROR_S = 1.0
 
@@ -48,23 +50,25 @@ class Dispatcher:
             self._woken.clear()
             try:
                 pause_s = await self._take_batch()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_AWAY as error:
                 log.error("outbox_unreachable", error=repr(error))
                 pause_s = AFTER_DATABASE_ERROR_S
             await self._sleep(pause_s)
         if self._trying:
-            await asyncio.wait(self._trying, timeout=TOTAL_S)
+            await asyncio.wait(self._trying, timeout=FINISH_TRIES_WITHIN_S)
+        for task in self._trying:
+            task.cancel()  # its claim lapses, and the same id is sent again
 
     async def _take_batch(self) -> float:
         free = self._concurrency - len(self._trying)
-        batch = await self._deliveries.claim(limit=free, claim=CLAIM) if free else []
+        if not free:
+            return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
+        batch = await self._deliveries.claim(limit=free, claim=CLAIM)
         for delivery in batch:
             task = asyncio.create_task(self._try(delivery))
             self._trying.add(task)
             task.add_done_callback(self._tried)
-        if free and len(batch) == free:
-            return 0.0 if free < self._concurrency else LOOK_AT_LEAST_EVERY_S
-        return await self._pause_s()
+        return await self._pause_s() if len(batch) < free else LOOK_AT_LEAST_EVERY_S
 
     async def _pause_s(self) -> float:
         seconds = await self._deliveries.seconds_to_next()
@@ -83,7 +87,8 @@ class Dispatcher:
     async def _try(self, delivery: Delivery) -> None:
         with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries):
             try:
-                await self._record(delivery, await self._courier.try_once(delivery))
+                async with asyncio.timeout(TRY_WITHIN_S):
+                    await self._record(delivery, await self._courier.try_once(delivery))
             except Superseded:
                 await self._deliveries.settle(delivery, "SUPERSEDED", status=None, error=None)
             except Exception:

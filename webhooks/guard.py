@@ -14,6 +14,8 @@ from jobs.errors import DarkroomError
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# Deprecated ranges that some versions of Python count as global.
+NOT_PUBLIC = (ipaddress.IPv6Network("fec0::/10"), ipaddress.IPv4Network("192.88.99.0/24"))
 IPV4_IN_THE_LAST_BITS = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
 
@@ -61,7 +63,13 @@ def check_literal(url: str, allowed: Sequence[Network]) -> None:
 def is_allowed(host: str, allowed: Sequence[Network]) -> bool:
     """Raises ValueError for what is no address."""
     address = _without_wrapping(ipaddress.ip_address(host))
-    return (address.is_global and not address.is_multicast) or any(address in network for network in allowed)
+    return _is_public(address) or any(address in network for network in allowed)
+
+
+def _is_public(address: Address) -> bool:
+    if address.is_multicast or address.is_reserved or any(address in network for network in NOT_PUBLIC):
+        return False
+    return address.is_global
 
 
 def _without_wrapping(address: Address) -> Address:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 import structlog
 
+from jobs.storage.database import DATABASE_AWAY
+
 CHANNEL = "deliveries"
 CONNECT_WITHIN_S = 10
 CHECK_EVERY_S = 5
@@ -28,7 +30,7 @@ async def _listen_for_ever(database_url: str, wake: Callable[[], None]) -> None:
     while True:
         try:
             await _listen(database_url, wake)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_AWAY as error:
             log.warning("listener_lost", error=repr(error))
             await asyncio.sleep(CHECK_EVERY_S)
 

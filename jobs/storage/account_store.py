@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.errors import NotAuthenticated
 from jobs.storage.database import Database, queries
@@ -17,7 +17,7 @@ class Account:
 
     id: int
     name: str
-    webhook_secret: bytes
+    webhook_secret: bytes = field(repr=False)
 
 
 class AccountStore:

@@ -1,5 +1,6 @@
 """The connection pool to PostgreSQL, and the named queries. It holds no query's meaning: the stores do."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,18 @@ import asyncpg
 
 Connection: TypeAlias = Any  # asyncpg's pool proxies have no useful static type
 COMMAND_TIMEOUT_S = 30
+CLOSE_WITHIN_S = 3
+
+# What a database that is away, restarting or overrun raises: the same statement may succeed later.
+DATABASE_AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
 
 queries: Any = aiosql.from_path(Path(__file__).parent / "sql", "asyncpg")
 
@@ -31,7 +44,11 @@ class Database:
             yield connection
 
     async def close(self) -> None:
-        await self._pool.close()
+        """Waits for statements at work, but not long: a backend that hangs must not keep the process."""
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSE_WITHIN_S)
+        except TimeoutError:
+            self._pool.terminate()
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Callbacks to be made: the outbox in PostgreSQL. It does not send."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,7 +16,7 @@ class Delivery:
     url: str
     kind: str
     tries: int
-    webhook_secret: bytes
+    webhook_secret: bytes = field(repr=False)
 
 
 class DeliveryStore:

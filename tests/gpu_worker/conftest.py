@@ -41,10 +41,15 @@ class Bench:
     board: ProgressBoard
     files: LocalFiles
     account_id: int
+    attempt_within: timedelta = timedelta(minutes=1)
 
     def runner(self, engine: ScriptedEngine) -> Runner:
         options = RunnerOptions(
-            worker="test:1", lease=LEASE, retry_delay=timedelta(minutes=1), max_attempts=MAX_ATTEMPTS
+            worker="test:1",
+            lease=LEASE,
+            retry_delay=timedelta(minutes=1),
+            max_attempts=MAX_ATTEMPTS,
+            attempt_within=self.attempt_within,
         )
         return Runner(
             options,

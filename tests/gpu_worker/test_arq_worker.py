@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gpu_worker.arq_worker import POLL_S, WakingWorker
 from gpu_worker.runner import Runner
 from jobs.job import QueuePlace
-from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_queue import WAKE, JobQueue
 from jobs.storage.job_store import Waiting
 
 
@@ -101,6 +103,40 @@ async def test_a_worker_goes_on_after_redis_was_emptied(redis: ArqRedis) -> None
         await recorder.has_started(2)
 
     assert recorder.started == [(1, 1), (2, 1)]
+
+
+async def test_an_error_of_redis_between_pick_and_start_does_not_make_the_worker_deaf(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue)
+    pipeline, errors = redis.pipeline, [RedisConnectionError("gone")] * 3
+
+    def pipeline_that_breaks(*arguments: Any, **options: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return pipeline(*arguments, **options)
+
+    async with _working(recorder, redis):
+        await queue.add([Waiting(1, 1, 1.0)])
+        monkeypatch.setattr(redis, "pipeline", pipeline_that_breaks)
+        await queue.add([Waiting(2, 1, 2.0)])
+        await recorder.has_started(2)
+
+    assert errors == []
+
+
+async def test_a_busy_worker_leaves_the_wake_ups_to_others(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    busy = Recorder(queue, seconds=1.0)
+    async with _working(busy, redis):
+        await asyncio.sleep(0.1)  # idle: it listens, and takes the first wake-up
+        await queue.add([Waiting(1, 1, 1.0)])
+        await busy.has_started(1)
+        await asyncio.sleep(0.05)
+        await queue.add([Waiting(2, 1, 2.0)])
+
+        assert await redis.llen(WAKE) == 1
 
 
 async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis) -> None:

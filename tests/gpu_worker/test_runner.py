@@ -3,15 +3,15 @@
 import asyncio
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from PIL import Image
+from PIL import Image as PillowImage
 
 from jobs.errors import FatalFailure, TransitoryFailure
-from jobs.job import FailureCode, JobStatus, QueuePlace
+from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine
 
@@ -24,7 +24,7 @@ async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(
     job = await bench.job(job_id)
     assert job.status == JobStatus.SUCCESS
     assert [(image.width, image.height, image.format) for image in job.images] == [(512, 576, "png")] * 2
-    pictures = [Image.open(io.BytesIO(await bench.files.get(image.key))) for image in job.images]
+    pictures = [PillowImage.open(io.BytesIO(await bench.files.get(image.key))) for image in job.images]
     assert [picture.getpixel((0, 0)) for picture in pictures] == [(5, 5, 5), (6, 6, 6)]
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
     assert await bench.callbacks(job_id) == ["TERMINAL"]
@@ -97,6 +97,48 @@ async def test_the_lease_is_renewed_while_a_step_takes_longer_than_it(bench: Ben
 
     assert taken_back == []
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+
+
+async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(bench: Bench) -> None:
+    job_id = await bench.accept()
+    bench.attempt_within = timedelta(seconds=0.1)
+    engine = ScriptedEngine(lambda step: threading.Event().wait(LEASE.total_seconds()) if step == 1 else None)
+
+    await bench.runner(engine).run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.WAITING
+    assert engine.steps_done == []
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
+
+
+async def test_a_worker_that_is_stopping_draws_no_job_that_it_has_just_claimed(bench: Bench) -> None:
+    job_id = await bench.accept()
+    engine = ScriptedEngine()
+    runner = bench.runner(engine)
+
+    runner.hand_back()
+    await runner.run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.WAITING
+    assert engine.steps_done == []
+
+
+async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await bench.accept()
+    succeed, refusals = bench.jobs.succeed, [ConnectionRefusedError(), ConnectionResetError()]
+
+    async def refused_twice(job: Job, images: Iterable[Image]) -> None:
+        if refusals:
+            raise refusals.pop()
+        await succeed(job, images)
+
+    monkeypatch.setattr(bench.jobs, "succeed", refused_twice)
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    job = await bench.job(job_id)
+    assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
 
 
 async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_nothing(bench: Bench) -> None:

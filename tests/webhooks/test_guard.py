@@ -28,6 +28,10 @@ from webhooks.guard import AddressRefused, GuardedResolver, check_literal, is_al
         "64:ff9b::a9fe:a9fe",
         "2002:7f00:1::",  # 6to4 of 127.0.0.1
         "::127.0.0.1",
+        "::ffff:0:7f00:1",
+        "64:ff9b:1::1",
+        "fec0::1",
+        "192.88.99.1",
     ],
 )
 def test_an_address_that_is_not_public_is_refused(address: str) -> None:
