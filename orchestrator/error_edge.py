@@ -8,7 +8,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from jobs.dialects.tams_response import error_body
-from jobs.errors import DarkroomError, NotFound, TooLarge, Unavailable
+from jobs.errors import DarkroomError, Fault, InvalidSubmission, NotFound, TooLarge, Unavailable
 from jobs.storage.database import DATABASE_AWAY
 from orchestrator.json_http import json_response
 
@@ -38,6 +38,10 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
             status, body = error_body(TooLarge(f"The body is over {request.client_max_size} bytes."))
         case web.HTTPNotFound():
             status, body = error_body(NotFound(f"There is no {request.method} {request.path}."))
+        case web.RequestPayloadError():
+            status, body = error_body(
+                InvalidSubmission([Fault("", "the body cannot be read: it is cut off or damaged")])
+            )
         case web.HTTPException():
             status, body = error.status, {"code": 12, "message": error.reason, "details": []}
         case _ if isinstance(error, (*DATABASE_AWAY, RedisError)):
@@ -47,6 +51,10 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
             log.exception("request_failed", path=request.path)
             status, body = error_body(DarkroomError("Something went wrong on the server; it was logged."))
     response = json_response(body, status)
+    if isinstance(error, web.RequestPayloadError):
+        response.force_close()  # aiohttp cannot find where the next request begins
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = error.headers["Allow"]
     if status == 503:
         response.headers["Retry-After"] = "1"
     return response

@@ -1,6 +1,8 @@
 """JSON in and out over HTTP. It knows no endpoint."""
 
 import asyncio
+import json
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -15,11 +17,25 @@ async def read_json(request: web.Request) -> Any:
     """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
-            return orjson.loads(await request.read())
+            body = await request.read()
+        value = orjson.loads(body)
+        # orjson would take the last of two values of one name, another reader the first.
+        json.loads(body, object_pairs_hook=_without_repeats)
+        return value
     except TimeoutError as error:
         raise InvalidSubmission([Fault("", f"the body did not arrive within {BODY_WITHIN_S} s")]) from error
     except orjson.JSONDecodeError as error:
         raise InvalidSubmission([Fault("", f"the body is not JSON: {error}")]) from error
+    except RecursionError as error:
+        raise InvalidSubmission([Fault("", "the body is nested too deeply")]) from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise InvalidSubmission([Fault("", f"the name {twice[:40]!r} comes twice in one object")])
+    return named
 
 
 def json_response(body: Any, status: int = 200) -> web.Response:

@@ -1,0 +1,151 @@
+"""Requests that no honest client sends: each gets a clear refusal in the API's words, never a server error."""
+
+import asyncio
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from tests.orchestrator.conftest import Api, body
+
+
+def nested(depth: int, *, lists: bool) -> str:
+    return "[" * depth + "]" * depth if lists else '{"a":' * depth + "1" + "}" * depth
+
+
+def a_refusal(answer: Any) -> bool:
+    """Whether this is a google.rpc.Status that says why."""
+    return answer.keys() == {"code", "message", "details"} and bool(answer["message"]) and answer["code"] > 0
+
+
+async def raw(api: Api, request: bytes) -> tuple[int, Any]:
+    """Sends bytes that no client library would let through."""
+    reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
+    writer.write(request)
+    async with asyncio.timeout(5):
+        head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), json.loads(content) if content.startswith(b"{") else None
+
+
+@pytest.mark.parametrize("depth", [100, 240, 300, 1000, 3000])
+@pytest.mark.parametrize("lists", [True, False])
+async def test_deep_nesting_is_refused(api: Api, depth: int, lists: bool) -> None:
+    content = json.dumps(body(lora="HERE")).replace('"HERE"', nested(depth, lists=lists))
+
+    status, answer = await api.call("POST", "/v1/jobs", data=content.encode())
+
+    # Empty lists say nothing, however deep; what is deeper than our own JSON can be written is refused.
+    assert status == (200 if lists and depth < 250 else 400)
+    assert status == 200 or a_refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"requestId": "a", "requestId": "b", "stages": []}',
+        json.dumps(body()).replace('"width": 512', '"width": 512, "width": 1024'),
+        json.dumps(body()).replace('"width": 512', '"width": 512, "\\u0077idth": 512'),
+    ],
+)
+async def test_a_name_that_comes_twice_is_refused(api: Api, content: str) -> None:
+    status, answer = await api.call("POST", "/v1/jobs", data=content.encode())
+
+    assert (status, answer["code"]) == (400, 3)
+    assert "twice" in answer["message"]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "01", "'x'", "1" * 400])
+async def test_numbers_that_are_no_json_are_refused(api: Api, value: str) -> None:
+    content = json.dumps(body(cfgScale="HERE")).replace('"HERE"', value)
+
+    status, answer = await api.call("POST", "/v1/jobs", data=content.encode())
+
+    assert status == 400 and a_refusal(answer)
+
+
+async def test_a_body_that_is_not_packed_as_it_says_is_refused(api: Api) -> None:
+    for content in (b"this is not gzip", gzip.compress(json.dumps(body()).encode())[:-12]):
+        status, answer = await api.call("POST", "/v1/jobs", data=content, headers={"Content-Encoding": "gzip"})
+        assert status == 400 and a_refusal(answer)
+
+
+async def test_a_body_that_unpacks_to_more_than_the_limit_is_refused(api: Api) -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+
+    status, answer = await api.call("POST", "/v1/jobs", data=bomb, headers={"Content-Encoding": "gzip"})
+
+    assert (status, answer["code"]) == (413, 3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /v1/jobs/\xff\xfe",
+        b"GET /v1/jobs/%ff",
+        b"GET /v1/jobs/" + b"9" * 5000,
+        b"GET /v1/jobs/%00",
+        b"GET /v1/jobs/..%2f..%2fetc",
+        b"GET /\xf0\x28\x8c\x28",
+        b"GET /v1/images/%ff?expires=1&signature=%ff",
+        b"GET /v1/images/x?expires=" + b"9" * 5000 + b"&signature=x",
+        b"GET /v1/images/x?expires=%d9%a3&signature=\xff",
+        b"GET /v1/previews/%2e%2e?expires=&signature=",
+        b"BREW /v1/jobs",
+        b"POST /v1/jobs/1",
+        b"DELETE /v1/images/x",
+    ],
+)
+async def test_strange_addresses_are_refused(api: Api, line: bytes) -> None:
+    head = b"\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + api.key.encode() + b"\r\n\r\n"
+
+    status, answer = await raw(api, line + b" HTTP/1.1" + head)
+
+    assert 400 <= status < 500, answer
+    assert answer is None or a_refusal(answer)
+
+
+@pytest.mark.parametrize("key", [b"\xff", b"\xc3\xa9", b"x" * 5000, b" ", b"\xed\xb3\xbf"])
+async def test_keys_that_are_no_text_are_unknown(api: Api, key: bytes) -> None:
+    head = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + key + b"\r\n\r\n"
+
+    status, answer = await raw(api, b"GET /v1/jobs/1" + head)
+
+    assert status == 401 and a_refusal(answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("PATCH", "/v1/jobs", "POST"), ("DELETE", "/v1/jobs/1", "GET"), ("GET", "/v1/resource/image", "POST")],
+)
+async def test_a_wrong_method_is_told_which_are_right(api: Api, method: str, path: str, allowed: str) -> None:
+    async with api.client.request(method, path) as response:
+        answer = await response.json()
+
+    assert response.status == 405 and a_refusal(answer)
+    assert allowed in response.headers["Allow"]
+
+
+async def test_a_body_of_another_content_type_is_read_as_json_all_the_same(api: Api) -> None:
+    status, _ = await api.call(
+        "POST", "/v1/jobs", data=json.dumps(body()).encode(), headers={"Content-Type": "text/plain; charset=utf-16"}
+    )
+
+    assert status == 200
+
+
+async def test_an_error_never_repeats_all_of_a_long_value(api: Api) -> None:
+    for field in ("sdModel", "sampler", "sdVae"):
+        status, answer = await api.post_job(body(**{field: "x" * 100_000}))
+        assert status == 400 and len(json.dumps(answer)) < 2000
+
+
+async def test_a_client_that_goes_away_half_way_harms_no_other(api: Api) -> None:
+    _, writer = await asyncio.open_connection(api.client.host, api.client.port)
+    writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nAuthorization: Bearer ")
+    writer.write(api.key.encode() + b"\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+
+    assert (await api.post_job(body()))[0] == 200
