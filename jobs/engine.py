@@ -25,7 +25,7 @@ class Picture(Protocol):
 
 
 class Watch(Protocol):
-    """Sees each denoising step; ends the work by raising (JobCanceled, AttemptLost)."""
+    """Sees each denoising step; ends the work by raising (AttemptLost, WorkerStopping)."""
 
     def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Picture]]) -> None:
         """Called after step `step` of `steps` (from 1). `preview()` renders each output so far, small."""

@@ -2,6 +2,8 @@
 
 DarkroomError
 ├── InvalidSubmission     the request is wrong; carries all its faults
+├── UnknownModel          `catalog`: no model has this name
+├── UnknownSampler        `samplers`: no sampler has this name
 ├── NotAuthenticated      no key, or one that is unknown or revoked
 ├── LinkRefused           a signed URL was altered or has expired
 ├── NotFound              no such thing in this account
@@ -12,7 +14,6 @@ DarkroomError
 │   ├── TransitoryFailure another attempt may succeed
 │   └── FatalFailure      no attempt will succeed
 ├── AttemptLost           the job was taken from this attempt; it must stop and write nothing
-├── JobCanceled           the account no longer wants the job
 └── WorkerStopping        the process must end; the job goes back to its place in the line
 """
 
@@ -87,10 +88,6 @@ class FatalFailure(StageFailed):
 
 class AttemptLost(DarkroomError):
     """Another attempt owns this job."""
-
-
-class JobCanceled(DarkroomError):
-    """The job was canceled."""
 
 
 class WorkerStopping(DarkroomError):

@@ -23,10 +23,6 @@ class JobStatus(StrEnum):
     FAILED = "FAILED"
     CANCELED = "CANCELED"
 
-    @property
-    def is_terminal(self) -> bool:
-        return self in (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELED)
-
 
 class FailureCode(StrEnum):
     """Whether the same job, sent again, might succeed."""
@@ -89,6 +85,10 @@ class Preview:
     format: str
     width: int
     height: int
+
+    def name(self, job_id: int, attempt: int) -> str:
+        """Of one picture for ever: no two previews share it."""
+        return f"{job_id}-{attempt}-{self.index}-{self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

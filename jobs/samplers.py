@@ -38,6 +38,9 @@ class Sampler(StrEnum):
 
 DEFAULT = Sampler.DPMPP_2M_KARRAS
 
+# Fewer than the API allows: LCM was distilled on 50 timesteps, and has no others.
+MAX_STEPS = {Sampler.LCM: 50}
+
 
 class UnknownSampler(DarkroomError):
     """No sampler has this name."""

@@ -151,8 +151,11 @@ class JobsApi:
 
 
 def _fingerprint(body: Any) -> bytes:
-    """Tells one JSON value from another, whatever the order of its names."""
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+    """Tells one JSON value from another, whatever the order of its names. Raises InvalidSubmission."""
+    try:
+        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+    except orjson.JSONEncodeError as error:  # it reads deeper than it writes
+        raise InvalidSubmission([Fault("", "the body is nested too deeply")]) from error
 
 
 def _request_id(body: Any) -> str | None:

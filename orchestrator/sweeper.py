@@ -37,6 +37,7 @@ class Sweeper:
         self._max_attempts = max_attempts
         self._now = now
         self._epoch: str | None = None
+        self._asked = self._answered = 0
         self._filled_at = datetime.min.replace(tzinfo=UTC)
 
     async def sweep_for_ever(self) -> None:
@@ -52,26 +53,29 @@ class Sweeper:
 
     def fill_soon(self) -> None:
         """Asks for a full comparison at the next sweep: something that was stored could not be queued."""
-        self._epoch = None
+        self._asked += 1
 
     async def sweep(self) -> None:
         taken_back = await self._jobs.take_back_lapsed(max_attempts=self._max_attempts)
         if taken_back:
             log.warning("leases_lapsed", job_ids=taken_back)
         await self._add(await self._jobs.retried())
-        epoch = await self._queue.epoch()
-        if epoch is None or epoch != self._epoch or self._now() - self._filled_at > FILL_ANYWAY_EVERY:
+        is_due = self._asked != self._answered or self._now() - self._filled_at > FILL_ANYWAY_EVERY
+        if is_due or await self._queue.epoch() != self._epoch:
             await self._fill()
 
     async def _fill(self) -> None:
-        self._filled_at, after = self._now(), 0
+        # All is remembered as it was before the work: what happens meanwhile makes the next sweep fill again.
+        started, asked, epoch, after = self._now(), self._asked, await self._marked_epoch(), 0
         while page := await self._jobs.waiting(after=after, limit=PAGE):
             await self._add(page)
             after = page[-1].job_id
-        # Marked after the work: if we die before, the next sweep fills again.
+        self._filled_at, self._answered, self._epoch = started, asked, epoch
+
+    async def _marked_epoch(self) -> str | None:
         if await self._queue.epoch() is None:
             await self._queue.mark_filled()
-        self._epoch = await self._queue.epoch()
+        return await self._queue.epoch()
 
     async def _add(self, waiting: list[Waiting]) -> None:
         if waiting:

@@ -12,7 +12,7 @@ from jobs.catalog import Catalog, Model, UnknownModel
 from jobs.dialects.protobuf_json import Integer, Message, Name, Number, Text, Unsupported, faults_of, is_meaningful
 from jobs.errors import Fault, InvalidSubmission
 from jobs.prompt import Piece, Prompt
-from jobs.samplers import UnknownSampler, canonical
+from jobs.samplers import MAX_STEPS, UnknownSampler, canonical
 from jobs.stages import Stage
 from jobs.stages import diffusion as limits
 from jobs.stages.diffusion import Diffusion, size_faults
@@ -33,7 +33,7 @@ StageType: TypeAlias = Literal[
 
 
 class PromptBody(Message):
-    text: Text = ""
+    text: Text = Field(default="", max_length=limits.MAX_PROMPT_CHARACTERS)
     weight: Number = Field(default=1.0, ge=-10, le=10)
 
 
@@ -78,6 +78,13 @@ class DiffusionBody(Message):
     layer_diffusion: Unsupported = None
     clip_encoder_name: Unsupported = None
 
+    @field_validator("prompts", "negative_prompts")
+    @classmethod
+    def _of_bounded_length(cls, prompts: list[PromptBody]) -> list[PromptBody]:
+        if sum(len(each.text) for each in prompts) > limits.MAX_PROMPT_CHARACTERS:
+            raise ValueError(f"must hold at most {limits.MAX_PROMPT_CHARACTERS} characters in all")
+        return prompts
+
     @field_validator("sd_vae")
     @classmethod
     def _vae_of_the_model(cls, name: str) -> str:
@@ -102,7 +109,11 @@ class DiffusionBody(Message):
             raise ValueError(error.message) from error
 
     def faults(self, catalog: Catalog, path: str) -> list[Fault]:
-        return size_faults(self.width, self.height, self._model(catalog).family, path)
+        faults = size_faults(self.width, self.height, self._model(catalog).family, path)
+        most = MAX_STEPS.get(canonical(self.sampler), limits.MAX_STEPS)
+        if self.steps > most:
+            faults.append(Fault(f"{path}.steps", f"the sampler {self.sampler} takes at most {most} steps"))
+        return faults
 
     def stage(self, catalog: Catalog) -> Diffusion:
         return Diffusion(

@@ -65,7 +65,7 @@ def _running_info(job: Job, progress: Progress | None, links: Links) -> dict[str
 
 
 def _processing_image(job: Job, progress: Progress, preview: Preview, links: Links) -> dict[str, Any]:
-    name = f"{job.id}-{progress.attempt}-{preview.index}-{preview.number}"
+    name = preview.name(job.id, progress.attempt)
     resource = _resource_image(name, f"/v1/previews/{name}", PREVIEW_LINK_LIFETIME, preview, links)
     return {"resourceImage": resource, "progress": progress.fraction}
 

@@ -12,6 +12,8 @@ GRID_PX = 64
 MIN_SIDE_PX = 512
 MAX_SIDE_PX = 1536
 MAX_PROMPTS = 150
+# Of all prompts of one kind together. Text is encoded in windows of 75 tokens, and a step's time grows with them.
+MAX_PROMPT_CHARACTERS = 20_000
 MAX_STEPS = 60
 MAX_GUIDANCE = 30.0
 DEFAULT_STEPS = 20

@@ -45,7 +45,7 @@ class ProgressBoard:
 
     async def put_preview(self, job_id: int, attempt: int, picture: PreviewBytes) -> None:
         """Kept under a name of its own, so that a link never shows another picture than it was made for."""
-        name = preview_name(job_id, attempt, picture.preview)
+        name = picture.preview.name(job_id, attempt)
         await self._redis.set(_preview_key(name), picture.content, ex=LIFE_S)
 
     async def get(self, job_id: int, attempt: int) -> Progress | None:
@@ -57,10 +57,6 @@ class ProgressBoard:
     async def preview(self, name: str) -> bytes | None:
         content: bytes | None = await self._redis.get(_preview_key(name))
         return content
-
-
-def preview_name(job_id: int, attempt: int, preview: Preview) -> str:
-    return f"{job_id}-{attempt}-{preview.index}-{preview.number}"
 
 
 def _key(job_id: int) -> str:

@@ -23,7 +23,7 @@ async def open_redis(url: str, *, verify_tls: bool = True, connections: int = 50
 
     `verify_tls` False accepts self-signed certificates, which hosted offerings use.
     """
-    options: dict[str, Any] = {} if verify_tls or not url.startswith("rediss:") else {"ssl_cert_reqs": "none"}
+    options = _tls_options(verify_tls) if url.startswith("rediss:") else {}
     pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -40,6 +40,11 @@ async def open_redis(url: str, *, verify_tls: bool = True, connections: int = 50
     finally:
         await redis.aclose()
         await pool.disconnect()
+
+
+def _tls_options(verify: bool) -> dict[str, Any]:
+    # redis-py 5 leaves the host name unchecked unless it is told otherwise.
+    return {"ssl_check_hostname": True} if verify else {"ssl_cert_reqs": "none"}
 
 
 def serialize(job: dict[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gpu_worker.watch import FIRST_PREVIEW_AT, JobWatch, PreviewBudget
-from jobs.errors import JobCanceled
+from jobs.errors import WorkerStopping
 from jobs.job import Job, Progress
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 
@@ -65,9 +65,9 @@ async def test_what_is_published_is_the_newest_and_ends_with_the_last_step(bench
 async def test_the_job_stops_at_the_next_step_after_it_was_told_to(bench: Bench) -> None:
     watch = JobWatch(await _running_job(bench), bench.board)
 
-    watch.stop_with(JobCanceled())
+    watch.stop_with(WorkerStopping())
 
-    with pytest.raises(JobCanceled):
+    with pytest.raises(WorkerStopping):
         watch.step_done(1, STEPS, picture)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from jobs.catalog import Catalog, Family, Model
-from jobs.errors import FatalFailure, JobCanceled, TransitoryFailure
+from jobs.errors import FatalFailure, TransitoryFailure, WorkerStopping
 from jobs.prompt import Piece
 from jobs.samplers import Sampler
 
@@ -27,7 +27,7 @@ class Watcher:
     def step_done(self, step: int, steps: int, preview: Callable[[], Any]) -> None:
         self.steps.append((step, steps))
         if step == self._until:
-            raise JobCanceled
+            raise WorkerStopping
         self.previews += preview()
 
 
@@ -80,7 +80,7 @@ def test_each_step_is_seen_once(engine: Any, draw: Any) -> None:
 def test_raising_from_a_step_ends_the_work_there(engine: Any, draw: Any) -> None:
     watcher = Watcher(until=2)
 
-    with pytest.raises(JobCanceled):
+    with pytest.raises(WorkerStopping):
         draw(engine.load("tiny"), steps=5, watch=watcher)
 
     assert watcher.steps == [(1, 5), (2, 5)]

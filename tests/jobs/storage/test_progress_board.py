@@ -4,7 +4,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import Preview, Progress
-from jobs.storage.progress_board import LIFE_S, PreviewBytes, ProgressBoard, preview_name
+from jobs.storage.progress_board import LIFE_S, PreviewBytes, ProgressBoard
 
 PREVIEW = Preview(index=1, number=3, format="jpeg", width=64, height=48)
 
@@ -59,7 +59,7 @@ async def test_a_preview_is_kept_under_its_own_name(board: ProgressBoard) -> Non
     await board.put_preview(7, 1, PreviewBytes(PREVIEW, b"third"))
     await board.put_preview(7, 2, PreviewBytes(PREVIEW, b"another attempt's"))
 
-    assert preview_name(7, 1, PREVIEW) == "7-1-1-3"
+    assert PREVIEW.name(7, 1) == "7-1-1-3"
     assert await board.preview("7-1-1-3") == b"third"
     assert await board.preview("7-1-1-4") is None
 
