@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,9 +70,12 @@ class Process:
 
 
 @contextmanager
-def running(processes: list[Process]) -> Iterator[list[Process]]:
+def running(modules: Sequence[str], environment: Mapping[str, str], log_folder: Path) -> Iterator[list[Process]]:
     """Stops all of them at once on leaving, and kills what has not ended 30 s later."""
+    processes: list[Process] = []
     try:
+        for module in modules:
+            processes.append(Process(module, environment, log_folder))
         yield processes
     finally:
         for process in processes:

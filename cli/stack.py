@@ -28,6 +28,7 @@ from jobs.storage.migrate import migrate
 ACCOUNT = "local"
 HOST = "127.0.0.1"
 READY_WITHIN_S = 120
+BUILD_WITHIN_S = 300
 # Callbacks of a local installation go to this machine and its neighbours.
 PRIVATE_NETWORKS = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
@@ -63,7 +64,7 @@ def running_stack(folder: Path, *, port: int) -> Iterator[Stack]:
         api_key, webhook_secret = asyncio.run(_account(environment["DATABASE_URL"], folder / "env"))
         _write_env(folder / "env", url, api_key, webhook_secret)
         modules = ("orchestrator", "gpu_worker", "webhooks")
-        processes = exits.enter_context(running([Process(each, environment, folder / "logs") for each in modules]))
+        processes = exits.enter_context(running(modules, environment, folder / "logs"))
         _wait_until_ready(f"{url}/readyz", processes)
         yield Stack(
             url=url,
@@ -106,14 +107,19 @@ def _checked_port(port: int) -> int:
 
 def _secret(file: Path) -> str:
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(32))
+        partial = file.with_name("secret.new")
+        partial.touch(mode=0o600)
+        partial.write_text(secrets.token_urlsafe(32))
+        partial.replace(file)  # whole or not at all: an empty secret would stay for ever
     return file.read_text()
 
 
 def _build_model(folder: Path, environment: Mapping[str, str]) -> None:
     if not folder.exists():
-        subprocess.run([sys.executable, "-m", "gpu_worker.tiny_model", str(folder)], env=environment, check=True)
+        command = [sys.executable, "-m", "gpu_worker.tiny_model", str(folder)]
+        built = subprocess.run(command, env=environment, timeout=BUILD_WITHIN_S, capture_output=True, text=True)
+        if built.returncode != 0:
+            raise StackFailed(f"the model could not be built:\n{built.stderr}")
 
 
 async def _account(database_url: str, env_file: Path) -> tuple[str, str]:
