@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     max_upload_bytes: PositiveInt = 20 * 2**20
     max_upload_pixels: PositiveInt = 40_000_000
 
-    lease: Duration = timedelta(seconds=6)
+    lease: Duration = timedelta(seconds=5)
     """How long a worker may be silent before its job is given to another."""
     sweep_every: Duration = timedelta(seconds=1)
     max_attempts: PositiveInt = 4

@@ -30,7 +30,7 @@ async def test_jobs_accepted_before_redis_was_emptied_still_end(stack: Stack, cl
 async def test_a_worker_killed_in_mid_denoise_is_followed_by_another(client: Client, fleet: Fleet) -> None:
     second = fleet.start("gpu_worker")
     await _is_working(second.last_lines)
-    job_id = await client.submit(steps=60, width=640, height=640)
+    job_id = await client.submit(steps=40)
     doomed = await client.worker_of(job_id)
 
     os.kill(doomed, signal.SIGKILL)
