@@ -1,13 +1,14 @@
 """What crashes leave is mended."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from arq.connections import ArqRedis
 
 from jobs.job import JobStatus, QueuePlace
 from jobs.storage.database import Database
-from jobs.storage.job_queue import JobQueue
-from jobs.storage.job_store import JobStore
+from jobs.storage.job_queue import QUEUE, JobQueue
+from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions
 from orchestrator.sweeper import FILL_ANYWAY_EVERY, Sweeper
@@ -109,6 +110,56 @@ async def test_a_lease_that_holds_is_left_alone(api: Api, database: Database, re
 
     job = await jobs.get_any(job_id)
     assert (job.status, job.attempt) == (JobStatus.RUNNING, 1)
+
+
+class Interrupted(JobStore):
+    """Something happens while its first page is read."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(database)
+        self._meanwhile = [meanwhile]
+
+    async def waiting(self, *, after: int, limit: int) -> list[Waiting]:
+        page = await super().waiting(after=after, limit=limit)
+        if self._meanwhile:
+            await self._meanwhile.pop()()
+        return page
+
+
+async def test_a_job_that_could_not_be_queued_during_a_sweep_is_queued_by_the_next(
+    api: Api, database: Database, redis: ArqRedis
+) -> None:
+    (job_id,) = await _accepted(api, 1)
+
+    async def one_is_lost() -> None:
+        sweeping.fill_soon()
+
+    jobs = Interrupted(database, one_is_lost)
+    sweeping = Sweeper(jobs, JobQueue(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock())
+    await sweeping.sweep()
+    await JobQueue(redis).remove(job_id, 1)
+
+    await sweeping.sweep()
+
+    assert await _places(redis, [job_id]) == [QueuePlace(rank=1, length=1)]
+
+
+async def test_a_redis_that_is_emptied_during_a_sweep_is_filled_by_the_next(
+    api: Api, database: Database, redis: ArqRedis
+) -> None:
+    ids = await _accepted(api, 3)
+
+    async def emptied() -> None:
+        await redis.flushall()
+
+    jobs = Interrupted(database, emptied)
+    sweeping = Sweeper(jobs, JobQueue(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock())
+    await sweeping.sweep()
+    await redis.delete(QUEUE)
+
+    await sweeping.sweep()
+
+    assert await _places(redis, ids) == [QueuePlace(rank=rank, length=3) for rank in (1, 2, 3)]
 
 
 async def _accepted(api: Api, count: int) -> list[int]:
