@@ -1,6 +1,5 @@
 """Callbacks arrive: once where all goes well, again with the same id where it does not, never out of order."""
 
-import asyncio
 import base64
 import json
 import time
@@ -11,6 +10,7 @@ from standardwebhooks import Webhook
 from jobs.dialects.tams_response import job_body
 from jobs.job import JobView
 from jobs.storage.delivery_store import DeliveryStore
+from tests.until import until
 from tests.webhooks.conftest import LEASE, Office, Receiver
 from webhooks.listener import listening
 
@@ -70,9 +70,10 @@ async def test_an_address_that_is_not_allowed_is_never_called(office: Office, re
 
 async def test_the_end_follows_the_start_and_nothing_follows_the_end(office: Office, receiver: Receiver) -> None:
     job = await office.running_job(running_notify_url=receiver.url)
-    async with office.dispatching():
+    async with office.dispatching() as dispatcher:
         await receiver.has_received(1)
         await office.jobs.succeed(job, [])
+        dispatcher.wake()
         await office.has_states(job, ["DELIVERED", "DELIVERED"])
 
     assert [json.loads(body)["job"]["status"] for _, body in receiver.received] == ["RUNNING", "SUCCESS"]
@@ -127,13 +128,19 @@ async def test_two_dispatchers_share_the_work_and_double_nothing(office: Office,
 
 async def test_a_new_callback_is_heard_of_at_once(office: Office, receiver: Receiver, database_url: str) -> None:
     async with office.dispatching() as dispatcher, listening(database_url, dispatcher.wake):
-        await asyncio.sleep(0.5)  # idle: the listener is connected, and the dispatcher sleeps for seconds
+        await until(lambda: _someone_listens(office))
         began = time.perf_counter()
         await office.ended_job(receiver.url)
         await receiver.has_received(1)
 
     # Its own look comes every 5 s.
     assert time.perf_counter() - began < 2
+
+
+async def _someone_listens(office: Office) -> bool:
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    async with office.database.connection() as connection:
+        return bool(await connection.fetchval(listening))
 
 
 async def test_the_answer_is_kept_for_the_operator_but_only_its_beginning(office: Office, receiver: Receiver) -> None:
