@@ -12,12 +12,12 @@ import asyncpg
 
 from cli.accounts import new_key
 from cli.demo import PROMPT, DemoFailed, run_demo
-from cli.stack import StackFailed, check_running, running_stack
+from cli.stack import StackFailed, running_stack, start_again
 from embedded import EmbeddedError
 from jobs.storage.migrate import migrate
 
 FOLDER = Path(".darkroom").absolute()
-DEFAULT_PORT = 8080
+MAX_PORT = 65_535
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -32,9 +32,14 @@ def up(arguments: argparse.Namespace) -> None:
     with running_stack(FOLDER, port=arguments.port) as stack:
         print(f"Darkroom listens on {stack.url}\nAPI key: {stack.api_key}")
         print(f"both are in {FOLDER / 'env'}, logs in {FOLDER / 'logs'}; Ctrl-C stops it", flush=True)
-        while True:
-            check_running(stack.processes)
-            time.sleep(0.5)
+        try:
+            while True:
+                for line in start_again(stack.processes):
+                    print(line, flush=True)
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            print("\nstopping; a job that is being drawn has 20 seconds to end", flush=True)
+            raise
 
 
 def migrate_database(_arguments: argparse.Namespace) -> None:
@@ -60,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("prompt", nargs="?", default=PROMPT)
     command.set_defaults(run=demo)
     command = commands.add_parser("up", help="start everything on this machine and stay")
-    command.add_argument("--port", type=int, default=int(os.environ.get("PORT", DEFAULT_PORT)))
+    command.add_argument("--port", type=_port, default=os.environ.get("PORT", "8080"))
     command.set_defaults(run=up)
     command = commands.add_parser("migrate", help="bring the database at DATABASE_URL to the newest schema")
     command.set_defaults(run=migrate_database)
@@ -70,17 +75,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= MAX_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 (any free one) to {MAX_PORT}")
+    return int(text)
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in (signal.SIGTERM, signal.SIGINT):  # a shell's background job has SIGINT ignored
+        signal.signal(name, _interrupt)
     try:
         arguments.run(arguments)
     except KeyboardInterrupt:
-        print("\nstopped")
+        print("stopped")
     except (StackFailed, DemoFailed, EmbeddedError, asyncpg.PostgresError, OSError) as error:
         sys.exit(f"darkroom: {error}")
 

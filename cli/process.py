@@ -20,6 +20,8 @@ class Process:
 
     def __init__(self, module: str, environment: Mapping[str, str], log_folder: Path) -> None:
         log_folder.mkdir(parents=True, exist_ok=True)
+        self._environment = environment
+        self._started_at = time.monotonic()
         self.module = module
         self.log_file = log_folder / f"{module}.log"
         parent_id = os.getpid()
@@ -51,6 +53,14 @@ class Process:
     def exit_code(self) -> int | None:
         """As for subprocess: None while it runs, negative for the signal that ended it."""
         return self._process.poll()
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self._started_at
+
+    def again(self) -> "Process":
+        """The same program, started anew."""
+        return Process(self.module, self._environment, self.log_file.parent)
 
     def last_lines(self) -> str:
         return self.log_file.read_bytes()[-LAST_LINES_BYTES:].decode(errors="replace")

@@ -29,6 +29,8 @@ ACCOUNT = "local"
 HOST = "127.0.0.1"
 READY_WITHIN_S = 120
 BUILD_WITHIN_S = 300
+# A process that ends as soon as this would only end again.
+HOPELESS_WITHIN_S = 10
 # Callbacks of a local installation go to this machine and its neighbours.
 PRIVATE_NETWORKS = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
@@ -152,6 +154,16 @@ def _wait_until_ready(url: str, processes: list[Process]) -> None:
         if time.monotonic() > deadline:
             raise StackFailed(f"{url} was not ready within {READY_WITHIN_S} s; see {processes[0].log_file}")
         time.sleep(0.05)
+
+
+def start_again(processes: list[Process]) -> list[str]:
+    """Replaces each process that has ended, and says which. Raises StackFailed for one that ended too soon."""
+    ended = [(position, process) for position, process in enumerate(processes) if not process.is_running]
+    for position, process in ended:
+        if process.age_s < HOPELESS_WITHIN_S:
+            check_running([process])
+        processes[position] = process.again()
+    return [f"{process.module} ended ({process.exit_code}) and was started again" for _, process in ended]
 
 
 def check_running(processes: list[Process]) -> None:

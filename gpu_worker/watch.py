@@ -22,6 +22,7 @@ PREVIEW_SHARE = 0.08
 FIRST_PREVIEW_AT = 0.2
 # No one reads faster, and each message takes time from the denoising.
 PUBLISH_EVERY_S = 0.1
+AFTER_ERROR_S = 2
 
 log = structlog.get_logger()
 
@@ -113,6 +114,7 @@ class JobWatch:
                 await self._publish()
             except (RedisError, OSError) as error:
                 log.warning("progress_not_published", error=repr(error))
+                await asyncio.sleep(AFTER_ERROR_S)
             await asyncio.sleep(PUBLISH_EVERY_S)
 
     def _fraction(self, of_stage: float) -> float:

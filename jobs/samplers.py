@@ -62,7 +62,7 @@ def canonical(name: str) -> Sampler:
 def _hint(name: str) -> str:
     near = difflib.get_close_matches(_folded(name), _BY_FOLDED_NAME, n=3)
     if not near:
-        return f"the default is {DEFAULT}"
+        return f"there are {', '.join(Sampler)}"
     return f"did you mean {', '.join(_BY_FOLDED_NAME[folded] for folded in near)}?"
 
 

@@ -1,5 +1,6 @@
 """Pictures in and out: the upload address, the signed PUT, and signed GETs of outputs and previews."""
 
+import hashlib
 from datetime import timedelta
 from uuid import UUID
 
@@ -73,7 +74,9 @@ class ResourcesApi:
         resource_id = _uuid(request.match_info["id"])
         content = await _read_bounded(request, self._max_upload_bytes)
         picture = await read_picture(content, max_pixels=self._max_upload_pixels)
-        key = f"uploads/{resource_id}.png"
+        # The content is in the key: a repeat of the upload changes nothing, and another picture is refused, because
+        # accepted jobs may begin from the first.
+        key = f"uploads/{resource_id}/{hashlib.sha256(picture.png).hexdigest()[:16]}.png"
         await self._files.put(key, picture.png)
         image = Image(id=resource_id, key=key, format="png", width=picture.width, height=picture.height)
         await self._resources.store_upload(image)

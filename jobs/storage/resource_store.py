@@ -27,7 +27,7 @@ class ResourceStore:
                 connection, id=image.id, key=image.key, format=image.format, width=image.width, height=image.height
             )
         if row is None:
-            raise NotFound(f"There is no resource {image.id} that takes an upload.")
+            raise NotFound(f"There is no resource {image.id} without a picture.")
 
     async def get_any(self, resource_id: UUID) -> Image:
         """For links that were signed for one resource. Raises NotFound."""

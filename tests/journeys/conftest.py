@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from cli.process import Process
 from cli.stack import Stack, running_stack
 from tests.journeys.client import Client, Fleet, Receiver, eventually
 
@@ -28,7 +27,7 @@ def fleet(stack: Stack, tmp_path: Path) -> Iterator[Fleet]:
         process.kill()
     for position, process in enumerate(stack.processes):
         if not process.is_running:
-            stack.processes[position] = Process(process.module, stack.environment, process.log_file.parent)
+            stack.processes[position] = process.again()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from PIL import Image
 
 from jobs.job import Preview
 from jobs.links import Links
-from jobs.storage.local_files import LocalFiles
 from jobs.storage.progress_board import PreviewBytes, ProgressBoard
 from orchestrator.app import WebOptions, now
 from tests.orchestrator.conftest import MAX_UPLOAD_BYTES, SECRET, Api, body, path_of
@@ -58,7 +57,8 @@ async def test_an_upload_is_kept_upright_and_without_metadata(api: Api, options:
 
     resource_id, _, _ = await api.upload(encoded("JPEG", (64, 48), exif=exif))
 
-    kept = await LocalFiles(options.files_folder).get(f"uploads/{resource_id}.png")
+    (file,) = (options.files_folder / "uploads" / resource_id).iterdir()
+    kept = file.read_bytes()
     picture = Image.open(io.BytesIO(kept))
     assert (picture.format, picture.size) == ("PNG", (48, 64))
     assert b"where I live" not in kept and not picture.getexif()
@@ -130,6 +130,17 @@ async def test_a_signed_link_shows_a_preview_and_no_other(api: Api, redis: ArqRe
 
     assert shown == (200, "image/jpeg", b"jpeg")
     assert (gone[0], other[0]) == (404, 403)
+
+
+async def test_an_upload_may_be_repeated_but_its_picture_stays(api: Api) -> None:
+    _, resource = await api.call("POST", "/v1/resource/image", json={})
+    path = path_of(resource["putUrl"])
+
+    first, repeated, other = [
+        await api.call("PUT", path, data=encoded(size=size)) for size in ((64, 48), (64, 48), (9, 9))
+    ]
+
+    assert (first[0], repeated[0], other[0]) == (200, 200, 404)
 
 
 @pytest.mark.parametrize("asked", [{"expireSec": "60"}, {"expire_sec": 60, "term": 2}, {}])

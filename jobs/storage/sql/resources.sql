@@ -3,7 +3,7 @@ INSERT INTO resources (id, account_id, expires_at) VALUES (:id, :account_id, now
 
 -- name: store_upload(key, format, width, height, id)^
 UPDATE resources SET key = :key, format = :format, width = :width, height = :height, stored_at = now()
-WHERE id = :id AND job_id IS NULL AND (expires_at IS NULL OR expires_at > now())
+WHERE id = :id AND job_id IS NULL AND (stored_at IS NULL OR key = :key) AND (expires_at IS NULL OR expires_at > now())
 RETURNING id;
 
 -- name: stored_resource(id)^
