@@ -12,7 +12,7 @@ from jobs.catalog import Catalog, Model, UnknownModel
 from jobs.dialects.protobuf_json import Integer, Message, Name, Number, Text, Unsupported, faults_of, is_meaningful
 from jobs.errors import Fault, InvalidSubmission
 from jobs.prompt import Piece, Prompt
-from jobs.samplers import MAX_STEPS, UnknownSampler, canonical
+from jobs.samplers import MAX_STEPS, Sampler, UnknownSampler, canonical
 from jobs.stages import Stage
 from jobs.stages import diffusion as limits
 from jobs.stages.diffusion import Diffusion, size_faults
@@ -58,7 +58,7 @@ class DiffusionBody(Message):
     negative_prompts: list[PromptBody] = Field(default=[], max_length=limits.MAX_PROMPTS)
     sd_model: Name = ""
     sd_vae: Name = "Automatic"
-    sampler: Name = ""
+    sampler: Name = Field(default="", validate_default=True)
     steps: Integer = Field(default=0, ge=0, le=limits.MAX_STEPS)
     cfg_scale: Number = Field(default=7.0, ge=0, le=limits.MAX_GUIDANCE)
     clip_skip: Integer = Field(default=1, ge=0, le=12)
@@ -110,7 +110,7 @@ class DiffusionBody(Message):
 
     def faults(self, catalog: Catalog, path: str) -> list[Fault]:
         faults = size_faults(self.width, self.height, self._model(catalog).family, path)
-        most = MAX_STEPS.get(canonical(self.sampler), limits.MAX_STEPS)
+        most = MAX_STEPS.get(Sampler(self.sampler), limits.MAX_STEPS)
         if self.steps > most:
             faults.append(Fault(f"{path}.steps", f"the sampler {self.sampler} takes at most {most} steps"))
         return faults
@@ -122,7 +122,7 @@ class DiffusionBody(Message):
             prompt=_prompt(self.prompts),
             negative_prompt=_prompt(self.negative_prompts),
             model=self._model(catalog).id,
-            sampler=canonical(self.sampler),
+            sampler=self.sampler,
             steps=self.steps or limits.DEFAULT_STEPS,
             guidance_scale=self.cfg_scale,
             clip_skip=max(self.clip_skip, 1),

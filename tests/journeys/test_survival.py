@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 import redis.asyncio
 
+from cli.process import Process
 from cli.stack import Stack
 from tests.journeys.client import Client, Fleet, Receiver, eventually
 
@@ -29,7 +30,7 @@ async def test_jobs_accepted_before_redis_was_emptied_still_end(stack: Stack, cl
 
 async def test_a_worker_killed_in_mid_denoise_is_followed_by_another(client: Client, fleet: Fleet) -> None:
     second = fleet.start("gpu_worker")
-    await _is_working(second.last_lines)
+    await _is_working(second)
     job_id = await client.submit(steps=40)
     doomed = await client.worker_of(job_id)
 
@@ -92,10 +93,9 @@ async def test_each_process_stops_cleanly_when_asked(module: str, client: Client
     assert status in ("WAITING", "RUNNING", "SUCCESS")
 
 
-async def _is_working(last_lines: object) -> None:
+async def _is_working(worker: Process) -> None:
     async def started() -> bool:
-        assert callable(last_lines)
-        return "worker_started" in last_lines()
+        return "worker_started" in worker.last_lines()
 
     await eventually(started, 60)
 
