@@ -1,11 +1,22 @@
 """Reads the catalogue file. What its entries mean is `jobs.catalog`'s."""
 
+import hashlib
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jobs.catalog import Catalog, Family, Model
+from jobs.catalog import KINDS_OF_ANY_FAMILY, LOADABLE_FAMILIES, Catalog, Family, Kind, Model
 from jobs.errors import DarkroomError
+
+MAX_ID = 2**64 - 1
+ENTRIES = {
+    "id", "name", "aliases", "kind", "family", "path", "config", "description", "licence", "project_name",
+    "showcase_image_urls", "trigger_words", "sha256", "access_key_sha256",
+}  # fmt: skip
+NAMED_FAMILIES = frozenset(Family) - {Family.ANY}
+NO_KEY = hashlib.sha256(b"").hexdigest()
 
 
 def read_catalog(file: Path, models_folder: Path) -> Catalog:
@@ -20,20 +31,33 @@ def read_catalog(file: Path, models_folder: Path) -> Catalog:
 def _model(entry: object, where: str, models_folder: Path) -> Model:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: must be a table")
-    unknown = entry.keys() - {"id", "name", "aliases", "family", "path", "config"}
+    unknown = entry.keys() - ENTRIES
     if unknown:
         raise ValueError(f"{where}: unknown entries {', '.join(sorted(unknown))}")
     try:
-        return Model(
-            id=_text(entry, "id"),
-            name=_text(entry, "name"),
-            aliases=_texts(entry, "aliases"),
-            family=Family(_text(entry, "family")),
-            path=models_folder / _text(entry, "path"),
-            config_path=models_folder / _text(entry, "config") if "config" in entry else None,
-        )
+        return _read(entry, models_folder)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _read(entry: dict[str, Any], models_folder: Path) -> Model:
+    kind = Kind(_word(entry, "kind", Kind, Kind.CHECKPOINT))
+    return Model(
+        id=_id(entry),
+        name=_text(entry, "name"),
+        aliases=_texts(entry, "aliases"),
+        kind=kind,
+        family=_family(entry, kind),
+        path=models_folder / _text(entry, "path"),
+        config_path=models_folder / _text(entry, "config") if "config" in entry else None,
+        description=_text(entry, "description", ""),
+        licence=_text(entry, "licence", ""),
+        project_name=_text(entry, "project_name", ""),
+        showcase_image_urls=_addresses(entry, "showcase_image_urls"),
+        trigger_words=_texts(entry, "trigger_words"),
+        sha256=_sha256(entry, "sha256"),
+        access_key_sha256=_access_key(entry),
+    )
 
 
 def _list(value: object) -> list[object]:
@@ -42,9 +66,61 @@ def _list(value: object) -> list[object]:
     return value
 
 
-def _text(entry: dict[str, Any], name: str) -> str:
+def _id(entry: dict[str, Any]) -> str:
+    text = _text(entry, "id")
+    if not re.fullmatch("[1-9][0-9]{0,19}", text) or int(text) > MAX_ID:
+        raise ValueError(f"id must be a number from 1 to {MAX_ID}, in quotes")
+    return text
+
+
+def _family(entry: dict[str, Any], kind: Kind) -> Family:
+    if kind in KINDS_OF_ANY_FAMILY:
+        family = Family(_word(entry, "family", Family, Family.ANY))
+    else:
+        family = Family(_word(entry, "family", NAMED_FAMILIES))
+    if family not in LOADABLE_FAMILIES:
+        loadable = _words(LOADABLE_FAMILIES & NAMED_FAMILIES)
+        raise ValueError(f"family {family} cannot be loaded by this version of Darkroom; {loadable} can")
+    return family
+
+
+def _access_key(entry: dict[str, Any]) -> str:
+    digest = _sha256(entry, "access_key_sha256")
+    if digest == NO_KEY:  # an unset variable in a shell
+        raise ValueError("access_key_sha256 is that of an empty key, which would let everybody in")
+    return digest
+
+
+def _sha256(entry: dict[str, Any], name: str) -> str:
+    digest = _text(entry, name, "").lower()
+    if digest and not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"{name} must be 64 hexadecimal digits")
+    return digest
+
+
+def _addresses(entry: dict[str, Any], name: str) -> tuple[str, ...]:
+    urls = _texts(entry, name)
+    if not all(re.match(r"https?://[^\s/]", url) for url in urls):
+        raise ValueError(f"{name} must begin with http:// or https://")
+    return urls
+
+
+def _word(entry: dict[str, Any], name: str, words: Iterable[str], default: str | None = None) -> str:
+    word = _text(entry, name, default)
+    if word not in set(words):
+        raise ValueError(f"{name} {word!r} is none of {_words(words)}")
+    return word
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))
+
+
+def _text(entry: dict[str, Any], name: str, default: str | None = None) -> str:
     if name not in entry:
-        raise ValueError(f"{name} is missing")
+        if default is None:
+            raise ValueError(f"{name} is missing")
+        return default
     value = entry[name]
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} must be text")

@@ -1,66 +1,137 @@
 """The models that jobs may name. It does not read files: `config` fills it, workers open what it points to."""
 
 import difflib
-from dataclasses import dataclass
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from jobs.errors import DarkroomError
 
 
+class Kind(StrEnum):
+    """What a model is for. Names belong to a kind: a LoRA's name, or id, is not a checkpoint's."""
+
+    CHECKPOINT = "CHECKPOINT"
+    LORA = "LORA"
+    TEXTUAL_INVERSION = "TEXTUAL_INVERSION"
+    CONTROLNET = "CONTROLNET"
+    VAE = "VAE"
+    MOTION_ADAPTER = "MOTION_ADAPTER"
+    UPSCALER = "UPSCALER"
+    DETECTOR = "DETECTOR"
+    TAGGER = "TAGGER"
+
+
 class Family(StrEnum):
-    """Checkpoints that share an architecture, and so the published picture sizes."""
+    """Checkpoints that share an architecture, and so the published picture sizes; all else names what it goes with."""
 
     SD15 = "SD15"
     SD2 = "SD2"
     SDXL = "SDXL"
+    SD3 = "SD3"
+    FLUX = "FLUX"
+    ANY = "ANY"
+    """Of what works on pictures, whatever checkpoint drew them."""
+
+
+LOADABLE_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL, Family.ANY})
+"""Those whose networks the worker can run. The others are known by their sizes and prices alone."""
+
+KINDS_OF_ANY_FAMILY = frozenset({Kind.UPSCALER, Kind.DETECTOR, Kind.TAGGER})
 
 
 class UnknownModel(DarkroomError):
-    """No model of this name is in the catalogue."""
+    """No model of this name is in the catalogue, or it is private and the access key is not its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One checkpoint.
+    """One entry.
 
-    `path` is a diffusers folder, or one `.safetensors` file in the original layout; the latter
-    needs `config_path`, a diffusers folder of the same architecture (its weights are not read),
-    to be loaded without a model hub.
+    `id` is a uint64, as text. `path` is a folder in diffusers' layout, or one file; a checkpoint in one
+    `.safetensors` file of the original layout needs `config_path`, a diffusers folder of the same architecture
+    (its weights are not read), to be loaded without a model hub. `sha256` is hexadecimal, of the file that
+    `weights.main_file` names. A model with `access_key_sha256` is private.
     """
 
     id: str
     name: str
     family: Family
     path: Path
+    kind: Kind = Kind.CHECKPOINT
     config_path: Path | None = None
     aliases: tuple[str, ...] = ()
+    description: str = ""
+    licence: str = ""
+    project_name: str = ""
+    showcase_image_urls: tuple[str, ...] = ()
+    trigger_words: tuple[str, ...] = ()
+    sha256: str = ""
+    access_key_sha256: str = field(default="", repr=False)
+
+    @property
+    def is_private(self) -> bool:
+        return bool(self.access_key_sha256)
+
+    def is_open_to(self, access_key: str) -> bool:
+        if not self.is_private:
+            return True
+        # surrogatepass: a header may hold bytes that are no text; they are a wrong key.
+        given = hashlib.sha256(access_key.encode(errors="surrogatepass")).hexdigest()
+        return hmac.compare_digest(given, self.access_key_sha256)
 
 
 class Catalog:
-    """Models by id, name or alias; the first is the default."""
+    """Models by id, and by kind and name. The first checkpoint that is not private is the default."""
 
-    def __init__(self, models: list[Model]) -> None:
-        if not models:
-            raise UnknownModel("the catalogue names no model")
-        self.default = models[0]
-        self._by_name: dict[str, Model] = {}
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.models = tuple(models)
+        self._by_id: dict[str, Model] = {}
+        self._by_name: dict[Kind, dict[str, Model]] = {kind: {} for kind in Kind}
         for model in models:
-            for name in (model.id, model.name, *model.aliases):
-                self._add(name, model)
+            self._add(model)
+        self.default = self._first_for_all()
 
-    def _add(self, name: str, model: Model) -> None:
-        taken = self._by_name.setdefault(name.casefold(), model)
-        if taken is not model:
-            raise DarkroomError(f"the catalogue gives the name {name!r} to both {taken.id} and {model.id}")
-
-    def resolve(self, name: str) -> Model:
-        """The model of this id, name or alias; the default for an empty name. Raises UnknownModel."""
-        if not name:
-            return self.default
-        model = self._by_name.get(name.casefold())
+    def get(self, model_id: str) -> Model:
+        """The model of this id, of any kind, for callers that asked `is_open_to` or need not. Raises UnknownModel."""
+        model = self._by_id.get(model_id)
         if model is None:
-            near = difflib.get_close_matches(name.casefold(), self._by_name, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else f"; the default is {self.default.name}"
-            raise UnknownModel(f"no model is named {name!r}{hint}")
+            raise UnknownModel(f"no model has the id {model_id!r}")
         return model
+
+    def resolve(self, kind: Kind, name: str, access_key: str = "") -> Model:
+        """The model of this kind with this id, name or alias; the default checkpoint for an empty name.
+
+        Raises UnknownModel, in the same words for a private model and a wrong key: a stranger cannot tell.
+        """
+        if not name and kind is Kind.CHECKPOINT:
+            return self.default
+        model = self._by_name[kind].get(name.casefold())
+        if model is None or not model.is_open_to(access_key):
+            raise UnknownModel(f"no {kind} is named {name!r}{self._hint(kind, name)}")
+        return model
+
+    def _add(self, model: Model) -> None:
+        taken = self._by_id.setdefault(model.id, model)
+        if taken is not model:
+            raise DarkroomError(f"the catalogue gives the id {model.id} to both {taken.name!r} and {model.name!r}")
+        for name in (model.id, model.name, *model.aliases):
+            taken = self._by_name[model.kind].setdefault(name.casefold(), model)
+            if taken is not model:
+                raise DarkroomError(f"the catalogue gives the name {name!r} to both {taken.id} and {model.id}")
+
+    def _first_for_all(self) -> Model:
+        for model in self.models:
+            if model.kind is Kind.CHECKPOINT and not model.is_private:
+                return model
+        raise UnknownModel("the catalogue names no model that can be the default: a CHECKPOINT without access key")
+
+    def _hint(self, kind: Kind, name: str) -> str:
+        names = [each for each, model in self._by_name[kind].items() if not model.is_private]
+        near = difflib.get_close_matches(name.casefold(), names, n=3)
+        if near:
+            return f"; did you mean {', '.join(near)}?"
+        return f"; the default is {self.default.name}" if kind is Kind.CHECKPOINT else ""

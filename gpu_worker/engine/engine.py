@@ -37,7 +37,7 @@ class DiffusersEngine:
 
     def load(self, model_id: str) -> Checkpoint:
         try:
-            model = self._catalog.resolve(model_id)
+            model = self._catalog.get(model_id)
         except UnknownModel as error:
             raise FatalFailure(error.message) from error
         with self._working(f"loading model {model.id}"):

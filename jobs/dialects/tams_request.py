@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from jobs.catalog import Catalog, Model, UnknownModel
+from jobs.catalog import Catalog, Kind, Model, UnknownModel
 from jobs.dialects.protobuf_json import Integer, Message, Name, Number, Text, Unsupported, faults_of, is_meaningful
 from jobs.errors import Fault, InvalidSubmission
 from jobs.prompt import Piece, Prompt
@@ -104,7 +104,7 @@ class DiffusionBody(Message):
     @classmethod
     def _known_model(cls, name: str, info: ValidationInfo) -> str:
         try:
-            return _catalog(info).resolve(name).id
+            return _catalog(info).resolve(Kind.CHECKPOINT, name).id
         except UnknownModel as error:
             raise ValueError(error.message) from error
 
@@ -130,7 +130,7 @@ class DiffusionBody(Message):
         )
 
     def _model(self, catalog: Catalog) -> Model:
-        return catalog.resolve(self.sd_model)
+        return catalog.resolve(Kind.CHECKPOINT, self.sd_model)
 
 
 class StageBody(Message):

@@ -28,11 +28,16 @@ class PictureSize:
     max_side: int
 
 
-# Source: TAMS, POST /v1/jobs, width and height: the 512, 768 and SDXL engines.
+_XL = PictureSize(min_pixels=262_144, max_pixels=2_073_600, max_side=1536)
+
+# Source: TAMS, POST /v1/jobs, width and height: the 512, 768 and SDXL engines. None is published for the later
+# families; they get the last one's.
 SIZES = {
     Family.SD15: PictureSize(min_pixels=262_144, max_pixels=1_048_576, max_side=1024),
     Family.SD2: PictureSize(min_pixels=589_824, max_pixels=1_048_576, max_side=1024),
-    Family.SDXL: PictureSize(min_pixels=262_144, max_pixels=2_073_600, max_side=1536),
+    Family.SDXL: _XL,
+    Family.SD3: _XL,
+    Family.FLUX: _XL,
 }
 
 

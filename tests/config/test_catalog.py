@@ -1,14 +1,25 @@
 """The catalogue file, and how its mistakes are told."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from config.catalog import read_catalog
 from config.settings import Settings
-from jobs.catalog import Catalog, Family
+from jobs.catalog import Catalog, Family, Kind
 
 GOOD = '[[model]]\nid = "7"\nname = "dream"\nfamily = "SDXL"\npath = "dream.safetensors"\n'
+UPSCALER = '[[model]]\nid = "8"\nname = "dream"\nkind = "UPSCALER"\npath = "4x.safetensors"\n'
+DETAILS = """
+description = "Castles"
+licence = "OpenRAIL++"
+project_name = "Dream"
+showcase_image_urls = ["https://images.example/1.png"]
+trigger_words = ["dream style"]
+"""
+DIGEST = "0123456789abcdef" * 4
+EMPTY = hashlib.sha256(b"").hexdigest()
 MODELS = Path("/models")
 
 
@@ -25,6 +36,34 @@ def test_an_entry_becomes_a_model_below_the_models_folder(tmp_path: Path) -> Non
     assert (model.path, model.config_path) == (MODELS / "dream.safetensors", MODELS / "sdxl")
 
 
+def test_what_is_told_of_a_model_is_read(tmp_path: Path) -> None:
+    model = read(tmp_path, GOOD + DETAILS).default
+
+    assert (model.description, model.licence, model.project_name) == ("Castles", "OpenRAIL++", "Dream")
+    assert model.showcase_image_urls == ("https://images.example/1.png",)
+    assert model.trigger_words == ("dream style",)
+
+
+def test_digests_are_read_in_any_case(tmp_path: Path) -> None:
+    text = GOOD + f'sha256 = "{DIGEST}"\n' + UPSCALER + f'access_key_sha256 = "{DIGEST.upper()}"\n'
+
+    checkpoint, upscaler = read(tmp_path, text).models
+
+    assert (checkpoint.sha256, checkpoint.is_private) == (DIGEST, False)
+    assert (upscaler.access_key_sha256, upscaler.is_private) == (DIGEST, True)
+
+
+def test_what_works_on_pictures_may_leave_the_family_out_and_share_a_name(tmp_path: Path) -> None:
+    catalog = read(tmp_path, GOOD + UPSCALER)
+
+    assert catalog.resolve(Kind.UPSCALER, "dream").family is Family.ANY
+    assert catalog.resolve(Kind.CHECKPOINT, "dream").kind is Kind.CHECKPOINT
+
+
+def test_the_largest_id_is_64_bits_long(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD.replace('"7"', '"18446744073709551615"')).default.id == "18446744073709551615"
+
+
 def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
     text = GOOD.replace("dream.safe", "/else/dream.safe")
 
@@ -34,7 +73,7 @@ def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
 def test_the_first_entry_is_the_default(tmp_path: Path) -> None:
     second = GOOD.replace('"7"', '"8"').replace('"dream"', '"photon"')
 
-    assert read(tmp_path, GOOD + second).resolve("").name == "dream"
+    assert read(tmp_path, GOOD + second).default.name == "dream"
 
 
 def test_the_file_that_comes_with_darkroom_is_valid() -> None:
@@ -46,9 +85,27 @@ def test_the_file_that_comes_with_darkroom_is_valid() -> None:
     [
         (GOOD.replace('id = "7"\n', ""), "model 1: id is missing"),
         (GOOD + GOOD.replace('path = "dream.safetensors"\n', ""), "model 2: path is missing"),
-        (GOOD.replace("SDXL", "SD9"), "model 1: 'SD9' is not a valid Family"),
+        (GOOD.replace("SDXL", "SD9"), "model 1: family 'SD9' is none of FLUX, SD15, SD2, SD3, SDXL"),
         (GOOD + 'vae = "x"\n', "model 1: unknown entries vae"),
         (GOOD.replace('"7"', "7"), "model 1: id must be text"),
+        (GOOD.replace('"7"', '"seven"'), "model 1: id must be a number from 1 to 18446744073709551615"),
+        (GOOD.replace('"7"', '"007"'), "model 1: id must be a number"),
+        (GOOD.replace('"7"', '"0"'), "model 1: id must be a number"),
+        (GOOD.replace('"7"', '"٧"'), "model 1: id must be a number"),
+        (GOOD.replace('"7"', '"18446744073709551616"'), "model 1: id must be a number"),
+        (GOOD + 'kind = "lora"\n', "model 1: kind 'lora' is none of CHECKPOINT, "),
+        (GOOD + UPSCALER.replace('"8"', '"7"'), "gives the id 7 to both 'dream' and 'dream'"),
+        (GOOD + UPSCALER.replace("UPSCALER", "LORA"), "model 2: family is missing"),
+        (GOOD.replace("SDXL", "ANY"), "model 1: family 'ANY' is none of"),
+        (GOOD + GOOD.replace("SDXL", "FLUX"), "model 2: family FLUX cannot be loaded by this version"),
+        (GOOD.replace("SDXL", "SD3") + 'kind = "LORA"\n', "model 1: family SD3 cannot be loaded"),
+        (GOOD + 'sha256 = "abc"\n', "model 1: sha256 must be 64 hexadecimal digits"),
+        (GOOD + f'sha256 = "{"g" * 64}"\n', "model 1: sha256 must be 64 hexadecimal digits"),
+        (GOOD + 'access_key_sha256 = "open sesame"\n', "model 1: access_key_sha256 must be 64 hexadecimal digits"),
+        (GOOD + f'access_key_sha256 = "{EMPTY}"\n', "model 1: access_key_sha256 is that of an empty key"),
+        (GOOD + 'showcase_image_urls = ["javascript:alert(1)"]\n', "showcase_image_urls must begin with http"),
+        (GOOD + 'trigger_words = "dream style"\n', "model 1: trigger_words must be a list of texts"),
+        (GOOD + "description = 5\n", "model 1: description must be text"),
         (GOOD.replace('"dream"', "true"), "model 1: name must be text"),
         (GOOD.replace('"dream.safetensors"', "[1]"), "model 1: path must be text"),
         (GOOD + "aliases = [1]\n", "model 1: aliases must be a list of texts"),

@@ -14,6 +14,8 @@ from jobs.stages.diffusion import size_faults
         (Family.SD2, 1024, 1024),
         (Family.SDXL, 512, 512),
         (Family.SDXL, 1344, 1536),  # 2,064,384 of 2,073,600
+        (Family.SD3, 1344, 1536),
+        (Family.FLUX, 1344, 1536),
     ],
 )
 def test_sizes_within_the_published_budget_are_taken(family: Family, width: int, height: int) -> None:
@@ -30,6 +32,8 @@ def test_sizes_within_the_published_budget_are_taken(family: Family, width: int,
         (Family.SD2, 512, 1024, ["stages[1].diffusion"]),  # 524,288
         (Family.SDXL, 1408, 1536, ["stages[1].diffusion"]),  # 2,162,688
         (Family.SDXL, 1600, 512, ["stages[1].diffusion.width"]),
+        (Family.SD3, 1408, 1536, ["stages[1].diffusion"]),
+        (Family.FLUX, 1600, 512, ["stages[1].diffusion.width"]),
     ],
 )
 def test_sizes_outside_it_are_refused_where_they_stand(

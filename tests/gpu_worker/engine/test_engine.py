@@ -134,7 +134,7 @@ def test_an_unknown_sampler_is_a_fatal_failure(engine: Any, draw: Any) -> None:
 
 
 def test_an_unknown_model_is_a_fatal_failure(engine: Any) -> None:
-    with pytest.raises(FatalFailure, match="no model is named 'nothing'"):
+    with pytest.raises(FatalFailure, match="no model has the id 'nothing'"):
         engine.load("nothing")
 
 
