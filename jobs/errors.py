@@ -3,6 +3,7 @@
 DarkroomError
 ├── InvalidSubmission     the request is wrong; carries all its faults
 ├── UnknownModel          `catalog`: no model has this name
+├── WrongWeights          `weights`: a file is missing, or is not the one that the catalogue states
 ├── UnknownSampler        `samplers`: no sampler has this name
 ├── NotAuthenticated      no key, or one that is unknown or revoked
 ├── LinkRefused           a signed URL was altered or has expired

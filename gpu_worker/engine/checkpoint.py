@@ -19,9 +19,13 @@ from transformers.utils import logging as transformers_logging
 from gpu_worker.engine.device import Device
 from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
+from jobs.weights import HALF_WEIGHTS, WEIGHTS
 
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
-_HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
+PIPELINES = {
+    Family.SD15: StableDiffusionPipeline,
+    Family.SD2: StableDiffusionPipeline,
+    Family.SDXL: StableDiffusionXLPipeline,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +115,8 @@ def _open(model: Model, device: Device) -> Any:
 def _open_folder(model: Model, device: Device) -> Any:
     _check_index(model)
     unet = model.path / "unet"
-    is_half_only = (unet / _HALF_WEIGHTS).exists() and not (unet / _WEIGHTS).exists()
-    return _pipeline_class(model).from_pretrained(
+    is_half_only = (unet / HALF_WEIGHTS).exists() and not (unet / WEIGHTS).exists()
+    return PIPELINES[model.family].from_pretrained(
         model.path,
         variant="fp16" if is_half_only else None,
         torch_dtype=device.dtype,
@@ -127,7 +131,7 @@ def _open_file(model: Model, device: Device) -> Any:
     if model.path.suffix != ".safetensors":
         raise FatalFailure(f"model {model.id}: {model.path} is not a .safetensors file")
     try:
-        return _pipeline_class(model).from_single_file(
+        return PIPELINES[model.family].from_single_file(
             str(model.path),
             config=None if model.config_path is None else str(model.config_path),
             torch_dtype=device.dtype,
@@ -139,10 +143,6 @@ def _open_file(model: Model, device: Device) -> Any:
             raise
         advice = "a single file needs config_path, a diffusers folder of the same architecture"
         raise FatalFailure(f"model {model.id}: cannot load {model.path}: {advice} ({error})") from error
-
-
-def _pipeline_class(model: Model) -> Any:
-    return StableDiffusionXLPipeline if model.family is Family.SDXL else StableDiffusionPipeline
 
 
 def _left_out(model: Model) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from gpu_worker.engine.device import Device
 from gpu_worker.engine.latents import from_picture, to_pictures, to_previews
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
-from jobs.catalog import Catalog, UnknownModel
+from jobs.catalog import Catalog, Model, UnknownModel
 from jobs.engine import Engine, Picture, Watch
 from jobs.errors import FatalFailure
 from jobs.prompt import Prompt
+from jobs.weights import Weights, WrongWeights
 
 
 class DiffusersEngine:
@@ -34,14 +35,15 @@ class DiffusersEngine:
         self._catalog = catalog
         self._device = device
         self._cache = CheckpointCache(max_cached_bytes)
+        self._weights = Weights()
 
     def load(self, model_id: str) -> Checkpoint:
         try:
             model = self._catalog.get(model_id)
-        except UnknownModel as error:
+            with self._working(f"loading model {model.id}"):
+                return self._cache.get(model.id, partial(self._load_checked, model))
+        except (UnknownModel, WrongWeights) as error:
             raise FatalFailure(error.message) from error
-        with self._working(f"loading model {model.id}"):
-            return self._cache.get(model.id, partial(load_checkpoint, model, self._device))
 
     def encode_prompt(
         self, checkpoint: Checkpoint, *, prompt: Prompt, negative: Prompt, clip_skip: int
@@ -86,6 +88,10 @@ class DiffusersEngine:
     def decode(self, checkpoint: Checkpoint, latents: Tensor) -> list[Picture]:
         with self._working(f"decoding {tuple(latents.shape)} latents"):
             return list(to_pictures(checkpoint, latents))
+
+    def _load_checked(self, model: Model) -> Checkpoint:
+        self._weights.check(model)
+        return load_checkpoint(model, self._device)
 
     def _run(self, checkpoint: Checkpoint, denoising: Denoising, watch: Watch) -> Tensor:
         preview = partial(self._previews, checkpoint, denoising)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gpu_worker.engine.checkpoint import Checkpoint, latent_space_of, load_checkpoint
+from gpu_worker.engine.checkpoint import PIPELINES, Checkpoint, latent_space_of, load_checkpoint
 from gpu_worker.engine.device import CPU
-from jobs.catalog import Family, Model
+from jobs.catalog import LOADABLE_FAMILIES, Family, Model
 from jobs.errors import FatalFailure
 
 
@@ -111,6 +111,10 @@ def single_file(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("single") / "model.safetensors"
     save_file(original_layout(engine.load("sd15")), path)
     return path
+
+
+def test_the_families_that_a_catalogue_may_name_are_those_that_can_be_loaded() -> None:
+    assert PIPELINES.keys() == LOADABLE_FAMILIES - {Family.ANY}
 
 
 def test_a_single_file_draws_what_its_folder_draws(

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,19 @@ def test_an_unknown_sampler_is_a_fatal_failure(engine: Any, draw: Any) -> None:
 def test_an_unknown_model_is_a_fatal_failure(engine: Any) -> None:
     with pytest.raises(FatalFailure, match="no model has the id 'nothing'"):
         engine.load("nothing")
+
+
+def test_a_model_is_loaded_only_if_its_weights_are_those_that_the_catalogue_states(folders: dict[str, Path]) -> None:
+    weights = (folders["sd15"] / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    stated = {"right": hashlib.sha256(weights).hexdigest(), "wrong": "0" * 64}
+    models = [
+        Model(id=id, name=id, family=Family.SD15, path=folders["sd15"], sha256=sha256) for id, sha256 in stated.items()
+    ]
+    engine = DiffusersEngine(Catalog(models), CPU, max_cached_bytes=2**30)
+
+    assert engine.load("right").model.id == "right"
+    with pytest.raises(FatalFailure, match=f"model wrong: .* the catalogue states {'0' * 64}"):
+        engine.load("wrong")
 
 
 def catalog_of(folders: dict[str, Path], count: int) -> Catalog:
