@@ -24,6 +24,7 @@ from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
 from orchestrator.intake import open_intake
 from orchestrator.jobs_api import JobsApi
+from orchestrator.models_api import ModelsApi
 from orchestrator.resources_api import ResourcesApi
 from orchestrator.sweeper import Sweeper
 
@@ -64,6 +65,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             links=links,
             now=now,
         )
+        models_api = ModelsApi(authentication=authentication, catalog=options.catalog)
         resources_api = ResourcesApi(
             authentication=authentication,
             resources=resources,
@@ -74,7 +76,8 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             max_upload_pixels=options.max_upload_pixels,
         )
         app = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
-        app.add_routes([*jobs_api.routes(), *resources_api.routes(), *Health(database, redis).routes()])
+        app.add_routes([*jobs_api.routes(), *models_api.routes(), *resources_api.routes()])
+        app.add_routes(Health(database, redis).routes())
         yield app
 
 

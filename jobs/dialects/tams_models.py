@@ -1,0 +1,43 @@
+"""TAMS, outwards: models to bodies. No I/O.
+
+All fields but the trigger words are always there, also empty: a published client refuses a model without them.
+`licence` and `kind` are ours.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.catalog import Kind, Model
+
+# What that client reads; it knows no other word for what is left, and refuses words that it does not know.
+_OTHER = "OTHER"
+_MODEL_TYPES = {kind: kind.value for kind in (Kind.CHECKPOINT, Kind.LORA, Kind.TEXTUAL_INVERSION, Kind.CONTROLNET)}
+
+
+def model_body(model: Model) -> dict[str, Any]:
+    """The answer to GET of one model."""
+    return {"model": _model(model)}
+
+
+def models_body(models: Sequence[Model], next_cursor: str) -> dict[str, Any]:
+    """A page of the list; without `nextCursor` it is the last."""
+    body: dict[str, Any] = {"models": [_model(model) for model in models]}
+    return body | ({"nextCursor": next_cursor} if next_cursor else {})
+
+
+def _model(model: Model) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "id": model.id,
+        "name": model.name,
+        "description": model.description,
+        "baseModel": model.family.value,
+        "modelType": _MODEL_TYPES.get(model.kind, _OTHER),
+        "kind": model.kind.value,
+        "showcaseImageUrls": list(model.showcase_image_urls),
+        "projectName": model.project_name,
+    }
+    if model.licence:
+        body["licence"] = model.licence
+    if model.trigger_words:
+        body["triggerWords"] = list(model.trigger_words)
+    return body
