@@ -12,6 +12,7 @@ import asyncpg
 
 from cli.accounts import new_key
 from cli.demo import PROMPT, DemoFailed, run_demo
+from cli.models import ModelsFailed, add_models_commands
 from cli.stack import StackFailed, running_stack, start_again
 from embedded import EmbeddedError
 from jobs.storage.migrate import migrate
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("create-key", help="print a new API key for an account at DATABASE_URL")
     command.add_argument("account", help="the account's name; it is made on first use")
     command.set_defaults(run=create_key)
+    add_models_commands(commands.add_parser("models", help="look at the models of the catalogue"))
     return parser
 
 
@@ -93,7 +95,7 @@ def main() -> None:
         arguments.run(arguments)
     except KeyboardInterrupt:
         print("stopped")
-    except (StackFailed, DemoFailed, EmbeddedError, asyncpg.PostgresError, OSError) as error:
+    except (StackFailed, DemoFailed, ModelsFailed, EmbeddedError, asyncpg.PostgresError, OSError) as error:
         sys.exit(f"darkroom: {error}")
 
 

@@ -23,8 +23,8 @@ Duration = Annotated[timedelta, BeforeValidator(_plain_seconds), Field(gt=timede
 """Seconds, or ISO 8601 like `PT5S`."""
 
 
-class Settings(BaseSettings):
-    """Names without a prefix are those that hosting platforms set; all others begin with DARKROOM_."""
+class ModelSettings(BaseSettings):
+    """Where the models are: all that `darkroom models` needs to know."""
 
     # An error names the variable that the operator must set, and never shows what it holds.
     model_config = SettingsConfigDict(
@@ -33,6 +33,13 @@ class Settings(BaseSettings):
         validate_by_name=True,
         hide_input_in_errors=True,
     )
+
+    models_folder: Path = Path(".darkroom/models")
+    catalog_file: Path = Path(__file__).parent / "catalog.toml"
+
+
+class Settings(ModelSettings):
+    """Names without a prefix are those that hosting platforms set; all others begin with DARKROOM_."""
 
     database_url: str = Field(validation_alias="DATABASE_URL", min_length=1)
     redis_url: str = Field(validation_alias="REDIS_URL", min_length=1)
@@ -44,8 +51,6 @@ class Settings(BaseSettings):
     secret: SecretStr = Field(min_length=16)
     """Signs links. All processes of one installation share it."""
     files_folder: Path = Path(".darkroom/files")
-    models_folder: Path = Path(".darkroom/models")
-    catalog_file: Path = Path(__file__).parent / "catalog.toml"
     model_cache_bytes: PositiveInt = 8 * 2**30
     log_format: Literal["text", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
