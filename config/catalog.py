@@ -13,7 +13,7 @@ from jobs.errors import DarkroomError
 MAX_ID = 2**64 - 1
 ENTRIES = {
     "id", "name", "aliases", "kind", "family", "path", "config", "description", "licence", "project_name",
-    "showcase_image_urls", "trigger_words", "sha256", "access_key_sha256",
+    "showcase_image_urls", "trigger_words", "sha256", "access_key_sha256", "guidance_rescale",
 }  # fmt: skip
 NAMED_FAMILIES = frozenset(Family) - {Family.ANY}
 NO_KEY = hashlib.sha256(b"").hexdigest()
@@ -57,6 +57,7 @@ def _read(entry: dict[str, Any], models_folder: Path) -> Model:
         trigger_words=_texts(entry, "trigger_words"),
         sha256=_sha256(entry, "sha256"),
         access_key_sha256=_access_key(entry),
+        guidance_rescale=_share(entry, "guidance_rescale"),
     )
 
 
@@ -96,6 +97,13 @@ def _sha256(entry: dict[str, Any], name: str) -> str:
     if digest and not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError(f"{name} must be 64 hexadecimal digits")
     return digest
+
+
+def _share(entry: dict[str, Any], name: str) -> float:
+    value = entry.get(name, 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1")
+    return float(value)
 
 
 def _addresses(entry: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -54,7 +54,8 @@ class Model:
     `id` is a uint64, as text. `path` is a folder in diffusers' layout, or one file; a checkpoint in one
     `.safetensors` file of the original layout needs `config_path`, a diffusers folder of the same architecture
     (its weights are not read), to be loaded without a model hub. `sha256` is hexadecimal, of the file that
-    `weights.main_file` names. A model with `access_key_sha256` is private.
+    `weights.main_file` names. A model with `access_key_sha256` is private. `guidance_rescale`, 0 to 1, keeps a
+    checkpoint's colours at high guidance; 0 leaves guidance as it is.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Model:
     trigger_words: tuple[str, ...] = ()
     sha256: str = ""
     access_key_sha256: str = field(default="", repr=False)
+    guidance_rescale: float = 0.0
 
     @property
     def is_private(self) -> bool:

@@ -42,6 +42,7 @@ class Denoising:
     timesteps: Tensor
     steps: int
     guidance_scale: float
+    guidance_rescale: float
     text: Tensor
     added: Mapping[str, Tensor]
     scheduler_options: Mapping[str, Any]
@@ -87,7 +88,8 @@ class Denoising:
     def _guided(self, predicted: Tensor) -> Tensor:
         """Source: Ho and Salimans 2022, arXiv:2207.12598, eq. 6."""
         avoided, wanted = predicted.chunk(2)
-        return avoided + self.guidance_scale * (wanted - avoided)
+        guided = avoided + self.guidance_scale * (wanted - avoided)
+        return _rescaled(guided, wanted, self.guidance_rescale) if self.guidance_rescale else guided
 
     def clean(self) -> Tensor:
         """(n, C, h, w): where the last prediction says that the latents end."""
@@ -152,6 +154,7 @@ def begin(
         timesteps=timesteps,
         steps=steps,
         guidance_scale=guidance_scale,
+        guidance_rescale=checkpoint.model.guidance_rescale,
         text=_rows(conditioning.negative, conditioning.positive, len(seeds), is_guided),
         added=_added(checkpoint, conditioning, (height, width), len(seeds), is_guided),
         scheduler_options={"generator": by_seed} if _takes_generator(scheduler) else {},
@@ -193,6 +196,16 @@ def _first_latents(scheduler: Any, timesteps: Tensor, fresh: Tensor, start: Tens
         raise FatalFailure(f"cannot begin from latents {tuple(start.shape)} where {tuple(fresh.shape)} are wanted")
     noised: Tensor = scheduler.add_noise(start.expand_as(fresh), fresh, timesteps[:1].repeat(len(fresh)))
     return noised
+
+
+def _rescaled(guided: Tensor, wanted: Tensor, share: float) -> Tensor:
+    """Brings the deviation that guidance inflates back towards that of the unguided prediction, by `share`.
+
+    Source: Lin et al. 2023, arXiv:2305.08891, eq. 15 and 16.
+    """
+    dims = tuple(range(1, guided.ndim))
+    factor = wanted.std(dim=dims, keepdim=True) / guided.std(dim=dims, keepdim=True)
+    return share * (guided * factor) + (1 - share) * guided
 
 
 def _rows(negative: Tensor, positive: Tensor, pictures: int, is_guided: bool) -> Tensor:

@@ -44,6 +44,11 @@ def test_what_is_told_of_a_model_is_read(tmp_path: Path) -> None:
     assert model.trigger_words == ("dream style",)
 
 
+def test_guidance_rescale_is_read_and_none_is_usual(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD).default.guidance_rescale == 0
+    assert read(tmp_path, GOOD + "guidance_rescale = 0.7\n").default.guidance_rescale == 0.7
+
+
 def test_digests_are_read_in_any_case(tmp_path: Path) -> None:
     text = GOOD + f'sha256 = "{DIGEST}"\n' + UPSCALER + f'access_key_sha256 = "{DIGEST.upper()}"\n'
 
@@ -105,6 +110,8 @@ def test_the_file_that_comes_with_darkroom_is_valid() -> None:
         (GOOD + f'access_key_sha256 = "{EMPTY}"\n', "model 1: access_key_sha256 is that of an empty key"),
         (GOOD + 'showcase_image_urls = ["javascript:alert(1)"]\n', "showcase_image_urls must begin with http"),
         (GOOD + 'trigger_words = "dream style"\n', "model 1: trigger_words must be a list of texts"),
+        (GOOD + "guidance_rescale = 1.5\n", "model 1: guidance_rescale must be a number from 0 to 1"),
+        (GOOD + "guidance_rescale = true\n", "model 1: guidance_rescale must be a number"),
         (GOOD + "description = 5\n", "model 1: description must be text"),
         (GOOD.replace('"dream"', "true"), "model 1: name must be text"),
         (GOOD.replace('"dream.safetensors"', "[1]"), "model 1: path must be text"),

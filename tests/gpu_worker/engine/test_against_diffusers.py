@@ -3,6 +3,7 @@
 Tolerance: 1 of 255 in any value. Ours keeps weights in channels_last, so sums are made in another order.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_every_sampler_draws_what_the_stock_pipeline_draws(engine: Any, stock: A
     theirs = reference(stock["tiny"], sampler, width=256, height=128, guidance_scale=6.0)
 
     latents = draw(checkpoint, width=256, height=128, seeds=[SEED], sampler=sampler, steps=STEPS, guidance_scale=6.0)
+
+    assert difference(engine.decode(checkpoint, latents)[0], theirs) <= 1
+
+
+def test_a_models_guidance_rescale_is_that_of_the_stock_pipeline(engine: Any, stock: Any, draw: Any) -> None:
+    loaded = engine.load("tiny")
+    checkpoint = replace(loaded, model=replace(loaded.model, guidance_rescale=0.7))
+    theirs = reference(stock["tiny"], "Euler", width=128, height=128, guidance_scale=9.0, guidance_rescale=0.7)
+
+    latents = draw(checkpoint, width=128, height=128, seeds=[SEED], sampler="Euler", steps=STEPS, guidance_scale=9.0)
 
     assert difference(engine.decode(checkpoint, latents)[0], theirs) <= 1
 
