@@ -1,0 +1,141 @@
+"""`python -m training`: the whole recipe of the bundled model, stage after stage; each stage goes on where it was cut.
+
+About four hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model.
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from training.autoencoder import train_autoencoder, train_decoder
+from training.denoiser import SCHEDULER, Pool, train_denoiser
+from training.latents import Encoders, make_shard, shards
+from training.text_encoder import train_text_encoder
+from training.tokenizer import make_tokenizer
+
+TEXT_STEPS = 700
+AUTOENCODER_STEPS = 3200
+DECODER_STEPS = 6000
+DENOISER_STEPS = 12_000
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where each part lies while the model is made."""
+
+    work: Path
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.work / "tokenizer"
+
+    @property
+    def text_encoder(self) -> Path:
+        return self.work / "text_encoder"
+
+    @property
+    def autoencoder(self) -> Path:
+        return self.work / "vae_a"
+
+    @property
+    def finished_autoencoder(self) -> Path:
+        return self.work / "vae"
+
+    @property
+    def denoiser(self) -> Path:
+        return self.work / "unet"
+
+    @property
+    def pool(self) -> Path:
+        return self.work / "pool"
+
+    def encoders(self) -> Encoders:
+        return Encoders(self.tokenizer, self.text_encoder, self.autoencoder)
+
+
+def _tokenizer(shop: Workshop) -> None:
+    make_tokenizer(shop.tokenizer)
+
+
+def _text_encoder(shop: Workshop) -> None:
+    train_text_encoder(shop.tokenizer, shop.text_encoder, shop.work, TEXT_STEPS)
+
+
+def _autoencoder(shop: Workshop) -> None:
+    train_autoencoder(shop.autoencoder, shop.work, AUTOENCODER_STEPS)
+
+
+def _latents(shop: Workshop) -> None:
+    encoders = shop.encoders()
+    for shard in shards():
+        make_shard(shard, encoders, shop.pool)
+
+
+def _denoiser(shop: Workshop) -> None:
+    empty = shop.encoders().states([""])[0].float().clone()
+    train_denoiser(Pool(shop.pool), empty, shop.denoiser, shop.work / "denoiser.pt", DENOISER_STEPS)
+
+
+def _decoder(shop: Workshop) -> None:
+    train_decoder(shop.autoencoder, shop.finished_autoencoder, shop.work, DECODER_STEPS)
+
+
+def assemble(shop: Workshop, folder: Path) -> None:
+    """The parts as one diffusers folder in float16."""
+    vae = shop.finished_autoencoder if shop.finished_autoencoder.exists() else shop.autoencoder
+    StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(vae).half(),
+        text_encoder=CLIPTextModel.from_pretrained(shop.text_encoder).half(),
+        tokenizer=CLIPTokenizer.from_pretrained(shop.tokenizer),
+        unet=UNet2DConditionModel.from_pretrained(shop.denoiser).half(),
+        scheduler=DDPMScheduler(**SCHEDULER),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(shop.tokenizer / name, folder / "tokenizer")
+
+
+STAGES: dict[str, Callable[[Workshop], None]] = {
+    "tokenizer": _tokenizer,
+    "text-encoder": _text_encoder,
+    "autoencoder": _autoencoder,
+    "latents": _latents,
+    "denoiser": _denoiser,
+    "decoder": _decoder,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path(".training"), help="checkpoints and cached latents")
+    parser.add_argument("--folder", type=Path, default=Path("models/darkroom-shapes"), help="the finished model")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--stage", choices=[*STAGES, "assemble"], help="only this one")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    shop = Workshop(arguments.work)
+    for name, make in STAGES.items():
+        if arguments.stage in (None, name):
+            _once(shop.work, name, lambda make=make: make(shop))
+    if arguments.stage in (None, "assemble"):
+        assemble(shop, arguments.folder)
+
+
+def _once(work: Path, name: str, make: Callable[[], None]) -> None:
+    mark = work / f"{name}.done"
+    if not mark.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        make()
+        mark.touch()
+
+
+if __name__ == "__main__":
+    main()

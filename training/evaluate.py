@@ -1,0 +1,87 @@
+"""Asks the model for held-out scenes, in its stock pipeline, and lets the judge mark the pictures."""
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from numpy.typing import NDArray
+
+from training.captions import full_caption
+from training.judge import FIELDS, look
+from training.scenes import Scene, held_out_scene
+
+STEPS = 20
+BATCH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One held-out scene in words; sentences and tags by turns."""
+
+    scene: Scene
+    prompt: str
+    seed: int
+
+
+def questions(count: int, seed: int = 2026) -> list[Question]:
+    rng = random.Random(seed)
+    scenes = [held_out_scene(rng) for _ in range(count)]
+    return [Question(scene, full_caption(scene, as_tags=i % 2 == 1), i) for i, scene in enumerate(scenes)]
+
+
+def open_pipeline(folder: Path) -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@torch.inference_mode()
+def pictures(
+    pipeline: StableDiffusionPipeline,
+    asked: list[Question],
+    *,
+    width: int,
+    height: int,
+    guidance: float,
+    rescale: float = 0.0,
+) -> list[NDArray[np.uint8]]:
+    made = []
+    for first in range(0, len(asked), BATCH):
+        batch = asked[first : first + BATCH]
+        images = pipeline(
+            [each.prompt for each in batch],
+            width=width,
+            height=height,
+            guidance_scale=guidance,
+            guidance_rescale=rescale,
+            num_inference_steps=STEPS,
+            generator=[torch.Generator().manual_seed(each.seed) for each in batch],
+            output_type="np",
+        ).images
+        made += [np.round(each * 255).astype(np.uint8) for each in images]
+    return made
+
+
+def scores(asked: list[Question], made: list[NDArray[np.uint8]]) -> dict[str, float]:
+    """The share of right answers by field, of all fields at once, and the mean likeness of the shapes."""
+    seen = [look(picture) for picture in made]
+    marks = [each.right(question.scene) for each, question in zip(seen, asked, strict=True)]
+    table = {name: float(np.mean([mark[name] for mark in marks])) for name in FIELDS}
+    table["all"] = float(np.mean([all(mark.values()) for mark in marks]))
+    table["likeness"] = float(np.mean([each.likeness for each in seen]))
+    return {name: round(value, 3) for name, value in table.items()}
+
+
+def evaluate(
+    folder: Path, count: int, side: int, guidance: float, rescale: float = 0.0
+) -> tuple[dict[str, float], list[NDArray[np.uint8]]]:
+    asked = questions(count)
+    started = time.monotonic()
+    made = pictures(open_pipeline(folder), asked, width=side, height=side, guidance=guidance, rescale=rescale)
+    seconds = time.monotonic() - started
+    return scores(asked, made) | {"seconds_per_picture": round(seconds / count, 2)}, made
