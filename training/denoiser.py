@@ -121,6 +121,7 @@ def train_denoiser(pool: Pool, empty: Tensor, folder: Path, file: Path, steps: i
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-2)
     schedule = Schedule(LEARNING_RATE, steps, hold=0.5)
     smooth: dict[int, float] = {}
+    pool.refresh()
     for step in checkpointed(file, {"model": model, "average": average, "optimizer": optimizer}, steps):
         if step % 50 == 0:
             pool.refresh()

@@ -1,5 +1,9 @@
-"""Asks the model for held-out scenes, in its stock pipeline, and lets the judge mark the pictures."""
+"""Asks the model for held-out scenes, in its stock pipeline, and lets the judge mark the pictures.
 
+`python -m training.evaluate` prints the table of the model card.
+"""
+
+import argparse
 import random
 import time
 from dataclasses import dataclass
@@ -9,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from numpy.typing import NDArray
+from PIL import Image
 
 from training.captions import full_caption
 from training.judge import FIELDS, look
@@ -85,3 +90,36 @@ def evaluate(
     made = pictures(open_pipeline(folder), asked, width=side, height=side, guidance=guidance, rescale=rescale)
     seconds = time.monotonic() - started
     return scores(asked, made) | {"seconds_per_picture": round(seconds / count, 2)}, made
+
+
+def contact_sheet(made: list[NDArray[np.uint8]], columns: int = 4, side: int = 192) -> Image.Image:
+    """The first pictures as they came, row by row."""
+    rows = -(-len(made) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * side), "white")
+    for i, picture in enumerate(made):
+        small = Image.fromarray(picture).resize((side - 4, side - 4), Image.Resampling.LANCZOS)
+        sheet.paste(small, (i % columns * side + 2, i // columns * side + 2))
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("models/darkroom-shapes"))
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--guidance", type=float, nargs="+", default=[3.0, 7.0])
+    parser.add_argument("--rescale", type=float, default=0.0, help="guidance rescale, 0 to 1")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--sheet", type=Path, help="where to write the first 16 pictures of the last guidance")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for guidance in arguments.guidance:
+        table, made = evaluate(arguments.folder, arguments.count, arguments.side, guidance, arguments.rescale)
+        print(f"guidance {guidance:g}: {table}", flush=True)
+    if arguments.sheet:
+        contact_sheet(made[:16]).save(arguments.sheet)
+        print("\n".join(question.prompt for question in questions(16)))
+
+
+if __name__ == "__main__":
+    main()
