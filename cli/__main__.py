@@ -10,11 +10,15 @@ from pathlib import Path
 
 import asyncpg
 
-from cli.accounts import new_key
+from cli.accounts import add_account_commands
+from cli.apps import add_apps_commands
 from cli.demo import PROMPT, DemoFailed, run_demo
+from cli.keys import add_keys_commands
 from cli.models import ModelsFailed, add_models_commands
 from cli.stack import StackFailed, running_stack, start_again
 from embedded import EmbeddedError
+from jobs.errors import DarkroomError
+from jobs.storage.database import open_database
 from jobs.storage.migrate import migrate
 
 FOLDER = Path(".darkroom").absolute()
@@ -47,9 +51,16 @@ def migrate_database(_arguments: argparse.Namespace) -> None:
     asyncio.run(migrate(_database_url()))
 
 
-def create_key(arguments: argparse.Namespace) -> None:
-    key, webhook_secret = asyncio.run(new_key(_database_url(), arguments.account))
-    print(f"DARKROOM_API_KEY={key}\nDARKROOM_WEBHOOK_SECRET={webhook_secret}")
+def administer(arguments: argparse.Namespace) -> None:
+    """What `act` does with the database alone; it gives the lines to print."""
+    for line in asyncio.run(_act(arguments)):
+        print(line)
+
+
+async def _act(arguments: argparse.Namespace) -> list[str]:
+    async with open_database(_database_url(), connections=1) as database:
+        lines: list[str] = await arguments.act(database, arguments)
+    return lines
 
 
 def _database_url() -> str:
@@ -60,7 +71,12 @@ def _database_url() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="darkroom", description="A self-hosted image-generation job service")
+    parser = argparse.ArgumentParser(
+        prog="darkroom",
+        description="A self-hosted image-generation job service",
+        epilog="account, keys and apps work on the database at DATABASE_URL.",
+    )
+    parser.set_defaults(run=administer)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("demo", help="start everything, draw a picture, stop")
     command.add_argument("prompt", nargs="?", default=PROMPT)
@@ -70,9 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=up)
     command = commands.add_parser("migrate", help="bring the database at DATABASE_URL to the newest schema")
     command.set_defaults(run=migrate_database)
-    command = commands.add_parser("create-key", help="print a new API key for an account at DATABASE_URL")
-    command.add_argument("account", help="the account's name; it is made on first use")
-    command.set_defaults(run=create_key)
+    for add in (add_account_commands, add_keys_commands, add_apps_commands):
+        add(commands)
     add_models_commands(commands.add_parser("models", help="look at the models of the catalogue"))
     return parser
 
@@ -95,7 +110,15 @@ def main() -> None:
         arguments.run(arguments)
     except KeyboardInterrupt:
         print("stopped")
-    except (StackFailed, DemoFailed, ModelsFailed, EmbeddedError, asyncpg.PostgresError, OSError) as error:
+    except (
+        StackFailed,
+        DemoFailed,
+        ModelsFailed,
+        EmbeddedError,
+        DarkroomError,
+        asyncpg.PostgresError,
+        OSError,
+    ) as error:
         sys.exit(f"darkroom: {error}")
 
 

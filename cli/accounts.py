@@ -1,19 +1,84 @@
-"""Accounts from the command line."""
+"""Accounts from the command line: their priority and their rate."""
 
+import argparse
 import base64
+import math
+from typing import Any
 
-from jobs.storage.account_store import Account, AccountStore
-from jobs.storage.database import open_database
+from jobs.account import MAX_PRIORITY, MIN_PRIORITY, Account, RateLimit
+from jobs.errors import Fault, InvalidSubmission
+from jobs.storage.account_store import AccountStore
+from jobs.storage.database import Database
+
+MIN_RATE, MAX_RATE = 0.001, 100_000.0
+MAX_BURST = 1_000_000
 
 
-async def new_key(database_url: str, name: str) -> tuple[str, str]:
-    """A fresh API key for the account of this name, and its webhook secret as receivers write it."""
-    async with open_database(database_url, connections=1) as database:
-        accounts = AccountStore(database)
-        account = await accounts.ensure(name)
-        return await accounts.new_key(account.id), written_secret(account)
+def add_account_commands(commands: Any) -> None:
+    actions = commands.add_parser("account", help="what an account may do").add_subparsers(required=True)
+    _add_set(actions.add_parser("set", help="change what is named, and print what holds now"))
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument("account", help="the account's name")
+    command.add_argument(
+        "--priority", type=_priority, help=f"{MIN_PRIORITY} to {MAX_PRIORITY}: each step is a head start of a minute"
+    )
+    command.add_argument("--rate", type=_rate, help="requests a second over all keys and apps of the account")
+    command.add_argument("--burst", type=_burst, help="requests at once; without it, what a second gives")
+    command.add_argument("--no-rate-limit", action="store_true", help="as many requests as it likes: the default")
+    command.set_defaults(act=set_account)
+
+
+async def set_account(database: Database, arguments: argparse.Namespace) -> list[str]:
+    accounts = AccountStore(database)
+    account = await accounts.named(arguments.account)
+    limit = _limit(arguments)
+    if arguments.priority is not None:
+        await accounts.set_priority(account.id, arguments.priority)
+    if limit or arguments.no_rate_limit:
+        await accounts.set_rate_limit(account.id, limit)
+    return [_line(await accounts.named(account.name))]
 
 
 def written_secret(account: Account) -> str:
     """Standard Webhooks' form of a secret."""
     return f"whsec_{base64.b64encode(account.webhook_secret).decode()}"
+
+
+def _limit(arguments: argparse.Namespace) -> RateLimit | None:
+    if arguments.rate is None:
+        if arguments.burst is not None:
+            raise InvalidSubmission([Fault("--burst", "needs --rate")])
+        return None
+    if arguments.no_rate_limit:
+        raise InvalidSubmission([Fault("--no-rate-limit", "contradicts --rate")])
+    return RateLimit(per_s=arguments.rate, burst=arguments.burst or math.ceil(arguments.rate))
+
+
+def _line(account: Account) -> str:
+    limit = account.rate_limit
+    rate = f"{limit.per_s:g} requests a second, {limit.burst} at once" if limit else "no rate limit"
+    return f"{account.name}: priority {account.priority}, {rate}"
+
+
+def _priority(text: str) -> int:
+    return int(_number(text, MIN_PRIORITY, MAX_PRIORITY, whole=True))
+
+
+def _rate(text: str) -> float:
+    return _number(text, MIN_RATE, MAX_RATE)
+
+
+def _burst(text: str) -> int:
+    return int(_number(text, 1, MAX_BURST, whole=True))
+
+
+def _number(text: str, low: float, high: float, *, whole: bool = False) -> float:
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if whole else ''}number from {low:g} to {high:g}")
+    return value

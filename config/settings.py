@@ -58,6 +58,8 @@ class Settings(ModelSettings):
     max_body_bytes: PositiveInt = 1 * 2**20
     max_upload_bytes: PositiveInt = 20 * 2**20
     max_upload_pixels: PositiveInt = 40_000_000
+    signature_window: Duration = timedelta(minutes=5)
+    """How far the timestamp of a signed request may be from the server's clock, either way."""
 
     lease: Duration = timedelta(seconds=5)
     """How long a worker may be silent before its job is given to another."""

@@ -5,7 +5,9 @@ DarkroomError
 ├── UnknownModel          `catalog`: no model has this name
 ├── WrongWeights          `weights`: a file is missing, or is not the one that the catalogue states
 ├── UnknownSampler        `samplers`: no sampler has this name
-├── NotAuthenticated      no key, or one that is unknown or revoked
+├── NotAuthenticated      no key or signature, or one that is not valid
+├── PermissionDenied      the key or app lacks a scope
+├── RateLimited           the account sends more than its limit; carries when to try again
 ├── LinkRefused           a signed URL was altered or has expired
 ├── NotFound              no such thing in this account
 ├── RequestIdConflict     the request id belongs to another body
@@ -52,7 +54,19 @@ class InvalidSubmission(DarkroomError):
 
 
 class NotAuthenticated(DarkroomError):
-    """An API key is needed: send it as 'Authorization: Bearer <key>'."""
+    """An API key is needed, as 'Authorization: Bearer <key>', or a TAMS-SHA256-RSA signature."""
+
+
+class PermissionDenied(DarkroomError):
+    """This key may not do that."""
+
+
+class RateLimited(DarkroomError):
+    """Too many requests."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class LinkRefused(DarkroomError):

@@ -13,18 +13,23 @@ from arq.connections import ArqRedis
 from jobs.catalog import Catalog
 from jobs.links import Links
 from jobs.storage.account_store import AccountStore
+from jobs.storage.app_store import AppStore
 from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.local_files import LocalFiles
+from jobs.storage.nonces import Nonces
 from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.rate_buckets import RateBuckets
 from jobs.storage.resource_store import ResourceStore
 from orchestrator.authentication import Authentication
 from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
 from orchestrator.intake import open_intake
 from orchestrator.jobs_api import JobsApi
+from orchestrator.last_used import open_last_used
 from orchestrator.models_api import ModelsApi
+from orchestrator.rate_limit import RateLimiter, tell_allowance
 from orchestrator.resources_api import ResourcesApi
 from orchestrator.sweeper import Sweeper
 
@@ -38,6 +43,7 @@ class WebOptions:
     max_body_bytes: int
     max_upload_bytes: int
     max_upload_pixels: int
+    signature_window: timedelta
     sweep_every: timedelta
     max_attempts: int
 
@@ -48,12 +54,16 @@ def now() -> datetime:
 
 @asynccontextmanager
 async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[web.Application]:
-    """The application with its flusher and sweeper at work; both end on leaving."""
+    """The application with its flusher and sweeper at work; all ends on leaving."""
     jobs, queue, board = JobStore(database), JobQueue(redis), ProgressBoard(redis)
-    authentication, resources = Authentication(AccountStore(database)), ResourceStore(database)
+    resources = ResourceStore(database)
     links = Links(options.public_url, options.secret, now)
     sweeper = Sweeper(jobs, queue, every=options.sweep_every, max_attempts=options.max_attempts, now=now)
-    async with open_intake(jobs, queue, sweeper.fill_soon) as intake, _running(sweeper):
+    async with (
+        open_intake(jobs, queue, sweeper.fill_soon) as intake,
+        _running(sweeper),
+        _open_authentication(options, database, redis) as authentication,
+    ):
         jobs_api = JobsApi(
             authentication=authentication,
             intake=intake,
@@ -75,7 +85,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             max_upload_bytes=options.max_upload_bytes,
             max_upload_pixels=options.max_upload_pixels,
         )
-        app = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
+        app = web.Application(middlewares=[tell_allowance, answer_errors], client_max_size=options.max_body_bytes)
         app.add_routes([*jobs_api.routes(), *models_api.routes(), *resources_api.routes()])
         app.add_routes(Health(database, redis).routes())
         yield app
@@ -88,3 +98,20 @@ async def _running(sweeper: Sweeper) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+@asynccontextmanager
+async def _open_authentication(
+    options: WebOptions, database: Database, redis: ArqRedis
+) -> AsyncIterator[Authentication]:
+    accounts, apps = AccountStore(database), AppStore(database)
+    async with open_last_used(accounts, apps) as last_used:
+        yield Authentication(
+            accounts=accounts,
+            apps=apps,
+            nonces=Nonces(redis),
+            limiter=RateLimiter(RateBuckets(redis)),
+            last_used=last_used,
+            signature_window=options.signature_window,
+            now=now,
+        )

@@ -1,33 +1,131 @@
-"""Who is asking: an API key to an account. It does not say what an account may do."""
+"""Who is asking: an API key or a signature to an account, if that account may. It does not know what is asked for."""
 
-import time
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
+import structlog
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from redis.exceptions import RedisError
 
-from jobs.errors import NotAuthenticated
+from jobs.account import Account, Grant, Scope
+from jobs.dialects.tams_signature import SCHEME, RequestSignature, check_signature, read_public_key, read_signature
+from jobs.errors import NotAuthenticated, PermissionDenied, Unavailable
 from jobs.storage.account_store import AccountStore
+from jobs.storage.app_store import AppStore
+from jobs.storage.nonces import Nonces
+from orchestrator.json_http import read_body
+from orchestrator.last_used import LastUsed
+from orchestrator.rate_limit import RateLimiter
 
-# A revoked key works for this long in a process that has just seen it.
-REMEMBER_S = 10
-REMEMBER_KEYS = 10_000
+# What is revoked works for this long in a process that has just seen it.
+REMEMBER = timedelta(seconds=10)
+REMEMBER_MOST = 10_000
+NONCE_WITHIN_S = 1
+
+Value = TypeVar("Value")
+
+log = structlog.get_logger()
 
 
 class Authentication:
-    def __init__(self, accounts: AccountStore) -> None:
-        self._accounts = accounts
-        self._known: dict[str, tuple[int, float]] = {}
+    """`signature_window` is how far the timestamp of a signed request may be from our clock, either way."""
 
-    async def account_of(self, request: web.Request) -> int:
-        """Raises NotAuthenticated."""
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
+    def __init__(
+        self,
+        *,
+        accounts: AccountStore,
+        apps: AppStore,
+        nonces: Nonces,
+        limiter: RateLimiter,
+        last_used: LastUsed,
+        signature_window: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._apps = apps
+        self._nonces = nonces
+        self._limiter = limiter
+        self._last_used = last_used
+        self._window = signature_window
+        self._now = now
+        self._known_keys = _Remembered(accounts.grant_of, now)
+        self._known_apps = _Remembered(self._look_up_app, now)
+
+    async def account_of(self, request: web.Request, scope: Scope) -> Account:
+        """Raises NotAuthenticated, RateLimited or PermissionDenied; Unavailable where a signature cannot be checked."""
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.upper() == SCHEME:
+            grant = await self._grant_of_app(request, read_signature(credentials))
+        elif scheme.upper() == "BEARER" and credentials.strip():
+            grant = await self._grant_of_key(credentials.strip())
+        else:
             raise NotAuthenticated
-        account_id, until = self._known.get(key, (0, 0.0))
-        return account_id if time.monotonic() < until else await self._look_up(key)
+        await self._limiter.admit(request, grant.account)
+        if scope not in grant.scopes:
+            raise PermissionDenied(f"This needs the scope {scope.value!r}, which the key or app was not given.")
+        return grant.account
 
-    async def _look_up(self, key: str) -> int:
-        account_id = await self._accounts.account_of(key.strip())
-        if len(self._known) >= REMEMBER_KEYS:
-            self._known.clear()
-        self._known[key] = (account_id, time.monotonic() + REMEMBER_S)
-        return account_id
+    async def _grant_of_key(self, key: str) -> Grant:
+        key_id, grant = await self._known_keys.get(key)
+        self._last_used.keys[key_id] = self._now()
+        return grant
+
+    async def _grant_of_app(self, request: web.Request, claimed: RequestSignature) -> Grant:
+        self._check_timestamp(claimed.timestamp)
+        public_key, grant = await self._known_apps.get(claimed.app_id)
+        # As it came, without any decoding: the client signed these bytes.
+        check_signature(claimed, public_key, request.method, request.raw_path, await read_body(request))
+        await self._use_nonce(claimed)
+        self._last_used.apps[claimed.app_id] = self._now()
+        return grant
+
+    def _check_timestamp(self, timestamp: int) -> None:
+        now = self._now().timestamp()
+        if abs(now - timestamp) > self._window.total_seconds():
+            raise NotAuthenticated(
+                f"The timestamp {timestamp} is over {self._window.total_seconds():.0f} seconds away from the server's "
+                f"clock, {now:.0f}."
+            )
+
+    async def _use_nonce(self, claimed: RequestSignature) -> None:
+        # After the signature, so that strangers can fill nothing. A timestamp that is ahead by the window holds for
+        # twice as long; besides, a body may come slowly and clocks of web machines may differ a little.
+        life = 2 * self._window + timedelta(minutes=2)
+        try:
+            async with asyncio.timeout(NONCE_WITHIN_S):
+                is_new = await self._nonces.use(claimed.app_id, claimed.nonce, life)
+        except (RedisError, OSError) as error:
+            # Closed and not open: who can make Redis slow must not thereby be able to send a request again.
+            log.error("nonce_not_checked", app_id=claimed.app_id, error=repr(error))
+            raise Unavailable("Signed requests cannot be checked now; try again.") from error
+        if not is_new:
+            raise NotAuthenticated("This nonce_str was used before; each request needs a new one.")
+
+    async def _look_up_app(self, app_id: str) -> tuple[RSAPublicKey, Grant]:
+        public_key, grant = await self._apps.get(app_id)
+        return read_public_key(public_key.encode()), grant
+
+
+class _Remembered(Generic[Value]):
+    """What was found a moment ago, so that not each request asks the database. What is not found is not kept."""
+
+    def __init__(self, find: Callable[[str], Awaitable[Value]], now: Callable[[], datetime]) -> None:
+        self._find = find
+        self._now = now
+        self._found: dict[str, tuple[Value, datetime]] = {}
+
+    async def get(self, name: str) -> Value:
+        now = self._now()
+        if name in self._found:
+            value, found_at = self._found[name]
+            # Both ways: a clock that was set back must not make it last.
+            if abs(now - found_at) < REMEMBER:
+                return value
+        value = await self._find(name)
+        self._found.pop(name, None)
+        if len(self._found) >= REMEMBER_MOST:
+            del self._found[next(iter(self._found))]  # the oldest: dicts keep their order
+        self._found[name] = (value, now)
+        return value

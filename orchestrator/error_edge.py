@@ -1,5 +1,6 @@
 """Where every error becomes an answer, and every request one line of log."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -8,7 +9,8 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from jobs.dialects.tams_response import error_body
-from jobs.errors import DarkroomError, Fault, InvalidSubmission, NotFound, TooLarge, Unavailable
+from jobs.dialects.tams_signature import SCHEME
+from jobs.errors import DarkroomError, Fault, InvalidSubmission, NotFound, RateLimited, TooLarge, Unavailable
 from jobs.storage.database import DATABASE_AWAY
 from orchestrator.json_http import json_response
 
@@ -57,4 +59,8 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
         response.headers["Allow"] = error.headers["Allow"]
     if status == 503:
         response.headers["Retry-After"] = "1"
+    if isinstance(error, RateLimited):
+        response.headers["Retry-After"] = str(math.ceil(error.wait_s))
+    if status == 401:
+        response.headers["WWW-Authenticate"] = f'Bearer realm="darkroom", {SCHEME}'
     return response

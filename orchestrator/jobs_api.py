@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from redis.exceptions import RedisError
 
+from jobs.account import Account, Scope
 from jobs.catalog import Catalog
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
@@ -64,22 +65,22 @@ class JobsApi:
         return [web.post("/v1/jobs", self.create), web.get("/v1/jobs/{id}", self.show)]
 
     async def create(self, request: web.Request) -> web.Response:
-        account_id = await self._authentication.account_of(request)
+        account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
         body = await read_json(request)
         fingerprint = _fingerprint(body)
         try:
-            submission = await self._parse(account_id, body)
+            submission = await self._parse(account.id, body)
         except InvalidSubmission:
-            accepted = await self._accepted_before(account_id, body, fingerprint)
+            accepted = await self._accepted_before(account.id, body, fingerprint)
             if accepted is None:
                 raise
         else:
-            accepted = await self._intake.accept(self._new_job(account_id, fingerprint, submission))
+            accepted = await self._intake.accept(self._new_job(account, fingerprint, submission))
         return json_response(await self._body_of(accepted))
 
     async def show(self, request: web.Request) -> web.Response:
-        account_id = await self._authentication.account_of(request)
-        job = await self._jobs.get(account_id, _job_id(request.match_info["id"]))
+        account = await self._authentication.account_of(request, Scope.JOBS_READ)
+        job = await self._jobs.get(account.id, _job_id(request.match_info["id"]))
         return json_response(job_body(await self._view(job), self._links))
 
     async def _parse(self, account_id: int, body: Any) -> Submission:
@@ -106,14 +107,14 @@ class JobsApi:
             raise conflict(job, fingerprint)
         return Accepted(job=job, is_new=False)
 
-    def _new_job(self, account_id: int, fingerprint: bytes, submission: Submission) -> NewJob:
+    def _new_job(self, account: Account, fingerprint: bytes, submission: Submission) -> NewJob:
         now = self._now()
         return NewJob(
-            account_id=account_id,
+            account_id=account.id,
             fingerprint=fingerprint,
             dialect="tams",
             submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
-            score=score(now, priority=0),
+            score=score(now, account.priority),
             created_at=now,
         )
 

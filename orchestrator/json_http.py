@@ -13,17 +13,23 @@ from jobs.errors import Fault, InvalidSubmission
 BODY_WITHIN_S = 60
 
 
-async def read_json(request: web.Request) -> Any:
-    """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
+async def read_body(request: web.Request) -> bytes:
+    """All of a body; a second call gives the same. Raises InvalidSubmission where it does not arrive in time."""
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
-            body = await request.read()
+            return await request.read()
+    except TimeoutError as error:
+        raise InvalidSubmission([Fault("", f"the body did not arrive within {BODY_WITHIN_S} s")]) from error
+
+
+async def read_json(request: web.Request) -> Any:
+    """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
+    body = await read_body(request)
+    try:
         value = orjson.loads(body)
         # orjson would take the last of two values of one name, another reader the first.
         json.loads(body, object_pairs_hook=_without_repeats)
         return value
-    except TimeoutError as error:
-        raise InvalidSubmission([Fault("", f"the body did not arrive within {BODY_WITHIN_S} s")]) from error
     except orjson.JSONDecodeError as error:
         raise InvalidSubmission([Fault("", f"the body is not JSON: {error}")]) from error
     except RecursionError as error:

@@ -10,6 +10,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BeforeValidator, Field, ValidationError
 
+from jobs.account import Scope
 from jobs.catalog import Catalog, Family, Kind, Model, UnknownModel
 from jobs.dialects.protobuf_json import Integer, Message, Name, faults_of
 from jobs.dialects.tams_models import model_body, models_body
@@ -62,7 +63,7 @@ class ModelsApi:
         return [web.get("/v1/models", self.show_page), web.get("/v1/models/{id}", self.show)]
 
     async def show_page(self, request: web.Request) -> web.Response:
-        await self._authentication.account_of(request)
+        await self._authentication.account_of(request, Scope.JOBS_READ)
         query, access_key = _query(request), _access_key(request)
         asked = (model for model in self._models if query.asks_for(model) and model.is_open_to(access_key))
         page = [*islice(asked, query.limit)]
@@ -70,7 +71,7 @@ class ModelsApi:
         return json_response(models_body(page, _cursor(page[-1]) if has_more else ""))
 
     async def show(self, request: web.Request) -> web.Response:
-        await self._authentication.account_of(request)
+        await self._authentication.account_of(request, Scope.JOBS_READ)
         return json_response(model_body(self._model(request.match_info["id"], _access_key(request))))
 
     def _model(self, model_id: str, access_key: str) -> Model:

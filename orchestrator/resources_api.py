@@ -7,6 +7,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import Field, ValidationError
 
+from jobs.account import Scope
 from jobs.dialects.protobuf_json import Integer, Message, faults_of
 from jobs.errors import InvalidSubmission, NotFound, TooLarge
 from jobs.job import Image
@@ -15,7 +16,7 @@ from jobs.storage.local_files import LocalFiles
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from orchestrator.authentication import Authentication
-from orchestrator.json_http import json_response, read_json
+from orchestrator.json_http import json_response, read_body, read_json
 from orchestrator.uploaded_picture import read_picture
 
 SHORT_TERM = timedelta(days=7)
@@ -60,10 +61,10 @@ class ResourcesApi:
         ]
 
     async def create(self, request: web.Request) -> web.Response:
-        account_id = await self._authentication.account_of(request)
+        account = await self._authentication.account_of(request, Scope.RESOURCES_WRITE)
         asked = await _upload_body(request)
         lifetime = None if asked.term == 2 else SHORT_TERM
-        resource_id = await self._resources.add_upload(account_id, lifetime)
+        resource_id = await self._resources.add_upload(account.id, lifetime)
         link_lifetime = timedelta(seconds=asked.expire_sec) or DEFAULT_LINK_LIFETIME
         put_url = self._links.sign("PUT", f"/v1/resource/image/{resource_id}", link_lifetime)
         headers = {"Content-Type": "application/octet-stream"}
@@ -106,7 +107,8 @@ def _picture(content: bytes, content_type: str) -> web.Response:
 
 
 async def _upload_body(request: web.Request) -> UploadBody:
-    value = await read_json(request) if request.can_read_body else {}
+    # Not can_read_body: a signed request's body was read before.
+    value = await read_json(request) if await read_body(request) else {}
     try:
         return UploadBody.model_validate(value)
     except ValidationError as error:

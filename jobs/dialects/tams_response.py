@@ -13,6 +13,8 @@ from jobs.errors import (
     LinkRefused,
     NotAuthenticated,
     NotFound,
+    PermissionDenied,
+    RateLimited,
     RequestIdConflict,
     TooLarge,
     Unavailable,
@@ -21,6 +23,7 @@ from jobs.job import Image, Job, JobStatus, JobView, Preview, Progress, QueuePla
 from jobs.links import Links
 
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 
 IMAGE_LINK_LIFETIME = timedelta(hours=24)
 PREVIEW_LINK_LIFETIME = timedelta(minutes=10)
@@ -89,6 +92,8 @@ def _resource_image(
 _CODES: dict[type[DarkroomError], tuple[int, int]] = {
     InvalidSubmission: (400, 3),
     NotAuthenticated: (401, 16),
+    PermissionDenied: (403, 7),
+    RateLimited: (429, 8),
     LinkRefused: (403, 7),
     NotFound: (404, 5),
     RequestIdConflict: (409, 6),
@@ -104,4 +109,6 @@ def error_body(error: DarkroomError) -> tuple[int, dict[str, Any]]:
     if isinstance(error, InvalidSubmission):
         violations = [{"field": fault.path, "description": fault.reason} for fault in error.faults]
         body["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
+    if isinstance(error, RateLimited):
+        body["details"] = [{"@type": RETRY_INFO, "retryDelay": f"{error.wait_s:.3f}s"}]
     return status, body

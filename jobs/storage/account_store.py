@@ -2,22 +2,32 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from jobs.errors import NotAuthenticated
-from jobs.storage.database import Database, queries
+from jobs.account import ALL_SCOPES, Account, Grant, RateLimit
+from jobs.errors import Fault, InvalidSubmission, NotAuthenticated, NotFound
+from jobs.storage.database import Database, queries, rows_of
 
 KEY_PREFIX = "dk_"
 SHOWN_OF_A_KEY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """`webhook_secret` signs this account's callbacks; clients write it as `whsec_<base64>`."""
+class KeyRecord:
+    """What is told of a key: not the key. It works until `expires_at`, if that is set, or until it is revoked."""
 
     id: int
-    name: str
-    webhook_secret: bytes = field(repr=False)
+    account: str
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    replaced_by: int | None
 
 
 class AccountStore:
@@ -31,29 +41,116 @@ class AccountStore:
             if row is None:
                 await queries.add_account(connection, name=name, webhook_secret=secrets.token_bytes(32))
                 row = await queries.account_by_name(connection, name=name)
-            return Account(id=row["id"], name=row["name"], webhook_secret=row["webhook_secret"])
+            return account_from(row)
 
-    async def new_key(self, account_id: int) -> str:
-        """A fresh key. It is shown this once: only its hash is kept."""
-        key = KEY_PREFIX + secrets.token_urlsafe(32)
+    async def named(self, name: str) -> Account:
+        """Raises NotFound."""
         async with self._database.connection() as connection:
-            await queries.add_key(connection, hash=_hash(key), account_id=account_id, prefix=key[:SHOWN_OF_A_KEY])
+            row = await queries.account_by_name(connection, name=name)
+        if row is None:
+            raise NotFound(f"There is no account {name!r}.")
+        return account_from(row)
+
+    async def set_priority(self, account_id: int, priority: int) -> None:
+        async with self._database.connection() as connection:
+            await queries.set_priority(connection, account_id=account_id, priority=priority)
+
+    async def set_rate_limit(self, account_id: int, limit: RateLimit | None) -> None:
+        """None lets the account send as much as it likes."""
+        per_s, burst = (limit.per_s, limit.burst) if limit else (None, None)
+        async with self._database.connection() as connection:
+            await queries.set_rate_limit(connection, account_id=account_id, per_s=per_s, burst=burst)
+
+    async def new_key(
+        self, account_id: int, *, scopes: Collection[str] = ALL_SCOPES, lifetime: timedelta | None = None
+    ) -> str:
+        """A fresh key. It is shown this once: only its hash is kept."""
+        async with self._database.connection() as connection:
+            key, _ = await _add_key(connection, account_id, scopes, lifetime)
         return key
+
+    async def rotate_key(self, key_id: int, overlap: timedelta) -> str:
+        """A fresh key with the account, scopes and life of this one, which goes on working for `overlap`.
+
+        Raises NotFound, or InvalidSubmission for a key that does not work or was rotated before.
+        """
+        async with self._database.transaction() as connection:
+            row = await queries.key_to_rotate(connection, id=key_id)
+            if row is None:
+                raise NotFound(f"There is no key {key_id}.")
+            _check_rotation(key_id, row)
+            key, new_id = await _add_key(connection, row["account_id"], row["scopes"], row["lifetime"])
+            await queries.replace_key(connection, id=key_id, replaced_by=new_id, overlap=overlap)
+        return key
+
+    async def revoke_key(self, key_id: int) -> None:
+        """Raises NotFound."""
+        async with self._database.connection() as connection:
+            if await queries.revoke_key(connection, id=key_id) is None:
+                raise NotFound(f"There is no key {key_id}.")
+
+    async def keys(self, account: str | None = None) -> list[KeyRecord]:
+        """Of the account of this name, or of all."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.keys_of(connection, account=account))
+        return [KeyRecord(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
 
     async def knows(self, key: str) -> bool:
         try:
-            await self.account_of(key)
+            await self.grant_of(key)
         except NotAuthenticated:
             return False
         return True
 
-    async def account_of(self, key: str) -> int:
-        """Raises NotAuthenticated for a key that is unknown or revoked."""
+    async def grant_of(self, key: str) -> tuple[int, Grant]:
+        """The key's id, and what it stands for. Raises NotAuthenticated."""
         async with self._database.connection() as connection:
-            account_id = await queries.account_of_key(connection, hash=_hash(key))
-        if account_id is None:
-            raise NotAuthenticated("This API key is unknown or was revoked.")
-        return int(account_id)
+            row = await queries.grant_of_key(connection, hash=_hash(key))
+        if row is None:
+            raise NotAuthenticated("This API key is unknown, has expired or was revoked.")
+        return row["key_id"], grant_from(row)
+
+    async def note_used(self, times: Mapping[int, datetime]) -> None:
+        """When keys, by id, were used last."""
+        async with self._database.connection() as connection:
+            await queries.note_keys_used(connection, ids=list(times), times=list(times.values()))
+
+
+def account_from(row: Any) -> Account:
+    limit = RateLimit(per_s=row["rate_per_s"], burst=row["burst"]) if row["burst"] else None
+    return Account(
+        id=row["account_id"],
+        name=row["name"],
+        webhook_secret=row["webhook_secret"],
+        priority=row["priority"],
+        rate_limit=limit,
+    )
+
+
+def grant_from(row: Any) -> Grant:
+    return Grant(account=account_from(row), scopes=frozenset(row["scopes"]))
+
+
+async def _add_key(
+    connection: Any, account_id: int, scopes: Collection[str], lifetime: timedelta | None
+) -> tuple[str, int]:
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    key_id = await queries.add_key(
+        connection,
+        hash=_hash(key),
+        account_id=account_id,
+        prefix=key[:SHOWN_OF_A_KEY],
+        scopes=sorted(scopes),
+        lifetime=lifetime,
+    )
+    return key, key_id
+
+
+def _check_rotation(key_id: int, row: Any) -> None:
+    if not row["works"]:
+        raise InvalidSubmission([Fault("", f"key {key_id} has expired or was revoked; create a new one")])
+    if row["replaced_by"]:
+        raise InvalidSubmission([Fault("", f"key {key_id} was replaced by key {row['replaced_by']}; rotate that one")])
 
 
 def _hash(key: str) -> bytes:

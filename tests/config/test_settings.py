@@ -94,6 +94,7 @@ def test_delays_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DARKROOM_LEASE", "0"),
         ("DARKROOM_SWEEP_EVERY", "-1"),
         ("DARKROOM_MAX_ATTEMPTS", "0"),
+        ("DARKROOM_SIGNATURE_WINDOW", "0"),
         ("DARKROOM_DELIVERY_CONCURRENCY", "0"),
         ("DARKROOM_MAX_BODY_BYTES", "0"),
         ("DARKROOM_LOG_LEVEL", "loud"),

@@ -15,7 +15,9 @@ from arq.connections import ArqRedis
 from jobs.catalog import Catalog
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
+from orchestrator import app
 from orchestrator.app import WebOptions, open_app
+from tests.orchestrator.clock import Clock
 
 MAX_BODY_BYTES = 200_000
 MAX_UPLOAD_BYTES = 100_000
@@ -61,16 +63,25 @@ def options(catalog: Catalog, tmp_path: Path) -> WebOptions:
         max_body_bytes=MAX_BODY_BYTES,
         max_upload_bytes=MAX_UPLOAD_BYTES,
         max_upload_pixels=MAX_UPLOAD_PIXELS,
+        signature_window=timedelta(seconds=300),
         # The tests call the sweeper themselves.
         sweep_every=timedelta(hours=1),
         max_attempts=2,
     )
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Name it before `api`: applications that are opened later follow it."""
+    clock = Clock()
+    monkeypatch.setattr(app, "now", clock)
+    return clock
+
+
 @asynccontextmanager
 async def open_api(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[Api]:
     key = await new_key(database)
-    async with open_app(options, database, redis) as app, TestClient(TestServer(app)) as client:
+    async with open_app(options, database, redis) as opened, TestClient(TestServer(opened)) as client:
         yield Api(client, key)
 
 

@@ -12,12 +12,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from jobs.account import Account
 from jobs.job import Job
 from jobs.links import Links
 from jobs.prompt import Piece
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.input_initialize import InputInitialize
-from jobs.storage.account_store import Account, AccountStore
+from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore, NewJob

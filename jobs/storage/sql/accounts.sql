@@ -3,10 +3,46 @@
 INSERT INTO accounts (name, webhook_secret) VALUES (:name, :webhook_secret) ON CONFLICT (name) DO NOTHING;
 
 -- name: account_by_name(name)^
-SELECT id, name, webhook_secret FROM accounts WHERE name = :name;
+SELECT id AS account_id, name, webhook_secret, priority, rate_per_s, burst FROM accounts WHERE name = :name;
 
--- name: add_key(hash, account_id, prefix)!
-INSERT INTO api_keys (hash, account_id, prefix) VALUES (:hash, :account_id, :prefix);
+-- name: set_priority(account_id, priority)!
+UPDATE accounts SET priority = :priority WHERE id = :account_id;
 
--- name: account_of_key(hash)$
-SELECT account_id FROM api_keys WHERE hash = :hash AND revoked_at IS NULL;
+-- name: set_rate_limit(account_id, per_s, burst)!
+UPDATE accounts SET rate_per_s = :per_s, burst = :burst WHERE id = :account_id;
+
+-- name: add_key(hash, account_id, prefix, scopes, lifetime)$
+INSERT INTO api_keys (hash, account_id, prefix, scopes, expires_at)
+VALUES (:hash, :account_id, :prefix, :scopes::text[], now() + :lifetime::interval)
+RETURNING id;
+
+-- name: grant_of_key(hash)^
+SELECT api_keys.id AS key_id, scopes, account_id, name, webhook_secret, priority, rate_per_s, burst
+FROM api_keys JOIN accounts ON accounts.id = account_id
+WHERE hash = :hash AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
+
+-- name: keys_of(account)
+-- Of all accounts where :account is NULL.
+SELECT api_keys.id, name AS account, prefix, scopes, api_keys.created_at, expires_at, last_used_at, revoked_at, replaced_by
+FROM api_keys JOIN accounts ON accounts.id = account_id
+WHERE :account::text IS NULL OR name = :account::text
+ORDER BY api_keys.id;
+
+-- name: revoke_key(id)$
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id;
+
+-- name: key_to_rotate(id)^
+-- Locked, so that of two rotations at once the second finds it replaced.
+SELECT account_id, scopes, expires_at - created_at AS lifetime, replaced_by,
+    revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AS works
+FROM api_keys WHERE id = :id FOR UPDATE;
+
+-- name: replace_key(id, replaced_by, overlap)!
+-- least() takes no notice of NULL.
+UPDATE api_keys SET replaced_by = :replaced_by, expires_at = least(expires_at, now() + :overlap::interval)
+WHERE id = :id;
+
+-- name: note_keys_used(ids, times)!
+UPDATE api_keys SET last_used_at = used.at
+FROM unnest(:ids::bigint[], :times::timestamptz[]) AS used (id, at)
+WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at);

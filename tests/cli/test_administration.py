@@ -1,0 +1,193 @@
+"""What operators do to accounts, keys and apps: the commands as they are typed, on a real database."""
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+from cli.__main__ import _parser
+from jobs.account import RateLimit
+from jobs.dialects.tams_signature import written_key
+from jobs.errors import DarkroomError, InvalidSubmission, NotFound
+from jobs.storage.account_store import AccountStore
+from jobs.storage.app_store import AppStore
+from jobs.storage.database import Database
+
+
+@pytest.fixture
+def accounts(database: Database) -> AccountStore:
+    return AccountStore(database)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "public.pem"
+    file.write_text(written_key(generate_private_key(public_exponent=65537, key_size=2048).public_key()))
+    return file
+
+
+async def typed(database: Database, command: str) -> list[str]:
+    arguments: argparse.Namespace = _parser().parse_args(command.split())
+    lines: list[str] = await arguments.act(database, arguments)
+    return lines
+
+
+def key_in(lines: list[str]) -> str:
+    return lines[0].removeprefix("DARKROOM_API_KEY=")
+
+
+async def test_a_key_that_is_created_works_and_comes_with_the_webhook_secret(
+    database: Database, accounts: AccountStore
+) -> None:
+    lines = await typed(database, "keys create ours")
+
+    assert await accounts.knows(key_in(lines))
+    assert re.fullmatch(r"DARKROOM_WEBHOOK_SECRET=whsec_[A-Za-z0-9+/]{43}=", lines[1])
+
+
+async def test_scopes_and_an_end_can_be_given(database: Database, accounts: AccountStore) -> None:
+    await typed(database, "keys create ours --scopes jobs:read,resources:write --expires 90d")
+
+    (key,) = await accounts.keys()
+
+    assert key.scopes == ("jobs:read", "resources:write")
+    assert key.expires_at is not None and (key.expires_at - key.created_at).days == 90
+
+
+async def test_the_list_tells_of_each_key_without_showing_it(database: Database) -> None:
+    key = key_in(await typed(database, "keys create ours"))
+    await typed(database, "keys create theirs --scopes jobs:read --expires 1h")
+    await typed(database, "keys rotate 1 --overlap 30m")
+    await typed(database, "keys revoke 2")
+
+    lines = await typed(database, "keys list")
+
+    assert key not in "".join(lines) and key[:10] in lines[1]
+    assert [line.split()[0] for line in lines] == ["ID", "1", "2", "3"]
+    assert "works until" in lines[1] and lines[1].endswith("replaced by 3")
+    assert lines[2].split()[2:6] == ["theirs", "jobs:read", "never", "revoked"]
+    assert lines[3].endswith("works")
+    assert len(await typed(database, "keys list theirs")) == 2
+
+
+async def test_a_rotation_prints_the_new_key(database: Database, accounts: AccountStore) -> None:
+    old = key_in(await typed(database, "keys create ours"))
+
+    new = key_in(await typed(database, "keys rotate 1"))
+
+    assert await accounts.knows(old) and await accounts.knows(new) and old != new
+
+
+async def test_only_what_is_named_is_set(database: Database, accounts: AccountStore) -> None:
+    await accounts.ensure("ours")
+
+    first = await typed(database, "account set ours --rate 5 --burst 20")
+    second = await typed(database, "account set ours --priority -3")
+
+    assert first == ["ours: priority 0, 5 requests a second, 20 at once"]
+    assert second == ["ours: priority -3, 5 requests a second, 20 at once"]
+    assert await typed(database, "account set ours --no-rate-limit") == ["ours: priority -3, no rate limit"]
+
+
+@pytest.mark.parametrize(("rate", "burst"), [("5", 5), ("0.1", 1), ("2.5", 3)])
+async def test_without_a_burst_it_is_what_a_second_gives(
+    database: Database, accounts: AccountStore, rate: str, burst: int
+) -> None:
+    await accounts.ensure("ours")
+
+    await typed(database, f"account set ours --rate {rate}")
+
+    assert (await accounts.named("ours")).rate_limit == RateLimit(per_s=float(rate), burst=burst)
+
+
+@pytest.mark.parametrize("command", ["--burst 3", "--rate 1 --no-rate-limit"])
+async def test_settings_that_contradict_each_other_change_nothing(
+    database: Database, accounts: AccountStore, command: str
+) -> None:
+    account = await accounts.ensure("ours")
+
+    with pytest.raises(InvalidSubmission):
+        await typed(database, f"account set ours --priority 1 {command}")
+
+    assert await accounts.named("ours") == account
+
+
+async def test_an_account_that_is_not_there_is_not_made_by_setting_it(database: Database) -> None:
+    with pytest.raises(NotFound, match="nobody"):
+        await typed(database, "account set nobody --priority 1")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("account set ours --priority 101", "-100 to 100"),
+        ("account set ours --priority 1.5", "whole number"),
+        ("account set ours --rate 0", "0.001"),
+        ("account set ours --rate nan", "nan"),
+        ("account set ours --rate 1 --burst 0", "from 1"),
+        ("keys create ours --scopes jobs:delete", "jobs:read, jobs:write, resources:write"),
+        ("keys create ours --expires 90", "90d"),
+        ("keys create ours --expires d", "90d"),
+        ("keys create ours --expires 9999d", "3650d"),
+        ("keys revoke x", "id"),
+        ("keys", "required"),
+        ("account", "required"),
+        ("apps create ours", "--public-key"),
+    ],
+)
+def test_a_command_that_cannot_be_meant_is_told_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], command: str, told: str
+) -> None:
+    with pytest.raises(SystemExit):
+        _parser().parse_args(command.split())
+
+    assert told in capsys.readouterr().err
+
+
+async def test_an_app_is_created_listed_and_revoked(database: Database, key_file: Path) -> None:
+    (line,) = await typed(database, f"apps create ours --public-key {key_file} --scopes jobs:read")
+    app_id = line.removeprefix("app_id=")
+
+    assert (await AppStore(database).get(app_id))[0] == key_file.read_text()
+    assert (await typed(database, "apps list ours"))[1].split() == [app_id, "ours", "jobs:read", "never", "works"]
+    await typed(database, f"apps revoke {app_id}")
+    assert "revoked" in (await typed(database, "apps list"))[1]
+    with pytest.raises(DarkroomError):
+        await AppStore(database).get(app_id)
+
+
+async def test_an_app_with_a_file_that_is_no_key_is_refused(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "public.pem"
+    file.write_text("not a key")
+
+    with pytest.raises(InvalidSubmission, match="PEM"):
+        await typed(database, f"apps create ours --public-key {file}")
+
+
+async def run(command: str, database_url: str) -> tuple[int, str, str]:
+    """As a process of its own: exit status, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", *command.split()),
+        env={**os.environ, "DATABASE_URL": database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_the_command_prints_what_it_did_or_one_line_of_what_is_wrong(
+    database_url: str, accounts: AccountStore
+) -> None:
+    done = await run("keys create ours", database_url)
+    refused = await run("keys revoke 99", database_url)
+
+    assert done[0] == 0 and await accounts.knows(key_in(done[1].splitlines()))
+    assert refused == (1, "", "darkroom: There is no key 99.\n")
