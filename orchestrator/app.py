@@ -23,6 +23,7 @@ from orchestrator.authentication import Authentication
 from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
 from orchestrator.intake import open_intake
+from orchestrator.job_views import JobViews
 from orchestrator.jobs_api import JobsApi
 from orchestrator.resources_api import ResourcesApi
 from orchestrator.sweeper import Sweeper
@@ -51,6 +52,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     jobs, queue, board = JobStore(database), JobQueue(redis), ProgressBoard(redis)
     authentication, resources = Authentication(AccountStore(database)), ResourceStore(database)
     links = Links(options.public_url, options.secret, now)
+    views = JobViews(jobs, queue, board)
     sweeper = Sweeper(jobs, queue, every=options.sweep_every, max_attempts=options.max_attempts, now=now)
     async with open_intake(jobs, queue, sweeper.fill_soon) as intake, _running(sweeper):
         jobs_api = JobsApi(
@@ -58,8 +60,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             intake=intake,
             jobs=jobs,
             resources=resources,
-            queue=queue,
-            board=board,
+            views=views,
             catalog=options.catalog,
             links=links,
             now=now,

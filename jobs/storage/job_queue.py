@@ -4,7 +4,7 @@ An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left beh
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from arq.connections import ArqRedis
@@ -38,13 +38,14 @@ class JobQueue:
         *ranks, length = await self._enqueue(keys=[QUEUE, WAKE], args=arguments)
         return [QueuePlace(rank=rank + 1, length=length) for rank in ranks]
 
-    async def place(self, job_id: int, attempt: int) -> QueuePlace | None:
-        """Where the coming attempt of a job stands; None when it is not in the queue. O(log n)."""
+    async def places(self, attempts: Iterable[tuple[int, int]]) -> list[QueuePlace | None]:
+        """Where each coming attempt (job, number) stands; None when it is not in the queue. One call, O(log n) each."""
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zrank(QUEUE, _arq_id(job_id, attempt))
+        for job_id, attempt in attempts:
+            pipeline.zrank(QUEUE, _arq_id(job_id, attempt))
         pipeline.zcard(QUEUE)
-        rank, length = await pipeline.execute()
-        return None if rank is None else QueuePlace(rank=rank + 1, length=length)
+        *ranks, length = await pipeline.execute()
+        return [None if rank is None else QueuePlace(rank=rank + 1, length=length) for rank in ranks]
 
     async def remove(self, job_id: int, attempt: int) -> None:
         """At the claim, so that the set holds waiting jobs only."""

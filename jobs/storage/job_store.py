@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -79,11 +80,14 @@ class JobStore:
             row = await queries.job_by_id(connection, job_id=job_id)
             return await self._one(connection, row, job_id)
 
-    async def place(self, job: Job) -> QueuePlace:
-        """Where a waiting job stands by its score. It counts; the queue knows the same at once."""
+    async def places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
+        """Where waiting jobs stand by their scores, by id. It counts; the queue knows the same at once."""
+        scores = sorted({job.score for job in jobs})
         async with self._database.connection() as connection:
-            row = await queries.place_of_job(connection, score=job.score)
-        return QueuePlace(rank=row["before"] + 1, length=row["length"])
+            rows = await rows_of(queries.waiting_between(connection, scores=scores))
+        waiting = {row["scores_reached"]: row["jobs"] for row in rows}
+        before = dict(zip(scores, accumulate(waiting.get(i, 0) for i in range(len(scores))), strict=True))
+        return {job.id: QueuePlace(rank=before[job.score] + 1, length=sum(waiting.values())) for job in jobs}
 
     async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
         """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it."""

@@ -28,7 +28,7 @@ async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(
     assert [picture.getpixel((0, 0)) for picture in pictures] == [(5, 5, 5), (6, 6, 6)]
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
     assert await bench.callbacks(job_id) == ["TERMINAL"]
-    assert await bench.queue.place(job_id, 1) is None
+    assert await bench.queue.places([(job_id, 1)]) == [None]
 
 
 async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench) -> None:
@@ -188,7 +188,7 @@ async def test_a_stopping_worker_hands_its_job_back_at_its_old_place(bench: Benc
     await running
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
-    assert await bench.queue.place(job_id, 2) == QueuePlace(rank=1, length=2)
+    assert await bench.queue.places([(job_id, 2)]) == [QueuePlace(rank=1, length=2)]
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
 
 

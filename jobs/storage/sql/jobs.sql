@@ -99,7 +99,8 @@ SELECT id, attempt, score FROM jobs
 WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now()
 ORDER BY available_at LIMIT :limit;
 
--- name: place_of_job(score)^
--- Counts, and so costs more the longer the line is: only for when Redis does not know.
-SELECT count(*) FILTER (WHERE score < :score) AS before, count(*) AS length
-FROM jobs WHERE status = 'WAITING';
+-- name: waiting_between(scores)
+-- Waiting jobs by how many of these scores, which ascend, are not over theirs. One look at the line for all of them,
+-- and so it costs more the longer the line is: only for when Redis does not know.
+SELECT width_bucket(score, :scores::double precision[]) AS scores_reached, count(*) AS jobs
+FROM jobs WHERE status = 'WAITING' GROUP BY 1;

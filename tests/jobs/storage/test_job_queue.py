@@ -32,7 +32,7 @@ async def test_the_order_is_the_scores_whatever_the_order_of_arrival(queue: JobQ
     for job_id in ids:
         await queue.add(waiting(job_id))
 
-    places = [await queue.place(job_id, 1) for job_id in range(1, 201)]
+    places = await queue.places((job_id, 1) for job_id in range(1, 201))
 
     assert places == [QueuePlace(rank=i, length=200) for i in range(1, 201)]
 
@@ -57,8 +57,7 @@ async def test_a_job_once_removed_has_no_place_and_its_next_attempt_has(queue: J
     await queue.remove(1, 1)
     await queue.remove(1, 1)
 
-    assert await queue.place(1, 1) is None
-    assert await queue.place(2, 1) == QueuePlace(rank=1, length=1)
+    assert await queue.places([(1, 1), (2, 1)]) == [None, QueuePlace(rank=1, length=1)]
     assert await queue.add([Waiting(1, 2, waiting(1)[0].score)]) == [QueuePlace(rank=1, length=2)]
 
 
