@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from jobs.errors import AttemptLost, NotFound
+from jobs.errors import AttemptLost, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.submission import Submission
 
 _SUBMISSION = TypeAdapter(Submission)
+_UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,21 @@ class JobStore:
         async with self._database.connection() as connection:
             await _end(connection, job_id, attempt, JobStatus.FAILED, failure)
 
+    async def cancel(self, account_id: int, job_id: int) -> int:
+        """Ends it whether it waits or runs, and gives its last attempt. What is canceled already stays so.
+
+        Raises NotFound, and JobEnded where the job ended in another way.
+        """
+        await self.get(account_id, job_id)
+        try:
+            async with self._database.connection() as connection:
+                return await _end(connection, job_id, None, JobStatus.CANCELED, leaving=_UNFINISHED)
+        except AttemptLost as error:
+            job = await self.get(account_id, job_id)
+            if job.status != JobStatus.CANCELED:
+                raise JobEnded(f"Job {job_id} has ended already: {job.status}. It cannot be canceled.") from error
+            return job.attempt
+
     async def requeue(self, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:
         """Gives the job back, to be claimed again after `delay`. Raises AttemptLost."""
         async with self._database.connection() as connection:
@@ -168,8 +184,14 @@ class JobStore:
 
 
 async def _end(
-    connection: Connection, job_id: int, attempt: int, status: JobStatus, failure: Failure | None = None
-) -> None:
+    connection: Connection,
+    job_id: int,
+    attempt: int | None,
+    status: JobStatus,
+    failure: Failure | None = None,
+    *,
+    leaving: Sequence[JobStatus] = (JobStatus.RUNNING,),
+) -> int:
     row = await queries.end_job(
         connection,
         job_id=job_id,
@@ -177,9 +199,11 @@ async def _end(
         status=status.value,
         failure_code=failure.code.value if failure else None,
         failure_reason=failure.reason if failure else None,
+        leaving=[each.value for each in leaving],
     )
     if row is None:
         raise AttemptLost
+    return int(row["attempt"])
 
 
 async def _requeue(connection: Connection, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:

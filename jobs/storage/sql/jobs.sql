@@ -47,12 +47,13 @@ UPDATE jobs SET lease_expires_at = now() + :lease::interval
 WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
 RETURNING id;
 
--- name: end_job(status, failure_code, failure_reason, job_id, attempt)^
--- The only way to a terminal status. Later attempts, and ends that come twice, find no row.
+-- name: end_job(status, failure_code, failure_reason, job_id, attempt, leaving)^
+-- The only way to a terminal status. Attempts that were given up, and ends that come twice, find no row.
+-- Without an attempt it ends whichever there is, of the statuses in `leaving`.
 WITH ended AS (
     UPDATE jobs SET status = :status, failure_code = :failure_code, failure_reason = :failure_reason,
         finished_at = now(), lease_expires_at = NULL
-    WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
+    WHERE id = :job_id AND attempt = coalesce(:attempt, attempt) AND status = ANY(:leaving::text[])
     RETURNING id, attempt, status, failure_reason, submission
 ), logged AS (
     INSERT INTO job_events (job_id, attempt, kind, detail) SELECT id, attempt, status, failure_reason FROM ended
@@ -66,7 +67,7 @@ WITH ended AS (
         unnest(ARRAY[submission ->> 'notify_url', submission ->> 'running_notify_url']) AS url
     WHERE url IS NOT NULL
 )
-SELECT id FROM ended;
+SELECT attempt FROM ended;
 
 -- name: add_output(id, account_id, job_id, position, key, format, width, height)!
 INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, stored_at)
