@@ -24,6 +24,7 @@ from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
 from orchestrator.intake import open_intake
 from orchestrator.job_cancel import JobCancelApi
+from orchestrator.job_list import JobListApi
 from orchestrator.job_views import JobViews
 from orchestrator.jobs_api import JobsApi
 from orchestrator.resources_api import ResourcesApi
@@ -77,6 +78,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         )
         app = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
         app.add_routes([*jobs_api.routes(), *resources_api.routes(), *Health(database, redis).routes()])
+        app.add_routes(JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes())
         app.add_routes(JobCancelApi(authentication=authentication, jobs=jobs, queue=queue).routes())
         yield app
 

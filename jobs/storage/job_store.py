@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from jobs.errors import AttemptLost, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.listing import JobFilter, Position
 from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.submission import Submission
 
@@ -74,6 +75,17 @@ class JobStore:
         async with self._database.connection() as connection:
             jobs = await self._by_request(connection, [(account_id, request_id)])
             return jobs[0] if jobs else None
+
+    async def page(self, account_id: int, asked: JobFilter) -> tuple[list[Job], Position | None]:
+        """The jobs asked for, newest first, and where the next page begins if there is one."""
+        query = queries.page_of_jobs if asked.request_id is None else queries.page_of_request
+        async with self._database.connection() as connection:
+            rows = await rows_of(query(connection, account_id=account_id, **_conditions(asked)))
+            page = rows[: asked.limit]
+            images = await _images(connection, [row["id"] for row in page])
+        jobs = [_job(row, images[row["id"]]) for row in page]
+        is_last = len(rows) <= asked.limit
+        return jobs, None if is_last else Position(created_at=jobs[-1].created_at, id=jobs[-1].id)
 
     async def get_any(self, job_id: int) -> Job:
         """For the processes that work on behalf of every account. Raises NotFound."""
@@ -229,6 +241,18 @@ def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "submissions": [_SUBMISSION.dump_json(job.submission).decode() for job in new_jobs],
         "scores": [job.score for job in new_jobs],
         "created_ats": [job.created_at for job in new_jobs],
+    }
+
+
+def _conditions(asked: JobFilter) -> dict[str, Any]:
+    return {
+        "request_id": asked.request_id,
+        "statuses": [status.value for status in asked.statuses],
+        "created_after": asked.created_after,
+        "created_before": asked.created_before,
+        "last_time": asked.before.created_at,
+        "last_id": asked.before.id,
+        "limit": asked.limit + 1,  # whether there is a next page
     }
 
 
