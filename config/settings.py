@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     max_body_bytes: PositiveInt = 1 * 2**20
     max_upload_bytes: PositiveInt = 20 * 2**20
     max_upload_pixels: PositiveInt = 40_000_000
+    max_streams: PositiveInt = 500
+    """Event streams of one web process. Each holds a connection, and so an open file."""
+    max_streams_per_account: PositiveInt = 50
+    """Of those, how many may be one account's."""
 
     lease: Duration = timedelta(seconds=5)
     """How long a worker may be silent before its job is given to another."""

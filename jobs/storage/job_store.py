@@ -4,7 +4,7 @@ It does not queue: Redis is told by the caller after the commit.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -69,6 +69,13 @@ class JobStore:
         async with self._database.connection() as connection:
             row = await queries.job_of_account(connection, job_id=job_id, account_id=account_id)
             return await self._one(connection, row, job_id)
+
+    async def get_many(self, job_ids: Collection[int]) -> list[Job]:
+        """Those of them that there are."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.jobs_by_id(connection, job_ids=list(job_ids)))
+            images = await _images(connection, [row["id"] for row in rows])
+        return [_job(row, images[row["id"]]) for row in rows]
 
     async def find(self, account_id: int, request_id: str) -> Job | None:
         """The job that this request id stands for, if any."""

@@ -23,6 +23,9 @@ SELECT * FROM jobs WHERE id = :job_id AND account_id = :account_id;
 -- name: job_by_id(job_id)^
 SELECT * FROM jobs WHERE id = :job_id;
 
+-- name: jobs_by_id(job_ids)
+SELECT * FROM jobs WHERE id = ANY(:job_ids::bigint[]);
+
 -- name: images_of_jobs(job_ids)
 SELECT * FROM resources WHERE job_id = ANY(:job_ids::bigint[]) ORDER BY job_id, position;
 
