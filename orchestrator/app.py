@@ -31,6 +31,7 @@ from orchestrator.job_feed import JobFeed
 from orchestrator.job_list import JobListApi
 from orchestrator.job_views import JobViews
 from orchestrator.jobs_api import JobsApi
+from orchestrator.not_yet import NotYetApi
 from orchestrator.open_streams import OpenStreams
 from orchestrator.resources_api import ResourcesApi
 from orchestrator.sweeper import Sweeper
@@ -100,7 +101,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         app.add_routes([*jobs_api.routes(), *resources_api.routes(), *Health(database, redis).routes()])
         app.add_routes(JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes())
         app.add_routes(JobCancelApi(authentication=authentication, jobs=jobs, queue=queue).routes())
-        app.add_routes(job_events_api.routes())
+        app.add_routes([*job_events_api.routes(), *NotYetApi(authentication).routes()])
         app.on_shutdown.append(feed.close)
         yield app
 
