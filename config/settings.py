@@ -60,6 +60,10 @@ class Settings(ModelSettings):
     max_upload_pixels: PositiveInt = 40_000_000
     signature_window: Duration = timedelta(minutes=5)
     """How far the timestamp of a signed request may be from the server's clock, either way."""
+    max_streams: PositiveInt = 500
+    """Event streams of one web process. Each holds a connection, and so an open file."""
+    max_streams_per_account: PositiveInt = 50
+    """Of those, how many may be one account's."""
 
     lease: Duration = timedelta(seconds=5)
     """How long a worker may be silent before its job is given to another."""

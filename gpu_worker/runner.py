@@ -1,6 +1,6 @@
 """One attempt at one job, from claim to outcome. It does not choose jobs, and makes no pixel itself.
 
-Every way out is here: success, failure, another try, handed back, or lost to another attempt.
+Every way out is here: success, failure, another try, handed back, or lost: canceled, or taken by another attempt.
 """
 
 import asyncio
@@ -127,6 +127,7 @@ class Runner:
     async def _make_pictures(self, job: Job, watch: JobWatch) -> None:
         inputs = await self._inputs(job)
         canvas = await self._on_engine_thread(_run_stages, job, self._engine, watch, inputs)
+        watch.check()
         images = await self._store(job, canvas)
         await self._patiently(partial(self._jobs.succeed, job, images))
 
@@ -149,7 +150,8 @@ class Runner:
         self._watch = watch
         if self._is_stopping:
             watch.stop_with(WorkerStopping())
-        beside = [asyncio.create_task(self._keep_lease(job, watch)), asyncio.create_task(watch.publish_for_ever())]
+        works = (self._keep_lease(job, watch), self._hear_of_cancel(job, watch), watch.publish_for_ever())
+        beside = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:
@@ -170,6 +172,14 @@ class Runner:
                 # Not renewed is not yet lost. If it stays so the lease lapses, and the fence refuses our result.
                 log.warning("lease_not_renewed", error=repr(error))
         watch.stop_with(TransitoryFailure(f"the attempt took longer than {self._options.attempt_within}"))
+
+    async def _hear_of_cancel(self, job: Job, watch: JobWatch) -> None:
+        try:
+            await self._queue.canceled(job.id, job.attempt)
+            watch.stop_with(AttemptLost("The job was canceled."))
+        except (RedisError, OSError) as error:
+            # The next renewal of the lease is refused then, and says the same.
+            log.warning("cancel_not_heard", error=repr(error))
 
     async def _store(self, job: Job, canvas: Canvas) -> list[Image]:
         images = []

@@ -11,12 +11,15 @@ DarkroomError
 ├── LinkRefused           a signed URL was altered or has expired
 ├── NotFound              no such thing in this account
 ├── RequestIdConflict     the request id belongs to another body
+├── JobEnded              the job ended in another way than the one that is asked for
+├── TooManyStreams        an account listens to more event streams than it may
+├── Unimplemented         the endpoint is of this API, and is not built yet
 ├── TooLarge              a body or picture is over its bound
 ├── Unavailable           a store cannot be reached; the caller may try again
 ├── StageFailed           a stage could not be run
 │   ├── TransitoryFailure another attempt may succeed
 │   └── FatalFailure      no attempt will succeed
-├── AttemptLost           the job was taken from this attempt; it must stop and write nothing
+├── AttemptLost           the job was canceled, or taken from this attempt; it must stop and write nothing
 └── WorkerStopping        the process must end; the job goes back to its place in the line
 """
 
@@ -81,6 +84,18 @@ class RequestIdConflict(DarkroomError):
     """The request id was used before, with another body."""
 
 
+class JobEnded(DarkroomError):
+    """The job has ended already."""
+
+
+class TooManyStreams(DarkroomError):
+    """Too many event streams are open."""
+
+
+class Unimplemented(DarkroomError):
+    """This is not built yet."""
+
+
 class TooLarge(DarkroomError):
     """The body is too large."""
 
@@ -102,7 +117,7 @@ class FatalFailure(StageFailed):
 
 
 class AttemptLost(DarkroomError):
-    """Another attempt owns this job."""
+    """This attempt no longer owns the job."""
 
 
 class WorkerStopping(DarkroomError):

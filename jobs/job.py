@@ -2,7 +2,7 @@
 
 WAITING ──claim──▶ RUNNING ──finish──▶ SUCCESS
    ▲                  │ ├──fail──────▶ FAILED
-   └──lease lapsed,───┘ └──cancel────▶ CANCELED
+   └──lease lapsed,───┘ └──cancel────▶ CANCELED, from WAITING too
       transitory failure
 """
 

@@ -47,6 +47,8 @@ def _options(settings: Settings) -> WebOptions:
         max_upload_bytes=settings.max_upload_bytes,
         max_upload_pixels=settings.max_upload_pixels,
         signature_window=settings.signature_window,
+        max_streams=settings.max_streams,
+        max_streams_per_account=settings.max_streams_per_account,
         sweep_every=settings.sweep_every,
         max_attempts=settings.max_attempts,
     )

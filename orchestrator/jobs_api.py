@@ -1,6 +1,5 @@
 """POST /v1/jobs and GET /v1/jobs/{id}. The words of the bodies are the dialect's."""
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -9,32 +8,25 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-import structlog
 from aiohttp import web
-from redis.exceptions import RedisError
 
 from jobs.account import Account, Scope
 from jobs.catalog import Catalog
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
-from jobs.job import Job, JobStatus, JobView, Progress, QueuePlace
+from jobs.job import Job, JobView
 from jobs.links import Links
 from jobs.score import score
 from jobs.stages.input_initialize import MAX_SEED, InputInitialize
-from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob
-from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission, with_seeds
 from orchestrator.authentication import Authentication
 from orchestrator.intake import Accepted, Intake, conflict
+from orchestrator.job_path import job_id_of
+from orchestrator.job_views import JobViews
 from orchestrator.json_http import json_response, read_json
-
-MAX_ID = 2**63 - 1
-LIVE_STATE_WITHIN_S = 1
-
-log = structlog.get_logger()
 
 
 class JobsApi:
@@ -45,8 +37,7 @@ class JobsApi:
         intake: Intake,
         jobs: JobStore,
         resources: ResourceStore,
-        queue: JobQueue,
-        board: ProgressBoard,
+        views: JobViews,
         catalog: Catalog,
         links: Links,
         now: Callable[[], datetime],
@@ -55,8 +46,7 @@ class JobsApi:
         self._intake = intake
         self._jobs = jobs
         self._resources = resources
-        self._queue = queue
-        self._board = board
+        self._views = views
         self._catalog = catalog
         self._links = links
         self._now = now
@@ -80,7 +70,7 @@ class JobsApi:
 
     async def show(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)
-        job = await self._jobs.get(account.id, _job_id(request.match_info["id"]))
+        job = await self._jobs.get(account.id, job_id_of(request))
         return json_response(job_body(await self._view(job), self._links))
 
     async def _parse(self, account_id: int, body: Any) -> Submission:
@@ -124,31 +114,8 @@ class JobsApi:
         return job_body(await self._view(accepted.job), self._links)
 
     async def _view(self, job: Job) -> JobView:
-        match job.status:
-            case JobStatus.WAITING:
-                return JobView(job=job, place=await self._place(job))
-            case JobStatus.RUNNING:
-                return JobView(job=job, progress=await self._progress(job))
-            case _:
-                return JobView(job=job)
-
-    async def _place(self, job: Job) -> QueuePlace:
-        try:
-            async with asyncio.timeout(LIVE_STATE_WITHIN_S):
-                place = await self._queue.place(job.id, job.attempt + 1)
-        except (RedisError, OSError) as error:
-            log.warning("place_not_known", job_id=job.id, error=repr(error))
-            place = None
-        # Not in the queue: Redis is away, or the job waits for the delay before another attempt.
-        return place or await self._jobs.place(job)
-
-    async def _progress(self, job: Job) -> Progress | None:
-        try:
-            async with asyncio.timeout(LIVE_STATE_WITHIN_S):
-                return await self._board.get(job.id, job.attempt)
-        except (RedisError, OSError) as error:
-            log.warning("progress_not_known", job_id=job.id, error=repr(error))
-            return None
+        (view,) = await self._views.of([job])
+        return view
 
 
 def _fingerprint(body: Any) -> bytes:
@@ -162,10 +129,3 @@ def _fingerprint(body: Any) -> bytes:
 def _request_id(body: Any) -> str | None:
     value = (body.get("requestId") or body.get("request_id")) if isinstance(body, dict) else None
     return value if isinstance(value, str) and "\x00" not in value else None
-
-
-def _job_id(text: str) -> int:
-    # The length first: Python refuses to read numbers of thousands of digits.
-    if not (text.isascii() and text.isdecimal() and len(text) < 20) or int(text) > MAX_ID:
-        raise NotFound(f"There is no job {text[:40]!r}.")
-    return int(text)

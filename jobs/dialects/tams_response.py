@@ -10,6 +10,7 @@ from typing import Any
 from jobs.errors import (
     DarkroomError,
     InvalidSubmission,
+    JobEnded,
     LinkRefused,
     NotAuthenticated,
     NotFound,
@@ -17,7 +18,9 @@ from jobs.errors import (
     RateLimited,
     RequestIdConflict,
     TooLarge,
+    TooManyStreams,
     Unavailable,
+    Unimplemented,
 )
 from jobs.job import Image, Job, JobStatus, JobView, Preview, Progress, QueuePlace
 from jobs.links import Links
@@ -48,6 +51,11 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> dict
         case JobStatus.FAILED if job.failure:
             body["failedInfo"] = {"reason": job.failure.reason, "code": job.failure.code.value}
     return {"job": body}
+
+
+def canceled_body(job_id: int) -> dict[str, str]:
+    """The answer to a cancel, in both spellings: a published client demands the second."""
+    return {"jobId": str(job_id), "job_id": str(job_id)}
 
 
 def _waiting_info(place: QueuePlace) -> dict[str, str]:
@@ -97,7 +105,10 @@ _CODES: dict[type[DarkroomError], tuple[int, int]] = {
     LinkRefused: (403, 7),
     NotFound: (404, 5),
     RequestIdConflict: (409, 6),
+    JobEnded: (400, 9),
     TooLarge: (413, 3),
+    TooManyStreams: (429, 8),
+    Unimplemented: (501, 12),
     Unavailable: (503, 14),
 }
 

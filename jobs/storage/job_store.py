@@ -4,19 +4,22 @@ It does not queue: Redis is told by the caller after the commit.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from jobs.errors import AttemptLost, NotFound
+from jobs.errors import AttemptLost, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.listing import JobFilter, Position
 from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.submission import Submission
 
 _SUBMISSION = TypeAdapter(Submission)
+_UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +70,29 @@ class JobStore:
             row = await queries.job_of_account(connection, job_id=job_id, account_id=account_id)
             return await self._one(connection, row, job_id)
 
+    async def get_many(self, job_ids: Collection[int]) -> list[Job]:
+        """Those of them that there are."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.jobs_by_id(connection, job_ids=list(job_ids)))
+            images = await _images(connection, [row["id"] for row in rows])
+        return [_job(row, images[row["id"]]) for row in rows]
+
     async def find(self, account_id: int, request_id: str) -> Job | None:
         """The job that this request id stands for, if any."""
         async with self._database.connection() as connection:
             jobs = await self._by_request(connection, [(account_id, request_id)])
             return jobs[0] if jobs else None
+
+    async def page(self, account_id: int, asked: JobFilter) -> tuple[list[Job], Position | None]:
+        """The jobs asked for, newest first, and where the next page begins if there is one."""
+        query = queries.page_of_jobs if asked.request_id is None else queries.page_of_request
+        async with self._database.connection() as connection:
+            rows = await rows_of(query(connection, account_id=account_id, **_conditions(asked)))
+            page = rows[: asked.limit]
+            images = await _images(connection, [row["id"] for row in page])
+        jobs = [_job(row, images[row["id"]]) for row in page]
+        is_last = len(rows) <= asked.limit
+        return jobs, None if is_last else Position(created_at=jobs[-1].created_at, id=jobs[-1].id)
 
     async def get_any(self, job_id: int) -> Job:
         """For the processes that work on behalf of every account. Raises NotFound."""
@@ -79,11 +100,14 @@ class JobStore:
             row = await queries.job_by_id(connection, job_id=job_id)
             return await self._one(connection, row, job_id)
 
-    async def place(self, job: Job) -> QueuePlace:
-        """Where a waiting job stands by its score. It counts; the queue knows the same at once."""
+    async def places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
+        """Where waiting jobs stand by their scores, by id. It counts; the queue knows the same at once."""
+        scores = sorted({job.score for job in jobs})
         async with self._database.connection() as connection:
-            row = await queries.place_of_job(connection, score=job.score)
-        return QueuePlace(rank=row["before"] + 1, length=row["length"])
+            rows = await rows_of(queries.waiting_between(connection, scores=scores))
+        waiting = {row["scores_reached"]: row["jobs"] for row in rows}
+        before = dict(zip(scores, accumulate(waiting.get(i, 0) for i in range(len(scores))), strict=True))
+        return {job.id: QueuePlace(rank=before[job.score] + 1, length=sum(waiting.values())) for job in jobs}
 
     async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
         """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it."""
@@ -119,6 +143,21 @@ class JobStore:
         """Raises AttemptLost if another attempt took over."""
         async with self._database.connection() as connection:
             await _end(connection, job_id, attempt, JobStatus.FAILED, failure)
+
+    async def cancel(self, account_id: int, job_id: int) -> int:
+        """Ends it whether it waits or runs, and gives its last attempt. What is canceled already stays so.
+
+        Raises NotFound, and JobEnded where the job ended in another way.
+        """
+        await self.get(account_id, job_id)
+        try:
+            async with self._database.connection() as connection:
+                return await _end(connection, job_id, None, JobStatus.CANCELED, leaving=_UNFINISHED)
+        except AttemptLost as error:
+            job = await self.get(account_id, job_id)
+            if job.status != JobStatus.CANCELED:
+                raise JobEnded(f"Job {job_id} has ended already: {job.status}. It cannot be canceled.") from error
+            return job.attempt
 
     async def requeue(self, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:
         """Gives the job back, to be claimed again after `delay`. Raises AttemptLost."""
@@ -164,8 +203,14 @@ class JobStore:
 
 
 async def _end(
-    connection: Connection, job_id: int, attempt: int, status: JobStatus, failure: Failure | None = None
-) -> None:
+    connection: Connection,
+    job_id: int,
+    attempt: int | None,
+    status: JobStatus,
+    failure: Failure | None = None,
+    *,
+    leaving: Sequence[JobStatus] = (JobStatus.RUNNING,),
+) -> int:
     row = await queries.end_job(
         connection,
         job_id=job_id,
@@ -173,9 +218,11 @@ async def _end(
         status=status.value,
         failure_code=failure.code.value if failure else None,
         failure_reason=failure.reason if failure else None,
+        leaving=[each.value for each in leaving],
     )
     if row is None:
         raise AttemptLost
+    return int(row["attempt"])
 
 
 async def _requeue(connection: Connection, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:
@@ -201,6 +248,18 @@ def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "submissions": [_SUBMISSION.dump_json(job.submission).decode() for job in new_jobs],
         "scores": [job.score for job in new_jobs],
         "created_ats": [job.created_at for job in new_jobs],
+    }
+
+
+def _conditions(asked: JobFilter) -> dict[str, Any]:
+    return {
+        "request_id": asked.request_id,
+        "statuses": [status.value for status in asked.statuses],
+        "created_after": asked.created_after,
+        "created_before": asked.created_before,
+        "last_time": asked.before.created_at,
+        "last_id": asked.before.id,
+        "limit": asked.limit + 1,  # whether there is a next page
     }
 
 

@@ -1,8 +1,8 @@
 """How far running jobs have come, and their previews, in Redis. It may be lost; outcomes are never kept here."""
 
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from arq.connections import ArqRedis
 from pydantic import TypeAdapter
@@ -48,15 +48,22 @@ class ProgressBoard:
         name = picture.preview.name(job_id, attempt)
         await self._redis.set(_preview_key(name), picture.content, ex=LIFE_S)
 
-    async def get(self, job_id: int, attempt: int) -> Progress | None:
-        """The progress of this attempt, None where it has published nothing."""
-        body: bytes | None = await cast(Awaitable[Any], self._redis.hget(_key(job_id), "body"))
-        progress = _PROGRESS.validate_json(body) if body else None
-        return progress if progress and progress.attempt == attempt else None
+    async def get(self, attempts: Sequence[tuple[int, int]]) -> list[Progress | None]:
+        """The progress of each attempt (job, number), None where it has published nothing. One call for all."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for job_id, _ in attempts:
+            pipeline.hget(_key(job_id), "body")
+        bodies: list[bytes | None] = await pipeline.execute()
+        return [_of_attempt(attempt, body) for (_, attempt), body in zip(attempts, bodies, strict=True)]
 
     async def preview(self, name: str) -> bytes | None:
         content: bytes | None = await self._redis.get(_preview_key(name))
         return content
+
+
+def _of_attempt(attempt: int, body: bytes | None) -> Progress | None:
+    progress = _PROGRESS.validate_json(body) if body else None
+    return progress if progress and progress.attempt == attempt else None
 
 
 def _key(job_id: int) -> str:

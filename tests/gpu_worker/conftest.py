@@ -40,13 +40,15 @@ class Bench:
     queue: JobQueue
     board: ProgressBoard
     files: LocalFiles
+    folder: Path
     account_id: int
+    lease: timedelta = LEASE
     attempt_within: timedelta = timedelta(minutes=1)
 
     def runner(self, engine: ScriptedEngine) -> Runner:
         options = RunnerOptions(
             worker="test:1",
-            lease=LEASE,
+            lease=self.lease,
             retry_delay=timedelta(minutes=1),
             max_attempts=MAX_ATTEMPTS,
             attempt_within=self.attempt_within,
@@ -108,5 +110,6 @@ async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> Bench:
         queue=JobQueue(redis),
         board=ProgressBoard(redis),
         files=LocalFiles(tmp_path),
+        folder=tmp_path,
         account_id=account.id,
     )

@@ -1,5 +1,6 @@
 """An engine whose every step is the test's to decide. The real one is tested against diffusers in `engine/`."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,32 @@ def nothing(_step: int) -> None:
     """What happens in a step by default."""
 
 
+def raising(error: Exception) -> Callable[[int], None]:
+    """A step that fails."""
+
+    def fail(_step: int) -> None:
+        raise error
+
+    return fail
+
+
+def pause_at(pause: int, reached: threading.Event, go_on: threading.Event) -> Callable[[int], None]:
+    """Tells when this step is reached, and waits there."""
+
+    def on_step(step: int) -> None:
+        if step == pause:
+            reached.set()
+            assert go_on.wait(20)
+
+    return on_step
+
+
 @dataclass
 class ScriptedEngine:
-    """Calls `on_step` in each step; draws one grey picture per seed."""
+    """Calls `on_step` in each step, `on_decode` after the last; draws one grey picture per seed."""
 
     on_step: Callable[[int], None] = nothing
+    on_decode: Callable[[], object] = list
     steps_done: list[int] = field(default_factory=list)
 
     def load(self, model_id: str) -> str:
@@ -53,4 +75,5 @@ class ScriptedEngine:
         return pictures
 
     def decode(self, checkpoint: Any, latents: Any) -> list[Picture]:
+        self.on_decode()
         return list(latents)

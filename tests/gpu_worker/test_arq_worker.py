@@ -148,7 +148,7 @@ async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis
         await recorder.has_started(1)
 
     assert recorder.started == [(1, 1)] and recorder.now_running == 0
-    assert await queue.place(2, 1) == QueuePlace(rank=1, length=1)
+    assert await queue.places([(2, 1)]) == [QueuePlace(rank=1, length=1)]
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from jobs.errors import FatalFailure, TransitoryFailure
 from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
-from tests.gpu_worker.scripted_engine import ScriptedEngine
+from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
 
 
 async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(bench: Bench) -> None:
@@ -28,7 +28,7 @@ async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(
     assert [picture.getpixel((0, 0)) for picture in pictures] == [(5, 5, 5), (6, 6, 6)]
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
     assert await bench.callbacks(job_id) == ["TERMINAL"]
-    assert await bench.queue.place(job_id, 1) is None
+    assert await bench.queue.places([(job_id, 1)]) == [None]
 
 
 async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench) -> None:
@@ -144,7 +144,7 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
 async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_nothing(bench: Bench) -> None:
     job_id = await bench.accept()
     reached, go_on = threading.Event(), threading.Event()
-    engine = ScriptedEngine(_pause_at(2, reached, go_on))
+    engine = ScriptedEngine(pause_at(2, reached, go_on))
 
     running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
     await asyncio.to_thread(reached.wait, 10)
@@ -164,7 +164,7 @@ async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_no
 async def test_a_late_finish_is_refused_by_its_attempt(bench: Bench) -> None:
     job_id = await bench.accept()
     reached, go_on = threading.Event(), threading.Event()
-    engine = ScriptedEngine(_pause_at(STEPS, reached, go_on))
+    engine = ScriptedEngine(pause_at(STEPS, reached, go_on))
 
     running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
     await asyncio.to_thread(reached.wait, 10)
@@ -179,7 +179,7 @@ async def test_a_late_finish_is_refused_by_its_attempt(bench: Bench) -> None:
 async def test_a_stopping_worker_hands_its_job_back_at_its_old_place(bench: Bench) -> None:
     job_id, _later = await bench.accept(), await bench.accept()
     reached, go_on = threading.Event(), threading.Event()
-    runner = bench.runner(ScriptedEngine(_pause_at(2, reached, go_on)))
+    runner = bench.runner(ScriptedEngine(pause_at(2, reached, go_on)))
 
     running = asyncio.create_task(runner.run(job_id, 1))
     await asyncio.to_thread(reached.wait, 10)
@@ -188,23 +188,5 @@ async def test_a_stopping_worker_hands_its_job_back_at_its_old_place(bench: Benc
     await running
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
-    assert await bench.queue.place(job_id, 2) == QueuePlace(rank=1, length=2)
+    assert await bench.queue.places([(job_id, 2)]) == [QueuePlace(rank=1, length=2)]
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
-
-
-def raising(error: Exception) -> Callable[[int], None]:
-    """A step that fails."""
-
-    def fail(_step: int) -> None:
-        raise error
-
-    return fail
-
-
-def _pause_at(pause: int, reached: threading.Event, go_on: threading.Event) -> Callable[[int], None]:
-    def on_step(step: int) -> None:
-        if step == pause:
-            reached.set()
-            assert go_on.wait(20)
-
-    return on_step

@@ -88,7 +88,7 @@ async def _running_job(bench: Bench) -> Job:
 async def _progress(bench: Bench, job: Job) -> Progress:
     async with asyncio.timeout(5):
         while True:
-            progress = await bench.board.get(job.id, job.attempt)
+            (progress,) = await bench.board.get([(job.id, job.attempt)])
             if progress is not None and progress.step == STEPS:
                 return progress
             await asyncio.sleep(0.01)

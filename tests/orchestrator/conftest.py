@@ -22,6 +22,8 @@ from tests.orchestrator.clock import Clock
 MAX_BODY_BYTES = 200_000
 MAX_UPLOAD_BYTES = 100_000
 MAX_UPLOAD_PIXELS = 1_000_000
+MAX_STREAMS = 5
+MAX_STREAMS_PER_ACCOUNT = 3
 SECRET = b"a secret of the tests"
 
 
@@ -64,6 +66,8 @@ def options(catalog: Catalog, tmp_path: Path) -> WebOptions:
         max_upload_bytes=MAX_UPLOAD_BYTES,
         max_upload_pixels=MAX_UPLOAD_PIXELS,
         signature_window=timedelta(seconds=300),
+        max_streams=MAX_STREAMS,
+        max_streams_per_account=MAX_STREAMS_PER_ACCOUNT,
         # The tests call the sweeper themselves.
         sweep_every=timedelta(hours=1),
         max_attempts=2,

@@ -83,8 +83,7 @@ async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(
     await sweeper(database, redis).sweep()
 
     assert (await jobs.get_any(first)).status == JobStatus.WAITING
-    assert await queue.place(first, 2) == QueuePlace(rank=1, length=2)
-    assert await queue.place(second, 1) == QueuePlace(rank=2, length=2)
+    assert await queue.places([(first, 2), (second, 1)]) == [QueuePlace(rank=rank, length=2) for rank in (1, 2)]
 
 
 async def test_a_job_that_loses_each_worker_fails_and_calls_back(api: Api, database: Database, redis: ArqRedis) -> None:
@@ -168,4 +167,4 @@ async def _accepted(api: Api, count: int) -> list[int]:
 
 
 async def _places(redis: ArqRedis, ids: list[int]) -> list[QueuePlace | None]:
-    return [await JobQueue(redis).place(job_id, 1) for job_id in ids]
+    return await JobQueue(redis).places((job_id, 1) for job_id in ids)

@@ -23,6 +23,9 @@ SELECT * FROM jobs WHERE id = :job_id AND account_id = :account_id;
 -- name: job_by_id(job_id)^
 SELECT * FROM jobs WHERE id = :job_id;
 
+-- name: jobs_by_id(job_ids)
+SELECT * FROM jobs WHERE id = ANY(:job_ids::bigint[]);
+
 -- name: images_of_jobs(job_ids)
 SELECT * FROM resources WHERE job_id = ANY(:job_ids::bigint[]) ORDER BY job_id, position;
 
@@ -47,12 +50,13 @@ UPDATE jobs SET lease_expires_at = now() + :lease::interval
 WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
 RETURNING id;
 
--- name: end_job(status, failure_code, failure_reason, job_id, attempt)^
--- The only way to a terminal status. Later attempts, and ends that come twice, find no row.
+-- name: end_job(status, failure_code, failure_reason, job_id, attempt, leaving)^
+-- The only way to a terminal status. Attempts that were given up, and ends that come twice, find no row.
+-- Without an attempt it ends whichever there is, of the statuses in `leaving`.
 WITH ended AS (
     UPDATE jobs SET status = :status, failure_code = :failure_code, failure_reason = :failure_reason,
         finished_at = now(), lease_expires_at = NULL
-    WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
+    WHERE id = :job_id AND attempt = coalesce(:attempt, attempt) AND status = ANY(:leaving::text[])
     RETURNING id, attempt, status, failure_reason, submission
 ), logged AS (
     INSERT INTO job_events (job_id, attempt, kind, detail) SELECT id, attempt, status, failure_reason FROM ended
@@ -66,7 +70,7 @@ WITH ended AS (
         unnest(ARRAY[submission ->> 'notify_url', submission ->> 'running_notify_url']) AS url
     WHERE url IS NOT NULL
 )
-SELECT id FROM ended;
+SELECT attempt FROM ended;
 
 -- name: add_output(id, account_id, job_id, position, key, format, width, height)!
 INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, stored_at)
@@ -99,7 +103,8 @@ SELECT id, attempt, score FROM jobs
 WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now()
 ORDER BY available_at LIMIT :limit;
 
--- name: place_of_job(score)^
--- Counts, and so costs more the longer the line is: only for when Redis does not know.
-SELECT count(*) FILTER (WHERE score < :score) AS before, count(*) AS length
-FROM jobs WHERE status = 'WAITING';
+-- name: waiting_between(scores)
+-- Waiting jobs by how many of these scores, which ascend, are not over theirs. One look at the line for all of them,
+-- and so it costs more the longer the line is: only for when Redis does not know.
+SELECT width_bucket(score, :scores::double precision[]) AS scores_reached, count(*) AS jobs
+FROM jobs WHERE status = 'WAITING' GROUP BY 1;

@@ -1,12 +1,13 @@
 """The order of waiting jobs, and each one's exact place in it."""
 
+import asyncio
 import random
 
 import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import QueuePlace
-from jobs.storage.job_queue import WAKE, JobQueue
+from jobs.storage.job_queue import CANCEL_LIFE_S, WAKE, JobQueue
 from jobs.storage.job_store import Waiting
 
 # 2026-05-01 12:00 in milliseconds, as jobs.score gives it.
@@ -32,7 +33,7 @@ async def test_the_order_is_the_scores_whatever_the_order_of_arrival(queue: JobQ
     for job_id in ids:
         await queue.add(waiting(job_id))
 
-    places = [await queue.place(job_id, 1) for job_id in range(1, 201)]
+    places = await queue.places((job_id, 1) for job_id in range(1, 201))
 
     assert places == [QueuePlace(rank=i, length=200) for i in range(1, 201)]
 
@@ -57,9 +58,39 @@ async def test_a_job_once_removed_has_no_place_and_its_next_attempt_has(queue: J
     await queue.remove(1, 1)
     await queue.remove(1, 1)
 
-    assert await queue.place(1, 1) is None
-    assert await queue.place(2, 1) == QueuePlace(rank=1, length=1)
+    assert await queue.places([(1, 1), (2, 1)]) == [None, QueuePlace(rank=1, length=1)]
     assert await queue.add([Waiting(1, 2, waiting(1)[0].score)]) == [QueuePlace(rank=1, length=2)]
+
+
+async def test_a_canceled_job_leaves_nothing_in_the_queue(queue: JobQueue, redis: ArqRedis) -> None:
+    await queue.add(waiting(1, 2))
+
+    await queue.cancel(1, 0)
+
+    assert await queue.places([(1, 1), (2, 1)]) == [None, QueuePlace(rank=1, length=1)]
+    assert await redis.keys("arq:job:*") == [b"arq:job:2:1"]
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_who_is_at_work_hears_of_the_cancel_whether_it_listens_already_or_soon(
+    queue: JobQueue, redis: ArqRedis, is_early: bool
+) -> None:
+    if is_early:
+        await queue.cancel(7, 1)
+    hearing, other = (asyncio.create_task(queue.canceled(7, attempt)) for attempt in (1, 2))
+    if not is_early:
+        await asyncio.sleep(0.05)
+        await queue.cancel(7, 1)
+
+    await asyncio.wait_for(hearing, 2)
+    assert not other.done()
+    other.cancel()
+
+
+async def test_a_cancel_that_no_one_hears_is_forgotten(queue: JobQueue, redis: ArqRedis) -> None:
+    await queue.cancel(7, 1)
+
+    assert [0 < await redis.ttl(key) <= CANCEL_LIFE_S for key in await redis.keys()] == [True]
 
 
 async def test_adding_nothing_changes_nothing(queue: JobQueue) -> None:

@@ -216,6 +216,8 @@ async def write(jobs: JobStore, job: Job, how: str) -> None:
             await jobs.fail(job.id, job.attempt, FAILURE)
         case "requeue":
             await jobs.requeue(job.id, job.attempt, delay=NO_DELAY, reason="again")
+        case "cancel":
+            await jobs.cancel(job.account_id, job.id)
         case "renew":
             await jobs.renew_lease(job.id, job.attempt, LEASE)
 
@@ -239,7 +241,7 @@ async def test_a_late_attempt_writes_nothing(jobs: JobStore, account_id: int, ro
 
 
 @pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("end", ["succeed", "fail", "requeue"])
+@pytest.mark.parametrize("end", ["succeed", "fail", "requeue", "cancel"])
 async def test_an_attempt_that_has_ended_writes_nothing(
     jobs: JobStore, account_id: int, rows: Rows, end: str, how: str
 ) -> None:

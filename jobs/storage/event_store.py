@@ -1,0 +1,21 @@
+"""The events of jobs in PostgreSQL. It writes none: the job store does, with each change of state."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from jobs.events import EventKind, JobEvent
+from jobs.storage.database import Database, queries, rows_of
+
+
+class EventStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def after(self, last: Mapping[int, int]) -> dict[int, list[JobEvent]]:
+        """By job, the events that came after the one whose id is given; 0 stands for the beginning. One query."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.events_after(connection, job_ids=list(last), afters=list(last.values())))
+        events: defaultdict[int, list[JobEvent]] = defaultdict(list)
+        for row in rows:
+            events[row["job_id"]].append(JobEvent(**(dict(row) | {"kind": EventKind(row["kind"])})))
+        return dict(events)

@@ -1,0 +1,47 @@
+"""DELETE /v1/jobs/{id}, or POST /v1/jobs/{id}/cancel: ends a job that waits or runs. It stops no worker itself.
+
+Once this has answered, the job is CANCELED in PostgreSQL and stays so: a worker that draws it can store nothing.
+"""
+
+import asyncio
+
+import structlog
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from jobs.account import Scope
+from jobs.dialects.tams_response import canceled_body
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore
+from orchestrator.authentication import Authentication
+from orchestrator.job_path import job_id_of
+from orchestrator.json_http import json_response
+
+QUEUE_WITHIN_S = 1
+
+log = structlog.get_logger()
+
+
+class JobCancelApi:
+    def __init__(self, *, authentication: Authentication, jobs: JobStore, queue: JobQueue) -> None:
+        self._authentication = authentication
+        self._jobs = jobs
+        self._queue = queue
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.delete("/v1/jobs/{id}", self.cancel), web.post("/v1/jobs/{id}/cancel", self.cancel)]
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
+        job_id = job_id_of(request)
+        attempt = await self._jobs.cancel(account.id, job_id)
+        await self._tell(job_id, attempt)
+        return json_response(canceled_body(job_id))
+
+    async def _tell(self, job_id: int, attempt: int) -> None:
+        try:
+            async with asyncio.timeout(QUEUE_WITHIN_S):
+                await self._queue.cancel(job_id, attempt)
+        except (RedisError, OSError) as error:
+            # A worker cannot claim what is canceled, and who draws it learns so when it renews its lease.
+            log.warning("cancel_not_told", job_id=job_id, error=repr(error))

@@ -1,0 +1,63 @@
+"""Jobs as their account sees them now: what PostgreSQL holds, joined with what Redis knows. It renders nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+
+from jobs.job import Job, JobStatus, JobView, Progress, QueuePlace
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore
+from jobs.storage.progress_board import ProgressBoard
+
+LIVE_STATE_WITHIN_S = 1
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class JobViews:
+    """Any number of jobs at once: one call to Redis for all places, one for all progress."""
+
+    def __init__(self, jobs: JobStore, queue: JobQueue, board: ProgressBoard) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._board = board
+
+    async def of(self, jobs: Sequence[Job]) -> list[JobView]:
+        """In the order of `jobs`. Each that waits has its place."""
+        views = await self.live(jobs)
+        # Not in the queue: Redis is away, or the job waits for the delay before another attempt.
+        unplaced = [view.job for view in views if view.job.status == JobStatus.WAITING and view.place is None]
+        places = await self._jobs.places(unplaced) if unplaced else {}
+        return [replace(view, place=places.get(view.job.id, view.place)) for view in views]
+
+    async def live(self, jobs: Sequence[Job]) -> list[JobView]:
+        """The same with what Redis knows alone, and so cheap enough to be asked all the time."""
+        waiting = [job for job in jobs if job.status == JobStatus.WAITING]
+        running = [job for job in jobs if job.status == JobStatus.RUNNING]
+        places, progress = await asyncio.gather(self._places(waiting), self._progress(running))
+        return [JobView(job=job, place=places.get(job.id), progress=progress.get(job.id)) for job in jobs]
+
+    async def _places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace | None]:
+        return await _known(jobs, lambda: self._queue.places([(job.id, job.attempt + 1) for job in jobs]))
+
+    async def _progress(self, jobs: Sequence[Job]) -> dict[int, Progress | None]:
+        return await _known(jobs, lambda: self._board.get([(job.id, job.attempt) for job in jobs]))
+
+
+async def _known(jobs: Sequence[Job], ask: Callable[[], Awaitable[list[T]]]) -> dict[int, T]:
+    """The answer for each job, by id; nothing where Redis does not answer."""
+    if not jobs:
+        return {}
+    try:
+        async with asyncio.timeout(LIVE_STATE_WITHIN_S):
+            answers = await ask()
+    except (RedisError, OSError) as error:
+        log.warning("live_state_not_known", jobs=len(jobs), error=repr(error))
+        return {}
+    return {job.id: answer for job, answer in zip(jobs, answers, strict=True)}
