@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from aiohttp import web
 from arq.connections import ArqRedis
@@ -14,9 +13,9 @@ from jobs.catalog import Catalog
 from jobs.links import Links
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
+from jobs.storage.files import FilesPlace, open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
-from jobs.storage.local_files import LocalFiles
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from orchestrator.authentication import Authentication
@@ -32,7 +31,7 @@ from orchestrator.sweeper import Sweeper
 class WebOptions:
     public_url: str
     secret: bytes = field(repr=False)
-    files_folder: Path
+    files: FilesPlace
     catalog: Catalog
     max_body_bytes: int
     max_upload_bytes: int
@@ -52,7 +51,11 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     authentication, resources = Authentication(AccountStore(database)), ResourceStore(database)
     links = Links(options.public_url, options.secret, now)
     sweeper = Sweeper(jobs, queue, every=options.sweep_every, max_attempts=options.max_attempts, now=now)
-    async with open_intake(jobs, queue, sweeper.fill_soon) as intake, _running(sweeper):
+    async with (
+        open_files(options.files) as files,
+        open_intake(jobs, queue, sweeper.fill_soon) as intake,
+        _running(sweeper),
+    ):
         jobs_api = JobsApi(
             authentication=authentication,
             intake=intake,
@@ -68,7 +71,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             authentication=authentication,
             resources=resources,
             board=board,
-            files=LocalFiles(options.files_folder),
+            files=files,
             links=links,
             max_upload_bytes=options.max_upload_bytes,
             max_upload_pixels=options.max_upload_pixels,

@@ -11,7 +11,7 @@ from jobs.dialects.protobuf_json import Integer, Message, faults_of
 from jobs.errors import InvalidSubmission, NotFound, TooLarge
 from jobs.job import Image
 from jobs.links import Links
-from jobs.storage.local_files import LocalFiles
+from jobs.storage.files import Files
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from orchestrator.authentication import Authentication
@@ -38,7 +38,7 @@ class ResourcesApi:
         authentication: Authentication,
         resources: ResourceStore,
         board: ProgressBoard,
-        files: LocalFiles,
+        files: Files,
         links: Links,
         max_upload_bytes: int,
         max_upload_pixels: int,

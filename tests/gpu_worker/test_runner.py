@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 from PIL import Image as PillowImage
 
-from jobs.errors import FatalFailure, TransitoryFailure
+import gpu_worker.runner
+from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
 from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine
@@ -139,6 +140,40 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
 
     job = await bench.job(job_id)
     assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
+
+
+async def test_a_store_of_pictures_that_is_away_for_a_moment_costs_no_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await bench.accept()
+    put, refusals = bench.files.put, [Unavailable(), Unavailable()]
+
+    async def refused_twice(key: str, content: bytes) -> None:
+        if refusals:
+            raise refusals.pop()
+        await put(key, content)
+
+    monkeypatch.setattr(bench.files, "put", refused_twice)
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    job = await bench.job(job_id)
+    assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
+
+
+async def test_a_store_of_pictures_that_stays_away_is_another_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await bench.accept()
+
+    async def refused(_key: str, _content: bytes) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(bench.files, "put", refused)
+    monkeypatch.setattr(gpu_worker.runner, "PAUSES_S", (0.01,))
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.WAITING
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
 
 
 async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_nothing(bench: Bench) -> None:

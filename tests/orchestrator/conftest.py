@@ -52,11 +52,16 @@ class Api:
 
 
 @pytest.fixture
-def options(catalog: Catalog, tmp_path: Path) -> WebOptions:
+def files_folder(tmp_path: Path) -> Path:
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def options(catalog: Catalog, files_folder: Path) -> WebOptions:
     return WebOptions(
         public_url="http://public.example",
         secret=SECRET,
-        files_folder=tmp_path / "files",
+        files=files_folder,
         catalog=catalog,
         max_body_bytes=MAX_BODY_BYTES,
         max_upload_bytes=MAX_UPLOAD_BYTES,

@@ -1,6 +1,7 @@
 """A job's pictures as its links show them."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,6 @@ from jobs.job import Image, JobStatus
 from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore
 from jobs.storage.local_files import LocalFiles
-from orchestrator.app import WebOptions
 from tests.orchestrator.conftest import Api, body, path_of
 
 LEASE = timedelta(minutes=1)
@@ -18,14 +18,14 @@ PICTURE = b"\x89PNG as the worker wrote it"
 
 
 @pytest.fixture
-async def shown(api: Api, database: Database, options: WebOptions) -> dict[str, Any]:
+async def shown(api: Api, database: Database, files_folder: Path) -> dict[str, Any]:
     """The one picture of a job that succeeded, as GET tells of it."""
     _, answer = await api.post_job(body())
     jobs = JobStore(database)
     job = await jobs.claim(int(answer["job"]["id"]), 1, worker="test:1", lease=LEASE)
     assert job is not None
     image = Image(id=uuid4(), key=f"outputs/{job.id}/1/0.png", format="png", width=512, height=512)
-    await LocalFiles(options.files_folder).put(image.key, PICTURE)
+    await LocalFiles(files_folder).put(image.key, PICTURE)
     await jobs.succeed(job, [image])
     told = await api.job(str(job.id))
     assert told["status"] == JobStatus.SUCCESS
@@ -52,8 +52,8 @@ async def test_a_link_to_one_picture_opens_no_other(api: Api, shown: dict[str, A
     assert status == 403
 
 
-async def test_a_picture_whose_file_has_gone_is_not_found(api: Api, shown: dict[str, Any], options: WebOptions) -> None:
-    for path in options.files_folder.rglob("0.png"):
+async def test_a_picture_whose_file_has_gone_is_not_found(api: Api, shown: dict[str, Any], files_folder: Path) -> None:
+    for path in files_folder.rglob("0.png"):
         path.unlink()
 
     status, _, _ = await get(api, path_of(shown["url"]))
