@@ -9,7 +9,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveInt,
     SecretStr,
     field_validator,
@@ -66,7 +65,7 @@ class Settings(BaseSettings):
     s3_access_key: str = ""
     """With its secret; by default what Amazon's tools find: AWS_ACCESS_KEY_ID, a profile, the machine's role."""
     s3_secret_key: SecretStr = SecretStr("")
-    outputs_kept_days: NonNegativeInt = 30
+    outputs_kept_days: int = Field(default=30, ge=0, le=36_500)
     """How long the pictures of a job are kept after its end; 0 for ever."""
     models_folder: Path = Path(".darkroom/models")
     catalog_file: Path = Path(__file__).parent / "catalog.toml"
@@ -121,6 +120,9 @@ class Settings(BaseSettings):
             access_key=self.s3_access_key or None,
             secret_key=self.s3_secret_key.get_secret_value() or None,
         )
+
+    def outputs_kept(self) -> timedelta | None:
+        return timedelta(days=self.outputs_kept_days) or None
 
     def url_for_clients(self) -> str:
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")

@@ -77,6 +77,7 @@ def _options(settings: Settings) -> RunnerOptions:
         retry_delay=settings.retry_delay,
         max_attempts=settings.max_attempts,
         attempt_within=settings.attempt_within,
+        outputs_kept=settings.outputs_kept(),
     )
 
 

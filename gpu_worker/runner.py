@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -43,13 +43,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """`worker` names this process in events. `retry_delay` doubles with each attempt."""
+    """`worker` names this process in events. `retry_delay` doubles with each attempt. `outputs_kept`
+    is counted from the job's end; None is for ever."""
 
     worker: str
     lease: timedelta
     retry_delay: timedelta
     max_attempts: int
     attempt_within: timedelta
+    outputs_kept: timedelta | None = None
 
 
 class Runner:
@@ -139,7 +141,7 @@ class Runner:
 
     async def _input(self, job: Job, name: str) -> Picture:
         try:
-            image = await self._patiently(partial(self._resources.get, job.account_id, UUID(name)))
+            image = await self._patiently(partial(self._resources.get_input, job.account_id, UUID(name)))
             content = await self._patiently(partial(self._files.get, image.key))
             return await asyncio.to_thread(open_picture, content)
         except NotFound as error:
@@ -173,12 +175,21 @@ class Runner:
         watch.stop_with(TransitoryFailure(f"the attempt took longer than {self._options.attempt_within}"))
 
     async def _store(self, job: Job, canvas: Canvas) -> list[Image]:
-        images = []
+        images, kept = [], self._options.outputs_kept
         for position, picture in enumerate(canvas.pictures):
             key = f"{output_folder(job.id, job.attempt)}/{position}.png"
             content = await asyncio.to_thread(png_bytes, picture)
             await self._patiently(partial(self._files.put, key, content))
-            images.append(Image(id=uuid4(), key=key, format="png", width=picture.width, height=picture.height))
+            images.append(
+                Image(
+                    id=uuid4(),
+                    key=key,
+                    format="png",
+                    width=picture.width,
+                    height=picture.height,
+                    expires_at=datetime.now(UTC) + kept if kept else None,
+                )
+            )
         return images
 
     async def _leave_queue(self, job_id: int, attempt: int) -> None:

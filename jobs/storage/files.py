@@ -1,6 +1,6 @@
 """Where pictures lie, by key. A key is made by Darkroom, never by a client; it does not say who may see the picture."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ class Files(Protocol):
     async def size(self, key: str) -> int:
         """In bytes. Raises NotFound."""
 
-    def chunks(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
+    def chunks(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` to before `stop`, in pieces. Raises NotFound before the first."""
 
     async def delete(self, key: str) -> None:

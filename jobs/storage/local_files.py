@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -33,7 +33,7 @@ class LocalFiles:
         except FileNotFoundError as error:
             raise _gone() from error
 
-    async def chunks(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def chunks(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         file = await self._open(key, start)
         try:
             for position in range(start, stop, CHUNK_BYTES):

@@ -4,7 +4,7 @@ Every call has a deadline and a few tries; what is still away then is Unavailabl
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -50,7 +50,7 @@ class S3Files:
         async with _call():
             return int((await self._client.head_object(**self._object(key)))["ContentLength"])
 
-    async def chunks(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def chunks(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         if start == stop:
             return  # S3 has no range of nothing
         # No deadline for the whole: the reader may be slow. Each piece has one in the connection.

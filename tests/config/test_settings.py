@@ -148,6 +148,16 @@ def test_pictures_lie_in_a_folder_unless_a_bucket_is_named(monkeypatch: pytest.M
     assert "hush" not in repr(Settings())
 
 
+@pytest.mark.parametrize(("days", "kept"), [("0", None), ("7", timedelta(days=7)), (None, timedelta(days=30))])
+def test_outputs_are_kept_for_days_or_for_ever(
+    monkeypatch: pytest.MonkeyPatch, days: str | None, kept: timedelta | None
+) -> None:
+    if days:
+        monkeypatch.setenv("DARKROOM_OUTPUTS_KEPT_DAYS", days)
+
+    assert Settings().outputs_kept() == kept
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -155,9 +165,10 @@ def test_pictures_lie_in_a_folder_unless_a_bucket_is_named(monkeypatch: pytest.M
         ({"DARKROOM_S3_ACCESS_KEY": "key"}, "DARKROOM_S3_SECRET_KEY"),
         ({"DARKROOM_S3_SECRET_KEY": "hush"}, "DARKROOM_S3_ACCESS_KEY"),
         ({"DARKROOM_FILES": "ftp"}, "DARKROOM_FILES"),
+        ({"DARKROOM_OUTPUTS_KEPT_DAYS": "-1"}, "DARKROOM_OUTPUTS_KEPT_DAYS"),
     ],
 )
-def test_half_a_store_of_pictures_is_refused(
+def test_what_cannot_be_meant_for_pictures_is_refused(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], named: str
 ) -> None:
     for name, value in given.items():

@@ -4,7 +4,7 @@ import asyncio
 import io
 import threading
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -30,6 +30,31 @@ async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
     assert await bench.callbacks(job_id) == ["TERMINAL"]
     assert await bench.queue.place(job_id, 1) is None
+
+
+@pytest.mark.parametrize("kept", [None, timedelta(days=3)])
+async def test_outputs_are_kept_as_long_as_the_operator_says(bench: Bench, kept: timedelta | None) -> None:
+    bench.outputs_kept = kept
+    job_id = await bench.accept()
+
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    (image,) = (await bench.job(job_id)).images
+    assert (image.expires_at is None) == (kept is None)
+    if kept and image.expires_at:
+        assert abs(image.expires_at - datetime.now(UTC) - kept) < timedelta(minutes=5)
+
+
+async def test_an_input_that_has_expired_since_the_job_was_accepted_is_still_drawn_from(bench: Bench) -> None:
+    first = await bench.accept()
+    await bench.runner(ScriptedEngine()).run(first, 1)
+    (image,) = (await bench.job(first)).images
+    job_id = await bench.accept(image=str(image.id))
+    await bench.execute("UPDATE resources SET expires_at = now() - interval '1 second'")
+
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.SUCCESS
 
 
 async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench) -> None:
