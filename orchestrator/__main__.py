@@ -46,6 +46,7 @@ def _options(settings: Settings) -> WebOptions:
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
         max_upload_pixels=settings.max_upload_pixels,
+        upload_origins=settings.upload_origins,
         sweep_every=settings.sweep_every,
         max_attempts=settings.max_attempts,
     )

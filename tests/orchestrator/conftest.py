@@ -66,6 +66,7 @@ def options(catalog: Catalog, files_folder: Path) -> WebOptions:
         max_body_bytes=MAX_BODY_BYTES,
         max_upload_bytes=MAX_UPLOAD_BYTES,
         max_upload_pixels=MAX_UPLOAD_PIXELS,
+        upload_origins=("*",),
         # The tests call the sweeper themselves.
         sweep_every=timedelta(hours=1),
         max_attempts=2,
