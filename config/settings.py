@@ -4,8 +4,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasGenerator, BeforeValidator, Field, NonNegativeFloat, PositiveInt, SecretStr, field_validator
+from pydantic import (
+    AliasGenerator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from jobs.storage.files import FilesPlace, S3Place
 
 
 def _environment_name(field_name: str) -> str:
@@ -50,7 +61,19 @@ class Settings(ModelSettings):
     """How clients reach the web process; by default http://<host>:<port>."""
     secret: SecretStr = Field(min_length=16)
     """Signs links. All processes of one installation share it."""
+    files: Literal["local", "s3"] = "local"
     files_folder: Path = Path(".darkroom/files")
+    """Where pictures lie with DARKROOM_FILES=local. All processes of one installation share it."""
+    s3_bucket: str = ""
+    s3_prefix: str = ""
+    s3_endpoint: str = ""
+    """Of a compatible store, like http://127.0.0.1:9000; by default Amazon's."""
+    s3_region: str = ""
+    s3_access_key: str = ""
+    """With its secret; by default what Amazon's tools find: AWS_ACCESS_KEY_ID, a profile, the machine's role."""
+    s3_secret_key: SecretStr = SecretStr("")
+    outputs_kept_days: int = Field(default=30, ge=0, le=36_500)
+    """How long the pictures of a job are kept after its end; 0 for ever."""
     model_cache_bytes: PositiveInt = 8 * 2**30
     log_format: Literal["text", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -64,6 +87,8 @@ class Settings(ModelSettings):
     """Event streams of one web process. Each holds a connection, and so an open file."""
     max_streams_per_account: PositiveInt = 50
     """Of those, how many may be one account's."""
+    upload_origins: Annotated[tuple[str, ...], NoDecode] = ("*",)
+    """Web sites whose pages may upload from a browser, e.g. `https://a.example,https://b.example`; `*` for all."""
 
     lease: Duration = timedelta(seconds=5)
     """How long a worker may be silent before its job is given to another."""
@@ -82,10 +107,33 @@ class Settings(ModelSettings):
     )  # fmt: skip
     """Waits between the tries of a callback: 11 tries over 28 hours."""
 
-    @field_validator("egress_allow", "delivery_delays_s", mode="before")
+    @field_validator("egress_allow", "delivery_delays_s", "upload_origins", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _bucket_is_named(self) -> "Settings":
+        if self.files == "s3" and not self.s3_bucket:
+            raise ValueError("DARKROOM_S3_BUCKET is needed with DARKROOM_FILES=s3")
+        if bool(self.s3_access_key) != bool(self.s3_secret_key.get_secret_value()):
+            raise ValueError("DARKROOM_S3_ACCESS_KEY and DARKROOM_S3_SECRET_KEY are set together or not at all")
+        return self
+
+    def files_place(self) -> FilesPlace:
+        if self.files == "local":
+            return self.files_folder
+        return S3Place(
+            bucket=self.s3_bucket,
+            prefix=self.s3_prefix,
+            endpoint=self.s3_endpoint or None,
+            region=self.s3_region or None,
+            access_key=self.s3_access_key or None,
+            secret_key=self.s3_secret_key.get_secret_value() or None,
+        )
+
+    def outputs_kept(self) -> timedelta | None:
+        return timedelta(days=self.outputs_kept_days) or None
 
     def url_for_clients(self) -> str:
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")

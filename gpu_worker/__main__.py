@@ -17,9 +17,9 @@ from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.runner import Runner, RunnerOptions
 from jobs.storage.database import open_database
+from jobs.storage.files import open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
-from jobs.storage.local_files import LocalFiles
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
@@ -38,6 +38,7 @@ async def work(settings: Settings) -> None:
     async with (
         open_database(settings.database_url, connections=4) as database,
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
+        open_files(settings.files_place()) as files,
     ):
         runner = Runner(
             _options(settings),
@@ -46,7 +47,7 @@ async def work(settings: Settings) -> None:
             resources=ResourceStore(database),
             queue=JobQueue(redis),
             board=ProgressBoard(redis),
-            files=LocalFiles(settings.files_folder),
+            files=files,
         )
         stop = asyncio.create_task(stopped.wait())
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))
@@ -76,6 +77,7 @@ def _options(settings: Settings) -> RunnerOptions:
         retry_delay=settings.retry_delay,
         max_attempts=settings.max_attempts,
         attempt_within=settings.attempt_within,
+        outputs_kept=settings.outputs_kept(),
     )
 
 

@@ -27,8 +27,12 @@ def jpeg_bytes(picture: Picture) -> bytes:
 
 
 def open_picture(content: bytes) -> Picture:
-    """RGB. Raises FatalFailure where the stored bytes are damaged."""
+    """RGB, over white where it is transparent. Raises FatalFailure where the stored bytes are damaged."""
     try:
-        return Image.open(io.BytesIO(content), formats=("PNG",)).convert("RGB")
+        picture = Image.open(io.BytesIO(content), formats=("PNG",))
+        if not picture.has_transparency_data:
+            return picture.convert("RGB")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise FatalFailure(f"the stored input picture cannot be decoded: {error}") from error

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -21,13 +21,13 @@ from structlog.contextvars import bound_contextvars
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.watch import JobWatch
 from jobs.engine import Engine, Picture
-from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, WorkerStopping
+from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.database import DATABASE_AWAY
+from jobs.storage.files import Files, output_folder
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
-from jobs.storage.local_files import LocalFiles
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
@@ -43,13 +43,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """`worker` names this process in events. `retry_delay` doubles with each attempt."""
+    """`worker` names this process in events. `retry_delay` doubles with each attempt. `outputs_kept`
+    is counted from the job's end; None is for ever."""
 
     worker: str
     lease: timedelta
     retry_delay: timedelta
     max_attempts: int
     attempt_within: timedelta
+    outputs_kept: timedelta | None = None
 
 
 class Runner:
@@ -62,7 +64,7 @@ class Runner:
         resources: ResourceStore,
         queue: JobQueue,
         board: ProgressBoard,
-        files: LocalFiles,
+        files: Files,
     ) -> None:
         self._options = options
         self._engine = engine
@@ -118,7 +120,7 @@ class Runner:
             return await self._give_back(job)
         except FatalFailure as error:
             return await self._fail(job, FailureCode.FATAL_ERROR, error.message)
-        except TransitoryFailure as error:
+        except (TransitoryFailure, Unavailable) as error:
             return await self._try_again(job, error.message)
         except Exception as error:
             log.exception("attempt_broke")
@@ -140,8 +142,9 @@ class Runner:
 
     async def _input(self, job: Job, name: str) -> Picture:
         try:
-            image = await self._resources.get(job.account_id, UUID(name))
-            return await asyncio.to_thread(open_picture, await self._files.get(image.key))
+            image = await self._patiently(partial(self._resources.get_input, job.account_id, UUID(name)))
+            content = await self._patiently(partial(self._files.get, image.key))
+            return await asyncio.to_thread(open_picture, content)
         except NotFound as error:
             raise FatalFailure(f"input picture {name}: {error.message}") from error
 
@@ -182,12 +185,21 @@ class Runner:
             log.warning("cancel_not_heard", error=repr(error))
 
     async def _store(self, job: Job, canvas: Canvas) -> list[Image]:
-        images = []
+        images, kept = [], self._options.outputs_kept
         for position, picture in enumerate(canvas.pictures):
-            # The attempt is in the key: a late writer cannot touch what its successor stored.
-            key = f"outputs/{job.id}/{job.attempt}/{position}.png"
-            await self._files.put(key, await asyncio.to_thread(png_bytes, picture))
-            images.append(Image(id=uuid4(), key=key, format="png", width=picture.width, height=picture.height))
+            key = f"{output_folder(job.id, job.attempt)}/{position}.png"
+            content = await asyncio.to_thread(png_bytes, picture)
+            await self._patiently(partial(self._files.put, key, content))
+            images.append(
+                Image(
+                    id=uuid4(),
+                    key=key,
+                    format="png",
+                    width=picture.width,
+                    height=picture.height,
+                    expires_at=datetime.now(UTC) + kept if kept else None,
+                )
+            )
         return images
 
     async def _leave_queue(self, job_id: int, attempt: int) -> None:
@@ -198,15 +210,15 @@ class Runner:
             log.warning("queue_not_told", job_id=job_id, error=repr(error))
 
     async def _patiently(self, statement: Callable[[], Awaitable[T]]) -> T:
-        """Repeats it while the database is away: giving up would waste what was drawn, or empty the queue for nothing.
+        """Repeats it while a store is away: giving up would waste what was drawn, or empty the queue for nothing.
 
         Safe to repeat, because the attempt fences it. Raises what it raised last when the patience is over.
         """
         for pause_s in PAUSES_S:
             try:
                 return await statement()
-            except DATABASE_AWAY as error:
-                log.warning("database_away", error=repr(error), next_s=pause_s)
+            except (*DATABASE_AWAY, Unavailable) as error:
+                log.warning("store_away", error=repr(error), next_s=pause_s)
                 await asyncio.sleep(pause_s)
         return await statement()
 

@@ -39,13 +39,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A stored picture that belongs to an account: an upload, or a job's output."""
+    """A stored picture that belongs to an account: an upload, or a job's output. Without `expires_at` it is kept for
+    ever; after it, only the job still tells of it."""
 
     id: UUID
     key: str
     format: str
     width: int
     height: int
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

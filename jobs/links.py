@@ -31,7 +31,7 @@ class Links:
             raise LinkRefused
         # Only what we wrote ourselves is read as a number.
         if self.now().timestamp() > int(expires):
-            raise LinkRefused("This link has expired; ask for the job again to get a new one.")
+            raise LinkRefused("This link has expired; ask for a new one.")
 
     def _signature(self, method: str, path: str, expires: str) -> str:
         return hmac.new(self.secret, _bytes(f"{method}\n{path}\n{expires}"), hashlib.sha256).hexdigest()

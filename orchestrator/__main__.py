@@ -41,7 +41,7 @@ def _options(settings: Settings) -> WebOptions:
     return WebOptions(
         public_url=settings.url_for_clients(),
         secret=settings.secret.get_secret_value().encode(),
-        files_folder=settings.files_folder,
+        files=settings.files_place(),
         catalog=read_catalog(settings.catalog_file, settings.models_folder),
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
@@ -49,6 +49,7 @@ def _options(settings: Settings) -> WebOptions:
         signature_window=settings.signature_window,
         max_streams=settings.max_streams,
         max_streams_per_account=settings.max_streams_per_account,
+        upload_origins=settings.upload_origins,
         sweep_every=settings.sweep_every,
         max_attempts=settings.max_attempts,
     )

@@ -1,11 +1,10 @@
 """The web process put together: what is opened, in which order, and which routes it serves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -15,19 +14,23 @@ from jobs.catalog import Catalog
 from jobs.links import Links
 from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
+from jobs.storage.cleaning_store import CleaningStore
 from jobs.storage.database import Database
 from jobs.storage.event_store import EventStore
+from jobs.storage.files import Files, FilesPlace, open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
-from jobs.storage.local_files import LocalFiles
 from jobs.storage.nonces import Nonces
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.rate_buckets import RateBuckets
 from jobs.storage.resource_store import ResourceStore
+from jobs.upload_form import UploadForms
 from orchestrator.authentication import Authentication
+from orchestrator.cleaner import Cleaner
+from orchestrator.cors import Cors
 from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
-from orchestrator.intake import open_intake
+from orchestrator.intake import Intake, open_intake
 from orchestrator.job_cancel import JobCancelApi
 from orchestrator.job_events import JobEventsApi
 from orchestrator.job_feed import JobFeed
@@ -38,8 +41,10 @@ from orchestrator.last_used import open_last_used
 from orchestrator.models_api import ModelsApi
 from orchestrator.not_yet import NotYetApi
 from orchestrator.open_streams import OpenStreams
+from orchestrator.picture_reader import PictureReader, open_picture_reader
+from orchestrator.pictures_api import PicturesApi
 from orchestrator.rate_limit import RateLimiter, tell_allowance
-from orchestrator.resources_api import ResourcesApi
+from orchestrator.resources_api import FORM_PATH, METHODS, ResourcesApi
 from orchestrator.sweeper import Sweeper
 
 
@@ -47,11 +52,12 @@ from orchestrator.sweeper import Sweeper
 class WebOptions:
     public_url: str
     secret: bytes = field(repr=False)
-    files_folder: Path
+    files: FilesPlace
     catalog: Catalog
     max_body_bytes: int
     max_upload_bytes: int
     max_upload_pixels: int
+    upload_origins: tuple[str, ...]
     signature_window: timedelta
     max_streams: int
     max_streams_per_account: int
@@ -63,66 +69,101 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class Parts:
+    """What several endpoints share. It opens nothing."""
+
+    def __init__(self, options: WebOptions, database: Database, redis: ArqRedis) -> None:
+        self.options = options
+        self.jobs = JobStore(database)
+        self.queue = JobQueue(redis)
+        self.board = ProgressBoard(redis)
+        self.resources = ResourceStore(database)
+        self.events = EventStore(database)
+        self.links = Links(options.public_url, options.secret, now)
+        self.views = JobViews(self.jobs, self.queue, self.board)
+        self.feed = JobFeed(self.jobs, self.events, self.views)
+        self.sweeper = Sweeper(
+            self.jobs, self.queue, every=options.sweep_every, max_attempts=options.max_attempts, now=now
+        )
+
+
 @asynccontextmanager
 async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[web.Application]:
-    """The application with its flusher, sweeper and feed at work; all end on leaving."""
-    jobs, queue, board = JobStore(database), JobQueue(redis), ProgressBoard(redis)
-    resources = ResourceStore(database)
-    links = Links(options.public_url, options.secret, now)
-    views, events = JobViews(jobs, queue, board), EventStore(database)
-    feed = JobFeed(jobs, events, views)
-    sweeper = Sweeper(jobs, queue, every=options.sweep_every, max_attempts=options.max_attempts, now=now)
+    """The application with its flusher, sweeper, cleaner and feed at work; all end on leaving."""
+    parts = Parts(options, database, redis)
+    cors = Cors(options.upload_origins, METHODS)
+    app = web.Application(middlewares=[tell_allowance, answer_errors], client_max_size=options.max_body_bytes)
     async with (
-        open_intake(jobs, queue, sweeper.fill_soon) as intake,
-        _running(sweeper.sweep_for_ever()),
-        _running(feed.poll_for_ever()),
+        open_files(options.files) as files,
+        open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon) as intake,
+        open_picture_reader(options.max_upload_pixels) as reader,
         _open_authentication(options, database, redis) as authentication,
+        _running(
+            parts.sweeper.sweep_for_ever(),
+            parts.feed.poll_for_ever(),
+            Cleaner(CleaningStore(database), files).clean_for_ever(),
+        ),
     ):
-        jobs_api = JobsApi(
-            authentication=authentication,
-            intake=intake,
-            jobs=jobs,
-            resources=resources,
-            views=views,
-            catalog=options.catalog,
-            links=links,
-            now=now,
-        )
-        models_api = ModelsApi(authentication=authentication, catalog=options.catalog)
-        resources_api = ResourcesApi(
-            authentication=authentication,
-            resources=resources,
-            board=board,
-            files=LocalFiles(options.files_folder),
-            links=links,
-            max_upload_bytes=options.max_upload_bytes,
-            max_upload_pixels=options.max_upload_pixels,
-        )
-        job_events_api = JobEventsApi(
-            authentication=authentication,
-            jobs=jobs,
-            events=events,
-            feed=feed,
-            links=links,
-            open_streams=OpenStreams(options.max_streams, options.max_streams_per_account),
-        )
-        app = web.Application(middlewares=[tell_allowance, answer_errors], client_max_size=options.max_body_bytes)
-        app.add_routes([*jobs_api.routes(), *models_api.routes(), *resources_api.routes()])
-        app.add_routes(JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes())
-        app.add_routes(JobCancelApi(authentication=authentication, jobs=jobs, queue=queue).routes())
-        app.add_routes([*job_events_api.routes(), *NotYetApi(authentication).routes()])
-        app.add_routes(Health(database, redis).routes())
-        app.on_shutdown.append(feed.close)
+        app.add_routes(_job_routes(parts, authentication, intake))
+        app.add_routes(_picture_routes(parts, authentication, files, reader))
+        app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
+        app.add_routes([*NotYetApi(authentication).routes(), *Health(database, redis).routes(), *cors.routes()])
+        app.on_response_prepare.append(cors.tell)
+        app.on_shutdown.append(parts.feed.close)
         yield app
 
 
+def _job_routes(parts: Parts, authentication: Authentication, intake: Intake) -> Iterator[web.RouteDef]:
+    options, jobs, links, views = parts.options, parts.jobs, parts.links, parts.views
+    yield from JobsApi(
+        authentication=authentication,
+        intake=intake,
+        jobs=jobs,
+        resources=parts.resources,
+        views=views,
+        catalog=options.catalog,
+        links=links,
+        now=now,
+    ).routes()
+    yield from JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes()
+    yield from JobCancelApi(authentication=authentication, jobs=jobs, queue=parts.queue).routes()
+    yield from JobEventsApi(
+        authentication=authentication,
+        jobs=jobs,
+        events=parts.events,
+        feed=parts.feed,
+        links=links,
+        open_streams=OpenStreams(options.max_streams, options.max_streams_per_account),
+    ).routes()
+
+
+def _picture_routes(
+    parts: Parts, authentication: Authentication, files: Files, reader: PictureReader
+) -> Iterator[web.RouteDef]:
+    options = parts.options
+    forms = UploadForms(
+        url=f"{options.public_url}{FORM_PATH}", secret=options.secret, now=now, max_bytes=options.max_upload_bytes
+    )
+    yield from ResourcesApi(
+        authentication=authentication,
+        resources=parts.resources,
+        files=files,
+        links=parts.links,
+        forms=forms,
+        reader=reader,
+        max_upload_bytes=options.max_upload_bytes,
+    ).routes()
+    yield from PicturesApi(resources=parts.resources, board=parts.board, files=files, links=parts.links).routes()
+
+
 @asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
+async def _running(*for_ever: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(each) for each in for_ever]
     try:
         yield
     finally:
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 @asynccontextmanager

@@ -1,6 +1,9 @@
-"""Pictures in and out: the upload address, the signed PUT, and signed GETs of outputs and previews."""
+"""Pictures in: addresses and forms to upload by, and what is sent there."""
 
-import hashlib
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -9,27 +12,48 @@ from pydantic import Field, ValidationError
 
 from jobs.account import Scope
 from jobs.dialects.protobuf_json import Integer, Message, faults_of
-from jobs.errors import InvalidSubmission, NotFound, TooLarge
+from jobs.errors import Fault, InvalidSubmission, Unavailable
 from jobs.job import Image
 from jobs.links import Links
-from jobs.storage.local_files import LocalFiles
-from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.files import Files, upload_folder
 from jobs.storage.resource_store import ResourceStore
+from jobs.upload_form import UploadForms
 from orchestrator.authentication import Authentication
+from orchestrator.form_body import read_bounded, read_form
 from orchestrator.json_http import json_response, read_body, read_json
-from orchestrator.uploaded_picture import read_picture
+from orchestrator.picture_reader import PictureReader
+from orchestrator.pictures_api import check_link, resource_id_of
 
+PUT_PATH = "/v1/resource/image/{id}"
+FORM_PATH = "/v1/resource/upload"
+METHODS = {PUT_PATH: "PUT", FORM_PATH: "POST"}
 SHORT_TERM = timedelta(days=7)
 DEFAULT_LINK_LIFETIME = timedelta(hours=1)
 MAX_LINK_LIFETIME = timedelta(days=7)
-PREVIEW_TYPE = "image/jpeg"
+ARRIVES_WITHIN = timedelta(minutes=5)
+# A picture that begins to arrive in the last second of its link is still taken.
+STORED_WITHIN = 2 * ARRIVES_WITHIN
+# Each holds its picture in memory until it is stored.
+MAX_AT_ONCE = 32
+ANSWERED = {"Status": "OK"}
+STATUSES = ("200", "201", "204")
 
 
 class UploadBody(Message):
-    """`term` 1 keeps the picture for 7 days, 2 for ever; `expire_sec` is how long the PUT address works."""
+    """`term` 1 keeps the picture for 7 days, 2 for ever; `expire_sec` is how long the address or form works."""
 
     expire_sec: Integer = Field(default=0, ge=0, le=int(MAX_LINK_LIFETIME.total_seconds()))
     term: Integer = Field(default=1, ge=0, le=2)
+
+    @property
+    def link_lifetime(self) -> timedelta:
+        return timedelta(seconds=self.expire_sec) or DEFAULT_LINK_LIFETIME
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedForm:
+    resource_id: UUID
+    status: int
 
 
 class ResourcesApi:
@@ -38,72 +62,109 @@ class ResourcesApi:
         *,
         authentication: Authentication,
         resources: ResourceStore,
-        board: ProgressBoard,
-        files: LocalFiles,
+        files: Files,
         links: Links,
+        forms: UploadForms,
+        reader: PictureReader,
         max_upload_bytes: int,
-        max_upload_pixels: int,
     ) -> None:
         self._authentication = authentication
         self._resources = resources
-        self._board = board
         self._files = files
         self._links = links
+        self._forms = forms
+        self._reader = reader
         self._max_upload_bytes = max_upload_bytes
-        self._max_upload_pixels = max_upload_pixels
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/v1/resource/image", self.create),
-            web.put("/v1/resource/image/{id}", self.upload),
-            web.get("/v1/images/{id}", self.image, allow_head=False),
-            web.get("/v1/previews/{name}", self.preview, allow_head=False),
+            web.post("/v1/resource/image/sts", self.create_form),
+            web.put(PUT_PATH, self.upload),
+            web.post(FORM_PATH, self.upload_form),
         ]
 
     async def create(self, request: web.Request) -> web.Response:
-        account = await self._authentication.account_of(request, Scope.RESOURCES_WRITE)
-        asked = await _upload_body(request)
-        lifetime = None if asked.term == 2 else SHORT_TERM
-        resource_id = await self._resources.add_upload(account.id, lifetime)
-        link_lifetime = timedelta(seconds=asked.expire_sec) or DEFAULT_LINK_LIFETIME
-        put_url = self._links.sign("PUT", f"/v1/resource/image/{resource_id}", link_lifetime)
+        resource_id, asked = await self._new_resource(request)
+        put_url = self._links.sign("PUT", PUT_PATH.format(id=resource_id), asked.link_lifetime)
         headers = {"Content-Type": "application/octet-stream"}
         return json_response({"resourceId": str(resource_id), "putUrl": put_url, "headers": headers})
 
+    async def create_form(self, request: web.Request) -> web.Response:
+        resource_id, asked = await self._new_resource(request)
+        form = self._forms.sign(resource_id, asked.link_lifetime)
+        body = {
+            "resourceId": str(resource_id),
+            "accessId": form.access_id,
+            "signature": form.signature,
+            "host": self._forms.url,
+            "expire": str(int(form.expires_at.timestamp())),
+            "callback": form.callback,
+            "filePath": form.file_path,
+            "policy": form.policy,
+            "securityToken": form.security_token,
+        }
+        return json_response(body)
+
     async def upload(self, request: web.Request) -> web.Response:
-        self._check_link(request)
-        resource_id = _uuid(request.match_info["id"])
-        content = await _read_bounded(request, self._max_upload_bytes)
-        picture = await read_picture(content, max_pixels=self._max_upload_pixels)
+        check_link(self._links, request)
+        resource_id = resource_id_of(request)
+        async with self._turn():
+            async with _arriving():
+                content = await read_bounded(request.content.iter_chunked(2**16), self._max_upload_bytes)
+            await self._keep(resource_id, content)
+        return json_response(ANSWERED)
+
+    async def upload_form(self, request: web.Request) -> web.Response:
+        async with self._turn():
+            async with _arriving():
+                form, content = await read_form(request, self._admitted)
+            await self._keep(form.resource_id, content)
+        return web.Response(status=204) if form.status == 204 else json_response(ANSWERED, form.status)
+
+    def _admitted(self, fields: Mapping[str, str]) -> tuple[AdmittedForm, int]:
+        """Fields that neither OSS nor we know are passed over: libraries for uploads send some of their own."""
+        if fields.get("success_action_redirect"):
+            raise InvalidSubmission([Fault("success_action_redirect", "is not supported by this server")])
+        status = fields.get("success_action_status") or "200"
+        if status not in STATUSES:
+            raise InvalidSubmission([Fault("success_action_status", f"must be one of {', '.join(STATUSES)}")])
+        upload = self._forms.check(fields)
+        return AdmittedForm(upload.resource_id, int(status)), min(upload.max_bytes, self._max_upload_bytes)
+
+    async def _new_resource(self, request: web.Request) -> tuple[UUID, UploadBody]:
+        account = await self._authentication.account_of(request, Scope.RESOURCES_WRITE)
+        asked = await _upload_body(request)
+        open_for = asked.link_lifetime + STORED_WITHIN
+        kept_for = None if asked.term == 2 else SHORT_TERM
+        return await self._resources.add_upload(account.id, open_for=open_for, kept_for=kept_for), asked
+
+    async def _keep(self, resource_id: UUID, content: bytes) -> None:
+        picture = await self._reader.read(content)
         # The content is in the key: a repeat of the upload changes nothing, and another picture is refused, because
         # accepted jobs may begin from the first.
-        key = f"uploads/{resource_id}/{hashlib.sha256(picture.png).hexdigest()[:16]}.png"
+        key = f"{upload_folder(resource_id)}/{picture.digest[:16]}.png"
+        await self._resources.check_open(resource_id, key)  # or refused pictures would fill the store
         await self._files.put(key, picture.png)
         image = Image(id=resource_id, key=key, format="png", width=picture.width, height=picture.height)
         await self._resources.store_upload(image)
-        return json_response({"Status": "OK"})
 
-    async def image(self, request: web.Request) -> web.Response:
-        self._check_link(request)
-        image = await self._resources.get_any(_uuid(request.match_info["id"]))
-        return _picture(await self._files.get(image.key), f"image/{image.format}")
-
-    async def preview(self, request: web.Request) -> web.Response:
-        self._check_link(request)
-        content = await self._board.preview(request.match_info["name"])
-        if content is None:
-            raise NotFound("This preview is no longer kept; ask for the job again.")
-        return _picture(content, PREVIEW_TYPE)
-
-    def _check_link(self, request: web.Request) -> None:
-        query = request.query
-        self._links.check(request.method, request.path, query.get("expires", ""), query.get("signature", ""))
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._turns.locked():
+            raise Unavailable("Too many pictures are coming in; send it again.")
+        async with self._turns:
+            yield
 
 
-def _picture(content: bytes, content_type: str) -> web.Response:
-    # What a link shows never changes. Clients may keep it, shared caches must not.
-    headers = {"Cache-Control": "private, max-age=86400, immutable", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=content, content_type=content_type, headers=headers)
+@asynccontextmanager
+async def _arriving() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(ARRIVES_WITHIN.total_seconds()):
+            yield
+    except TimeoutError as error:
+        raise InvalidSubmission([Fault("", f"the picture did not arrive within {ARRIVES_WITHIN}")]) from error
 
 
 async def _upload_body(request: web.Request) -> UploadBody:
@@ -113,19 +174,3 @@ async def _upload_body(request: web.Request) -> UploadBody:
         return UploadBody.model_validate(value)
     except ValidationError as error:
         raise InvalidSubmission(faults_of(error)) from error
-
-
-async def _read_bounded(request: web.Request, limit: int) -> bytes:
-    content = bytearray()
-    async for chunk in request.content.iter_chunked(2**16):
-        content += chunk
-        if len(content) > limit:
-            raise TooLarge(f"The picture is over {limit} bytes.")
-    return bytes(content)
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise NotFound(f"There is no resource {text!r}.") from error

@@ -9,6 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from arq.connections import ArqRedis
+from moto.server import ThreadedMotoServer
 
 from embedded import Servers, embedded_servers
 from jobs.catalog import Catalog, Family, Model
@@ -47,6 +48,16 @@ async def redis(servers: Servers) -> AsyncIterator[ArqRedis]:
     async with open_redis(servers.redis_url) as opened:
         await opened.flushall()
         yield opened
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A server that speaks S3; see `tests.s3` for buckets."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture

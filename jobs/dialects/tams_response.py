@@ -82,7 +82,10 @@ def _processing_image(job: Job, progress: Progress, preview: Preview, links: Lin
 
 
 def _image(image: Image, links: Links) -> dict[str, Any]:
-    return _resource_image(str(image.id), f"/v1/images/{image.id}", IMAGE_LINK_LIFETIME, image, links)
+    lifetime = IMAGE_LINK_LIFETIME
+    if image.expires_at is not None:  # no link is promised to live longer than what it shows
+        lifetime = max(min(lifetime, image.expires_at - links.now()), timedelta(0))
+    return _resource_image(str(image.id), f"/v1/images/{image.id}", lifetime, image, links)
 
 
 def _resource_image(

@@ -137,6 +137,7 @@ class JobStore:
                     format=image.format,
                     width=image.width,
                     height=image.height,
+                    expires_at=image.expires_at,
                 )
 
     async def fail(self, job_id: int, attempt: int, failure: Failure) -> None:
@@ -272,7 +273,14 @@ async def _images(connection: Connection, job_ids: list[int]) -> dict[int, tuple
 
 def image_of(row: Any) -> Image:
     """A stored row of `resources`."""
-    return Image(id=row["id"], key=row["key"], format=row["format"], width=row["width"], height=row["height"])
+    return Image(
+        id=row["id"],
+        key=row["key"],
+        format=row["format"],
+        width=row["width"],
+        height=row["height"],
+        expires_at=row["expires_at"],
+    )
 
 
 def _job(row: Any, images: tuple[Image, ...]) -> Job:

@@ -1,11 +1,13 @@
 """What an operator sets, and how a mistake is told."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from config.settings import Settings
+from jobs.storage.files import S3Place
 
 NEEDED = {
     "DATABASE_URL": "postgresql://db.example/darkroom",
@@ -127,3 +129,51 @@ def test_clients_are_given_the_public_address_without_a_final_slash(
     monkeypatch.setenv("DARKROOM_PUBLIC_URL", public_url)
 
     assert Settings().url_for_clients() == shown
+
+
+def test_pictures_lie_in_a_folder_unless_a_bucket_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_FILES_FOLDER", "/pictures")
+    local = Settings().files_place()
+    monkeypatch.setenv("DARKROOM_FILES", "s3")
+    monkeypatch.setenv("DARKROOM_S3_BUCKET", "pictures")
+    bare = Settings().files_place()
+    monkeypatch.setenv("DARKROOM_S3_ENDPOINT", "http://127.0.0.1:9000")
+    monkeypatch.setenv("DARKROOM_S3_ACCESS_KEY", "key")
+    monkeypatch.setenv("DARKROOM_S3_SECRET_KEY", "hush")
+
+    assert local == Path("/pictures")
+    assert bare == S3Place(bucket="pictures")
+    assert Settings().files_place() == S3Place(
+        bucket="pictures", endpoint="http://127.0.0.1:9000", access_key="key", secret_key="hush"
+    )
+    assert "hush" not in repr(Settings())
+
+
+@pytest.mark.parametrize(("days", "kept"), [("0", None), ("7", timedelta(days=7)), (None, timedelta(days=30))])
+def test_outputs_are_kept_for_days_or_for_ever(
+    monkeypatch: pytest.MonkeyPatch, days: str | None, kept: timedelta | None
+) -> None:
+    if days:
+        monkeypatch.setenv("DARKROOM_OUTPUTS_KEPT_DAYS", days)
+
+    assert Settings().outputs_kept() == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"DARKROOM_FILES": "s3"}, "DARKROOM_S3_BUCKET"),
+        ({"DARKROOM_S3_ACCESS_KEY": "key"}, "DARKROOM_S3_SECRET_KEY"),
+        ({"DARKROOM_S3_SECRET_KEY": "hush"}, "DARKROOM_S3_ACCESS_KEY"),
+        ({"DARKROOM_FILES": "ftp"}, "DARKROOM_FILES"),
+        ({"DARKROOM_OUTPUTS_KEPT_DAYS": "-1"}, "DARKROOM_OUTPUTS_KEPT_DAYS"),
+    ],
+)
+def test_what_cannot_be_meant_for_pictures_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], named: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValidationError, match=named):
+        Settings()

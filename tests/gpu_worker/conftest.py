@@ -44,6 +44,7 @@ class Bench:
     account_id: int
     lease: timedelta = LEASE
     attempt_within: timedelta = timedelta(minutes=1)
+    outputs_kept: timedelta | None = None
 
     def runner(self, engine: ScriptedEngine) -> Runner:
         options = RunnerOptions(
@@ -52,6 +53,7 @@ class Bench:
             retry_delay=timedelta(minutes=1),
             max_attempts=MAX_ATTEMPTS,
             attempt_within=self.attempt_within,
+            outputs_kept=self.outputs_kept,
         )
         return Runner(
             options,

@@ -4,13 +4,14 @@ import asyncio
 import io
 import threading
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from PIL import Image as PillowImage
 
-from jobs.errors import FatalFailure, TransitoryFailure
+import gpu_worker.runner
+from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
 from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
@@ -29,6 +30,31 @@ async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
     assert await bench.callbacks(job_id) == ["TERMINAL"]
     assert await bench.queue.places([(job_id, 1)]) == [None]
+
+
+@pytest.mark.parametrize("kept", [None, timedelta(days=3)])
+async def test_outputs_are_kept_as_long_as_the_operator_says(bench: Bench, kept: timedelta | None) -> None:
+    bench.outputs_kept = kept
+    job_id = await bench.accept()
+
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    (image,) = (await bench.job(job_id)).images
+    assert (image.expires_at is None) == (kept is None)
+    if kept and image.expires_at:
+        assert abs(image.expires_at - datetime.now(UTC) - kept) < timedelta(minutes=5)
+
+
+async def test_an_input_that_has_expired_since_the_job_was_accepted_is_still_drawn_from(bench: Bench) -> None:
+    first = await bench.accept()
+    await bench.runner(ScriptedEngine()).run(first, 1)
+    (image,) = (await bench.job(first)).images
+    job_id = await bench.accept(image=str(image.id))
+    await bench.execute("UPDATE resources SET expires_at = now() - interval '1 second'")
+
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.SUCCESS
 
 
 async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench) -> None:
@@ -139,6 +165,40 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
 
     job = await bench.job(job_id)
     assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
+
+
+async def test_a_store_of_pictures_that_is_away_for_a_moment_costs_no_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await bench.accept()
+    put, refusals = bench.files.put, [Unavailable(), Unavailable()]
+
+    async def refused_twice(key: str, content: bytes) -> None:
+        if refusals:
+            raise refusals.pop()
+        await put(key, content)
+
+    monkeypatch.setattr(bench.files, "put", refused_twice)
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    job = await bench.job(job_id)
+    assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
+
+
+async def test_a_store_of_pictures_that_stays_away_is_another_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await bench.accept()
+
+    async def refused(_key: str, _content: bytes) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(bench.files, "put", refused)
+    monkeypatch.setattr(gpu_worker.runner, "PAUSES_S", (0.01,))
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.WAITING
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
 
 
 async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_nothing(bench: Bench) -> None:

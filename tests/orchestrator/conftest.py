@@ -56,11 +56,16 @@ class Api:
 
 
 @pytest.fixture
-def options(catalog: Catalog, tmp_path: Path) -> WebOptions:
+def files_folder(tmp_path: Path) -> Path:
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def options(catalog: Catalog, files_folder: Path) -> WebOptions:
     return WebOptions(
         public_url="http://public.example",
         secret=SECRET,
-        files_folder=tmp_path / "files",
+        files=files_folder,
         catalog=catalog,
         max_body_bytes=MAX_BODY_BYTES,
         max_upload_bytes=MAX_UPLOAD_BYTES,
@@ -68,6 +73,7 @@ def options(catalog: Catalog, tmp_path: Path) -> WebOptions:
         signature_window=timedelta(seconds=300),
         max_streams=MAX_STREAMS,
         max_streams_per_account=MAX_STREAMS_PER_ACCOUNT,
+        upload_origins=("*",),
         # The tests call the sweeper themselves.
         sweep_every=timedelta(hours=1),
         max_attempts=2,

@@ -4,6 +4,7 @@ import io
 import zlib
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from PIL import Image
 from jobs.job import Preview
 from jobs.links import Links
 from jobs.storage.progress_board import PreviewBytes, ProgressBoard
-from orchestrator.app import WebOptions, now
+from orchestrator.app import now
 from tests.orchestrator.conftest import MAX_UPLOAD_BYTES, SECRET, Api, body, path_of
 
 
@@ -50,14 +51,14 @@ async def test_an_uploaded_picture_becomes_the_beginning_of_a_job(api: Api, form
     assert accepted == 200
 
 
-async def test_an_upload_is_kept_upright_and_without_metadata(api: Api, options: WebOptions) -> None:
+async def test_an_upload_is_kept_upright_and_without_metadata(api: Api, files_folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     exif[0x010E] = "where I live"
 
     resource_id, _, _ = await api.upload(encoded("JPEG", (64, 48), exif=exif))
 
-    (file,) = (options.files_folder / "uploads" / resource_id).iterdir()
+    (file,) = (files_folder / "uploads" / resource_id).iterdir()
     kept = file.read_bytes()
     picture = Image.open(io.BytesIO(kept))
     assert (picture.format, picture.size) == ("PNG", (48, 64))

@@ -72,9 +72,9 @@ WITH ended AS (
 )
 SELECT attempt FROM ended;
 
--- name: add_output(id, account_id, job_id, position, key, format, width, height)!
-INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, stored_at)
-VALUES (:id, :account_id, :job_id, :position, :key, :format, :width, :height, now());
+-- name: add_output(id, account_id, job_id, position, key, format, width, height, expires_at)!
+INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, expires_at, stored_at)
+VALUES (:id, :account_id, :job_id, :position, :key, :format, :width, :height, :expires_at, now());
 
 -- name: requeue_job(delay, job_id, attempt, reason)^
 WITH requeued AS (

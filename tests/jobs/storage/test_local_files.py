@@ -1,10 +1,11 @@
+"""What a folder adds to the promises of `test_files`."""
+
 import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from jobs.errors import NotFound
 from jobs.storage.local_files import LocalFiles
 
 
@@ -14,31 +15,7 @@ def files(tmp_path: Path) -> LocalFiles:
 
 
 def kept(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-async def test_what_was_put_is_got(files: LocalFiles) -> None:
-    await files.put("outputs/1/2/0.png", b"picture")
-
-    assert await files.get("outputs/1/2/0.png") == b"picture"
-
-
-async def test_what_was_never_put_is_not_found(files: LocalFiles) -> None:
-    with pytest.raises(NotFound):
-        await files.get("outputs/1/2/0.png")
-
-
-async def test_readers_see_one_whole_picture_while_many_write(files: LocalFiles, tmp_path: Path) -> None:
-    contents = [bytes([i]) * 200_000 for i in range(4)]
-    await files.put("a.png", contents[0])
-
-    _, seen = await asyncio.gather(
-        asyncio.gather(*(files.put("a.png", content) for content in contents * 3)),
-        asyncio.gather(*(files.get("a.png") for _ in range(30))),
-    )
-
-    assert all(each in contents for each in seen)
-    assert kept(tmp_path) == ["files/a.png"]
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 async def test_a_write_that_fails_leaves_the_old_picture_and_nothing_else(
@@ -54,4 +31,24 @@ async def test_a_write_that_fails_leaves_the_old_picture_and_nothing_else(
         await files.put("a.png", b"new")
 
     assert await files.get("a.png") == b"old"
-    assert kept(tmp_path) == ["files/a.png"]
+    assert kept(tmp_path) == ["files", "files/a.png"]
+
+
+async def test_deletions_leave_no_empty_folder(files: LocalFiles, tmp_path: Path) -> None:
+    for key in ("outputs/1/1/0.png", "outputs/1/2/0.png", "uploads/u/x.png"):
+        await files.put(key, b"picture")
+
+    await files.delete("uploads/u/x.png")
+    await files.delete_folder("outputs/1/1")
+
+    assert kept(tmp_path / "files") == ["outputs", "outputs/1", "outputs/1/2", "outputs/1/2/0.png"]
+
+
+async def test_a_folder_is_emptied_and_filled_at_once(files: LocalFiles) -> None:
+    async def put_and_delete(key: str) -> None:
+        for _ in range(50):
+            await files.put(key, b"picture")
+            assert await files.get(key) == b"picture"
+            await files.delete(key)
+
+    await asyncio.gather(*(put_and_delete(f"uploads/{i}/x.png") for i in range(4)))

@@ -1,0 +1,69 @@
+"""What may be removed, by one process at a time, in PostgreSQL. It deletes no file: the orchestrator's cleaner does."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from jobs.job import JobStatus
+from jobs.storage.database import Connection, Database, queries, rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A resource that nobody can be shown any more, and that no unfinished job may begin from."""
+
+    id: UUID
+    key: str | None
+    is_output: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """A job that has ended, and its attempts of which no picture was kept."""
+
+    job_id: int
+    attempts: tuple[int, ...]
+
+
+class Cleaning:
+    """What was marked is so when the transaction that found it commits."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def expired(self, *, grace: timedelta, limit: int) -> list[Expired]:
+        """Those that expired longer than `grace` ago, oldest first."""
+        rows = await rows_of(queries.expired_resources(self._connection, grace=grace, limit=limit))
+        return [Expired(row["id"], row["key"], row["job_id"] is not None) for row in rows]
+
+    async def removed(self, resources: Sequence[Expired]) -> None:
+        """Forgets uploads. An output's row stays, because its job tells of it for ever."""
+        ids = [each.id for each in resources]
+        await queries.forget_uploads(self._connection, ids=ids)
+        await queries.mark_outputs_removed(self._connection, ids=ids)
+
+    async def leftovers(self, *, grace: timedelta, limit: int) -> list[Leftovers]:
+        """Of jobs that ended longer than `grace` ago, oldest first."""
+        rows = await rows_of(queries.jobs_with_leftovers(self._connection, grace=grace, limit=limit))
+        return [_leftovers(row["id"], row["attempt"], JobStatus(row["status"])) for row in rows]
+
+    async def leftovers_removed(self, leftovers: Sequence[Leftovers]) -> None:
+        await queries.mark_leftovers_removed(self._connection, job_ids=[each.job_id for each in leftovers])
+
+
+class CleaningStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Cleaning | None]:
+        """None while another process is cleaning."""
+        async with self._database.transaction() as connection:
+            yield Cleaning(connection) if await queries.clean_alone(connection) else None
+
+
+def _leftovers(job_id: int, attempt: int, status: JobStatus) -> Leftovers:
+    last = attempt - 1 if status == JobStatus.SUCCESS else attempt
+    return Leftovers(job_id, tuple(range(1, last + 1)))

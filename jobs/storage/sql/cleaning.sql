@@ -1,0 +1,34 @@
+-- name: clean_alone()$
+-- One cleaner at a time, in all processes; the lock ends with the transaction.
+SELECT pg_try_advisory_xact_lock(hashtext('darkroom cleaner'));
+
+-- name: expired_resources(grace, limit)
+-- An expired picture may still be the beginning of a job that was accepted before: it stays until no job of its
+-- account is left that was. Whose job names which picture is in the submissions; not looking there costs a picture
+-- some hours more and saves reading them.
+WITH unfinished AS (
+    SELECT account_id, created_at FROM jobs WHERE status = 'WAITING'
+    UNION ALL
+    SELECT account_id, created_at FROM jobs WHERE status = 'RUNNING'
+), oldest AS (
+    SELECT account_id, min(created_at) AS created_at FROM unfinished GROUP BY account_id
+)
+SELECT id, key, job_id FROM resources LEFT JOIN oldest USING (account_id)
+WHERE removed_at IS NULL AND expires_at < now() - :grace::interval
+  AND (stored_at IS NULL OR oldest.created_at IS NULL OR oldest.created_at > expires_at + :grace::interval)
+ORDER BY expires_at LIMIT :limit;
+
+-- name: forget_uploads(ids)!
+DELETE FROM resources WHERE id = ANY(:ids::uuid[]) AND job_id IS NULL;
+
+-- name: mark_outputs_removed(ids)!
+UPDATE resources SET removed_at = now() WHERE id = ANY(:ids::uuid[]) AND job_id IS NOT NULL;
+
+-- name: jobs_with_leftovers(grace, limit)
+SELECT id, attempt, status FROM jobs
+WHERE leftovers_removed_at IS NULL AND attempt > 0 AND (attempt > 1 OR status <> 'SUCCESS')
+  AND finished_at < now() - :grace::interval
+ORDER BY finished_at LIMIT :limit;
+
+-- name: mark_leftovers_removed(job_ids)!
+UPDATE jobs SET leftovers_removed_at = now() WHERE id = ANY(:job_ids::bigint[]);

@@ -1,0 +1,107 @@
+"""Deletes what nobody can see any more: expired pictures, and what lost attempts left.
+
+Any number of cleaners may run; one works at a time, and each step is safe to repeat.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import structlog
+
+from jobs.errors import Unavailable
+from jobs.storage.cleaning_store import Cleaning, CleaningStore, Expired, Leftovers
+from jobs.storage.database import DATABASE_AWAY
+from jobs.storage.files import Files, output_folder, upload_folder
+
+EVERY = timedelta(minutes=1)
+BATCH = 200
+BATCH_WITHIN_S = 300
+AT_ONCE = 8
+# Longer than a request takes from the look at a picture to the commit of the job that begins from it, and than the
+# clocks of two machines differ.
+GRACE = timedelta(hours=1)
+# An attempt that was given up may still be storing its pictures.
+LEFTOVERS_GRACE = timedelta(days=1)
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Cleaner:
+    def __init__(self, store: CleaningStore, files: Files) -> None:
+        self._store = store
+        self._files = files
+
+    async def clean_for_ever(self) -> None:
+        while True:
+            try:
+                await self.clean()
+            except (*DATABASE_AWAY, Unavailable) as error:
+                log.warning("cleaning_failed", error=repr(error))
+            except Exception:
+                log.exception("cleaning_broke")  # and not ended: then nothing would be removed any more
+            await asyncio.sleep(EVERY.total_seconds())
+
+    async def clean(self) -> None:
+        """All that is due, batch by batch, unless another process is at it."""
+        while await self._clean_some():
+            pass
+
+    async def _clean_some(self) -> bool:
+        """Whether there may be more."""
+        async with asyncio.timeout(BATCH_WITHIN_S), self._store.alone() as cleaning:
+            if cleaning is None:
+                return False
+            # Both, whatever the first says.
+            more = [await self._clean_expired(cleaning), await self._clean_leftovers(cleaning)]
+            return any(more)
+
+    async def _clean_expired(self, cleaning: Cleaning) -> bool:
+        expired = await cleaning.expired(grace=GRACE, limit=BATCH)
+        # The file first and then its row: no query shows a row that has expired, so a crash between the two loses
+        # nothing that is shown, and the row is found again. The other way round a file would stay that no row names.
+        deleted = await _each(self._delete, expired)
+        await cleaning.removed(deleted)
+        return _told("expired_pictures_removed", deleted, expired)
+
+    async def _clean_leftovers(self, cleaning: Cleaning) -> bool:
+        leftovers = await cleaning.leftovers(grace=LEFTOVERS_GRACE, limit=BATCH)
+        deleted = await _each(self._delete_leftovers, leftovers)
+        await cleaning.leftovers_removed(deleted)
+        return _told("leftovers_removed", deleted, leftovers)
+
+    async def _delete(self, expired: Expired) -> None:
+        if not expired.is_output:
+            # With what was sent to this address and refused, if a crash left it.
+            await self._files.delete_folder(upload_folder(expired.id))
+        elif expired.key is not None:
+            await self._files.delete(expired.key)
+
+    async def _delete_leftovers(self, leftovers: Leftovers) -> None:
+        for attempt in leftovers.attempts:
+            await self._files.delete_folder(output_folder(leftovers.job_id, attempt))
+
+
+async def _each(delete: Callable[[T], Awaitable[None]], things: Sequence[T]) -> list[T]:
+    """Those that could be deleted; one that cannot does not keep the others."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(thing: T) -> None:
+        async with turns:
+            await delete(thing)
+
+    outcomes = await asyncio.gather(*map(in_turn, things), return_exceptions=True)
+    for thing, outcome in zip(things, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            log.warning("not_deleted", what=repr(thing), error=repr(outcome))
+    return [thing for thing, outcome in zip(things, outcomes, strict=True) if outcome is None]
+
+
+def _told(event: str, deleted: Sequence[object], found: Sequence[object]) -> bool:
+    """Whether another batch is worth a try now: not where one could not be deleted, it would be found again."""
+    if deleted:
+        log.info(event, count=len(deleted))
+    return len(deleted) == len(found) == BATCH
