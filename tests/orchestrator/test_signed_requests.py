@@ -98,7 +98,7 @@ async def test_the_body_of_a_signed_request_is_not_lost(app: App, database: Data
 
     assert status == 200
     async with database.connection() as connection:
-        assert await connection.fetchval("SELECT expires_at IS NULL FROM resources")
+        assert await connection.fetchval("SELECT kept_for IS NULL FROM resources")
 
 
 async def test_a_request_without_a_body_is_signed_without_one(app: App) -> None:

@@ -1,0 +1,145 @@
+"""The bodies that the TAMS dialect answers with, as types: mypy holds the answers to them, OpenAPI is made from them.
+
+64-bit integers are strings of digits.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
+
+Digits = Annotated[str, Field(pattern=r"^[0-9]+$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Size(TypedDict):
+    format: str
+    width: int
+    height: int
+
+
+class ResourceImage(TypedDict):
+    """`url` is signed; `expiredIn` is how many seconds it works."""
+
+    id: str
+    url: str
+    expiredIn: Digits
+    image: Size
+
+
+class WaitingInfo(TypedDict):
+    """`queueRank` counts from 1: the jobs that start before this one, and itself. The other two are twins."""
+
+    queueRank: Digits
+    queueLen: Digits
+    queue_rank: Digits
+    queue_len: Digits
+
+
+class ProcessingImage(TypedDict):
+    resourceImage: NotRequired[ResourceImage]
+    progress: Share
+
+
+class RunningInfo(TypedDict):
+    processingImages: list[ProcessingImage]
+    stageIndex: NotRequired[Digits]
+    step: NotRequired[int]
+    steps: NotRequired[int]
+
+
+class FailedInfo(TypedDict):
+    reason: str
+    code: Literal["TRANSITORY_ERROR", "FATAL_ERROR"]
+
+
+class SuccessInfo(TypedDict):
+    images: list[ResourceImage]
+
+
+class JobBody(TypedDict):
+    id: Digits
+    requestId: str
+    status: Literal["CREATED", "WAITING", "RUNNING", "SUCCESS", "FAILED", "CANCELED"]
+    credits: NotRequired[float]
+    waitingInfo: NotRequired[WaitingInfo]
+    runningInfo: NotRequired[RunningInfo]
+    successInfo: NotRequired[SuccessInfo]
+    failedInfo: NotRequired[FailedInfo]
+
+
+class JobAnswer(TypedDict):
+    job: JobBody
+
+
+class JobsAnswer(TypedDict):
+    """A page; without `nextCursor` it is the last."""
+
+    jobs: list[JobBody]
+    nextCursor: NotRequired[str]
+
+
+class CancelAnswer(TypedDict):
+    jobId: Digits
+    job_id: Digits
+
+
+class CreditsAnswer(TypedDict):
+    credits: float
+
+
+class ModelBody(TypedDict):
+    id: Digits
+    name: str
+    description: str
+    baseModel: str
+    modelType: str
+    kind: str
+    showcaseImageUrls: list[str]
+    projectName: str
+    licence: NotRequired[str]
+    triggerWords: NotRequired[list[str]]
+
+
+class ModelAnswer(TypedDict):
+    model: ModelBody
+
+
+class ModelsAnswer(TypedDict):
+    models: list[ModelBody]
+    nextCursor: NotRequired[str]
+
+
+class UploadAnswer(TypedDict):
+    """PUT the picture's bytes to `putUrl` with exactly `headers`."""
+
+    resourceId: str
+    putUrl: str
+    headers: dict[str, str]
+
+
+class UploadFormAnswer(TypedDict):
+    """POST a form to `host`: OSSAccessKeyId (`accessId`), policy, Signature, key (`filePath`), callback,
+    x-oss-security-token (`securityToken`), and last the file."""
+
+    resourceId: str
+    accessId: str
+    signature: str
+    host: str
+    expire: str
+    callback: str
+    filePath: str
+    policy: str
+    securityToken: str
+
+
+class StoredAnswer(TypedDict):
+    Status: Literal["OK"]
+
+
+class StatusAnswer(TypedDict):
+    """google.rpc.Status: every error. `code` is a google.rpc.Code."""
+
+    code: int
+    message: str
+    details: list[dict[str, Any]]

@@ -1,0 +1,219 @@
+"""Every operation of the API, told once: the reference is made from this table, and a test holds the routes to it."""
+
+from typing import Any
+
+from jobs.dialects import tams_answers as answers
+from jobs.dialects.tams_list import ListParameters
+from jobs.dialects.tams_request import JobBody
+from jobs.errors import (
+    InsufficientCredits,
+    InvalidSubmission,
+    JobEnded,
+    LinkRefused,
+    NotFound,
+    RequestIdConflict,
+    TooLarge,
+    TooManyStreams,
+    Unimplemented,
+)
+from orchestrator.models_api import ACCESS_KEY_HEADER, ListQuery
+from orchestrator.not_yet import PATHS
+from orchestrator.openapi import Operation, Parameter
+from orchestrator.resources_api import UploadBody
+
+JOBS, MODELS, PICTURES, SERVICE, LATER = "Jobs", "Models", "Pictures", "Service", "Not yet"
+
+JOB_ID = Parameter(
+    name="id", place="path", description="The job's id.", schema={"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}
+)
+ACCESS_KEY = Parameter(name=ACCESS_KEY_HEADER, place="header", description="Opens private models.")
+LINK = (
+    Parameter(
+        name="expires",
+        place="query",
+        description="Unix seconds, as in the link.",
+        schema={"type": "string", "pattern": "^[0-9]{1,12}$"},
+        required=True,
+    ),
+)
+
+_STAGES: list[dict[str, Any]] = [
+    {"type": "INPUT_INITIALIZE", "inputInitialize": {"seed": "42", "count": 1}},
+    {
+        "type": "DIFFUSION",
+        "diffusion": {
+            "width": 512,
+            "height": 512,
+            "prompts": [{"text": "a red circle on a blue background"}],
+            "sampler": "DPM++ 2M Karras",
+            "steps": 20,
+            "cfgScale": 7,
+        },
+    },
+]
+_JOB = {"id": "7", "requestId": "my-first-picture"}
+_IMAGE = {
+    "id": "f204c24a-5d0f-4c1c-9d26-9f2f4c5a7c11",
+    "url": "http://127.0.0.1:8080/v1/images/f204c24a-5d0f-4c1c-9d26-9f2f4c5a7c11?expires=1777637400&signature=…",
+    "expiredIn": "86400",
+    "image": {"format": "png", "width": 512, "height": 512},
+}
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        id="createJob",
+        method="POST",
+        path="/v1/jobs",
+        tag=JOBS,
+        summary="Accept a job",
+        description="Idempotent by `requestId`: the same body again gives the same job, for ever; another body with "
+        "that id is refused. The answer comes when the job is durable and has its place in the queue.",
+        body=JobBody,
+        body_example={"requestId": "my-first-picture", "stages": _STAGES},
+        answer=answers.JobAnswer,
+        answer_example={"job": _JOB | {"status": "CREATED"}},
+        errors=(InvalidSubmission, RequestIdConflict, InsufficientCredits, TooLarge),
+    ),
+    Operation(
+        id="listJobs",
+        method="GET",
+        path="/v1/jobs",
+        tag=JOBS,
+        summary="List your jobs, newest first",
+        query=ListParameters,
+        answer=answers.JobsAnswer,
+        answer_example={"jobs": [_JOB | {"status": "CANCELED"}]},
+        errors=(InvalidSubmission,),
+    ),
+    Operation(
+        id="getJob",
+        method="GET",
+        path="/v1/jobs/{id}",
+        tag=JOBS,
+        summary="See a job: its rank, its progress, its pictures",
+        parameters=(JOB_ID,),
+        answer=answers.JobAnswer,
+        answer_example={"job": _JOB | {"status": "SUCCESS", "successInfo": {"images": [_IMAGE]}}},
+        errors=(NotFound,),
+    ),
+    Operation(
+        id="deleteJob",
+        method="DELETE",
+        path="/v1/jobs/{id}",
+        tag=JOBS,
+        summary="Cancel a job",
+        description="A waiting job ends at once, a running one at its next step. To cancel again changes nothing.",
+        parameters=(JOB_ID,),
+        answer=answers.CancelAnswer,
+        answer_example={"jobId": "7", "job_id": "7"},
+        errors=(NotFound, JobEnded),
+    ),
+    Operation(
+        id="cancelJob",
+        method="POST",
+        path="/v1/jobs/{id}/cancel",
+        tag=JOBS,
+        summary="Cancel a job; another name of DELETE",
+        parameters=(JOB_ID,),
+        answer=answers.CancelAnswer,
+        errors=(NotFound, JobEnded),
+    ),
+    Operation(
+        id="streamJob",
+        method="GET",
+        path="/v1/jobs/{id}/events",
+        tag=JOBS,
+        summary="Follow a job as server-sent events",
+        description="Ends with the job. A client that comes again with Last-Event-ID hears what it has missed; once it "
+        "has heard the end it is answered 204.",
+        parameters=(JOB_ID, Parameter(name="Last-Event-ID", place="header", description="The last id that was heard.")),
+        answer_media="text/event-stream",
+        answer_example='id: 12\nevent: started\ndata: {"job":{"id":"7",…},"event":{"kind":"STARTED",…}}\n',
+        also=(204,),
+        errors=(NotFound, TooManyStreams),
+    ),
+    Operation(
+        id="listModels",
+        method="GET",
+        path="/v1/models",
+        tag=MODELS,
+        summary="List the models that jobs may name",
+        parameters=(ACCESS_KEY,),
+        query=ListQuery,
+        answer=answers.ModelsAnswer,
+        errors=(InvalidSubmission,),
+    ),
+    Operation(
+        id="getModel",
+        method="GET",
+        path="/v1/models/{id}",
+        tag=MODELS,
+        summary="See a model",
+        parameters=(Parameter(name="id", place="path", description="The model's id."), ACCESS_KEY),
+        answer=answers.ModelAnswer,
+        errors=(NotFound,),
+    ),
+    Operation(
+        id="createUpload",
+        method="POST",
+        path="/v1/resource/image",
+        tag=PICTURES,
+        summary="Ask for an address to PUT a picture to",
+        body=UploadBody,
+        body_required=False,
+        body_example={},
+        answer=answers.UploadAnswer,
+        errors=(InvalidSubmission, TooLarge),
+    ),
+    Operation(
+        id="uploadPicture",
+        method="PUT",
+        path="/v1/resource/image/{id}",
+        tag=PICTURES,
+        summary="Upload a picture",
+        description="PNG, JPEG or WebP, one frame. Use the `putUrl` as it was given.",
+        security="link",
+        parameters=(Parameter(name="id", place="path", description="The resource's id."), *LINK),
+        body_media="application/octet-stream",
+        answer=answers.StoredAnswer,
+        answer_example={"Status": "OK"},
+        errors=(InvalidSubmission, LinkRefused, NotFound, TooLarge),
+    ),
+    Operation(
+        id="getPicture",
+        method="GET",
+        path="/v1/images/{id}",
+        tag=PICTURES,
+        summary="Fetch a finished picture by its signed link",
+        security="link",
+        parameters=(Parameter(name="id", place="path", description="The picture's id."), *LINK),
+        answer_media="image/png",
+        errors=(LinkRefused, NotFound),
+    ),
+    Operation(
+        id="getPreview",
+        method="GET",
+        path="/v1/previews/{name}",
+        tag=PICTURES,
+        summary="Fetch a preview by its signed link",
+        security="link",
+        parameters=(Parameter(name="name", place="path", description="The preview's name."), *LINK),
+        answer_media="image/jpeg",
+        errors=(LinkRefused, NotFound),
+    ),
+    *(
+        Operation(
+            id=f"later{i}",
+            method=method,
+            path=path,
+            tag=LATER,
+            summary="Of TAMS, and not built yet",
+            parameters=tuple(
+                Parameter(name=name, place="path", description="") for name in ("templateId",) if f"{{{name}}}" in path
+            ),
+            status=501,
+            errors=(Unimplemented,),
+        )
+        for i, (method, path) in enumerate(PATHS)
+    ),
+)
