@@ -44,6 +44,7 @@ from orchestrator.open_streams import OpenStreams
 from orchestrator.picture_reader import PictureReader, open_picture_reader
 from orchestrator.pictures_api import PicturesApi
 from orchestrator.rate_limit import RateLimiter, tell_allowance
+from orchestrator.reference_api import ReferenceApi
 from orchestrator.resources_api import FORM_PATH, METHODS, ResourcesApi
 from orchestrator.sweeper import Sweeper
 
@@ -107,7 +108,8 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         app.add_routes(_job_routes(parts, authentication, intake))
         app.add_routes(_picture_routes(parts, authentication, files, reader))
         app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
-        app.add_routes([*NotYetApi(authentication).routes(), *Health(database, redis).routes(), *cors.routes()])
+        app.add_routes([*NotYetApi(authentication).routes(), *cors.routes()])
+        app.add_routes([*Health(database, redis).routes(), *ReferenceApi(options.public_url).routes()])
         app.on_response_prepare.append(cors.tell)
         app.on_shutdown.append(parts.feed.close)
         yield app

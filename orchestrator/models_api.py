@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from jobs.account import Scope
 from jobs.catalog import Catalog, Family, Kind, Model, UnknownModel
@@ -41,7 +41,7 @@ class ListQuery(Message):
     base_model: Family | None = None
     name: Name = ""
     limit: Integer = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
-    cursor: Annotated[int, BeforeValidator(_read_cursor)] = 0
+    cursor: Annotated[int, BeforeValidator(_read_cursor), WithJsonSchema({"type": "string"})] = 0
 
     def asks_for(self, model: Model) -> bool:
         return (

@@ -15,8 +15,13 @@ from jobs.dialects.tams_response import status_of
 from jobs.errors import DarkroomError, NotAuthenticated, PermissionDenied, RateLimited, Unavailable
 
 JSON = "application/json"
+# Of bodies that are no JSON.
+BODIES = {
+    "application/octet-stream": {"type": "string", "format": "binary"},
+    "multipart/form-data": {"type": "object", "additionalProperties": {"type": "string"}},
+}
 SCHEMAS = "#/components/schemas/{model}"
-Security = Literal["account", "link", "none"]
+Security = Literal["account", "link", "form", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +37,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path. `also` are other good answers, without a body. `body` and `answer` are types of bodies in JSON; where `answer_media` is another,
-    the answer has no type. `errors` are told beside those that every operation of its `security` can meet."""
+    """One method of one path.
+
+    `body` and `answer` are types of bodies in JSON; where `answer_media` is another, the answer has no type. `also` are
+    other good answers, without a body. `errors` are told beside those that every operation of its `security` can meet.
+    """
 
     id: str
     method: str
@@ -91,6 +99,7 @@ SECURITY_SCHEMES = {
 _SECURITY: dict[Security, list[dict[str, list[str]]]] = {
     "account": [{"key": []}, {"signature": []}],
     "link": [{"link": []}],
+    "form": [],
     "none": [],
 }
 
@@ -98,6 +107,7 @@ _SECURITY: dict[Security, list[dict[str, list[str]]]] = {
 _ALWAYS: dict[Security, tuple[type[DarkroomError], ...]] = {
     "account": (NotAuthenticated, PermissionDenied, RateLimited, Unavailable),
     "link": (Unavailable,),
+    "form": (Unavailable,),
     "none": (),
 }
 
@@ -129,7 +139,7 @@ def _operation(operation: Operation, references: dict[str, dict[str, Any]]) -> d
 
 
 def _body(operation: Operation, references: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": references.get(f"{operation.id} in", {"type": "string", "format": "binary"})}
+    content: dict[str, Any] = {"schema": references.get(f"{operation.id} in", BODIES.get(operation.body_media, {}))}
     if operation.body_example is not None:
         content["example"] = operation.body_example
     return {"required": operation.body_required, "content": {operation.body_media: content}}
@@ -185,7 +195,7 @@ def _query(model: type[BaseModel] | None) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "required": name in schema.get("required", []),
-            "schema": _inline(each, definitions),
+            "schema": _inline(each, definitions) | {"title": name},
         }
         for name, each in schema["properties"].items()
     ]

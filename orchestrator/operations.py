@@ -6,7 +6,6 @@ from jobs.dialects import tams_answers as answers
 from jobs.dialects.tams_list import ListParameters
 from jobs.dialects.tams_request import JobBody
 from jobs.errors import (
-    InsufficientCredits,
     InvalidSubmission,
     JobEnded,
     LinkRefused,
@@ -19,7 +18,7 @@ from jobs.errors import (
 from orchestrator.models_api import ACCESS_KEY_HEADER, ListQuery
 from orchestrator.not_yet import PATHS
 from orchestrator.openapi import Operation, Parameter
-from orchestrator.resources_api import UploadBody
+from orchestrator.resources_api import FORM_PATH, UploadBody
 
 JOBS, MODELS, PICTURES, SERVICE, LATER = "Jobs", "Models", "Pictures", "Service", "Not yet"
 
@@ -72,7 +71,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body_example={"requestId": "my-first-picture", "stages": _STAGES},
         answer=answers.JobAnswer,
         answer_example={"job": _JOB | {"status": "CREATED"}},
-        errors=(InvalidSubmission, RequestIdConflict, InsufficientCredits, TooLarge),
+        errors=(InvalidSubmission, RequestIdConflict, TooLarge),
     ),
     Operation(
         id="listJobs",
@@ -177,6 +176,32 @@ OPERATIONS: tuple[Operation, ...] = (
         body_media="application/octet-stream",
         answer=answers.StoredAnswer,
         answer_example={"Status": "OK"},
+        errors=(InvalidSubmission, LinkRefused, NotFound, TooLarge),
+    ),
+    Operation(
+        id="createUploadForm",
+        method="POST",
+        path="/v1/resource/image/sts",
+        tag=PICTURES,
+        summary="Ask for a signed form, for a browser to POST a picture with",
+        body=UploadBody,
+        body_required=False,
+        body_example={},
+        answer=answers.UploadFormAnswer,
+        errors=(InvalidSubmission, TooLarge),
+    ),
+    Operation(
+        id="uploadByForm",
+        method="POST",
+        path=FORM_PATH,
+        tag=PICTURES,
+        summary="Upload a picture by a signed form",
+        description="Fields in this order or another, the file last: OSSAccessKeyId (accessId), policy, Signature, key "
+        "(filePath), callback, x-oss-security-token (securityToken), success_action_status (200, 201 or 204), file.",
+        security="form",
+        body_media="multipart/form-data",
+        answer=answers.StoredAnswer,
+        also=(201, 204),
         errors=(InvalidSubmission, LinkRefused, NotFound, TooLarge),
     ),
     Operation(

@@ -32,7 +32,8 @@ def reference_page(document: dict[str, Any]) -> str:
         body.append(f"<h2>{escape(tag['name'])}</h2>")
         body += [_article(document, *each) for each in operations if tag["name"] in each[2]["tags"]]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(info["title"])}'
-    return f"<!doctype html><html lang=en><head>{head}</title><style>{STYLE}</style></head><body>{''.join(body)}</body></html>"
+    page = f"<head>{head}</title><style>{STYLE}</style></head><body>{''.join(body)}</body>"
+    return f"<!doctype html><html lang=en>{page}</html>"
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -89,11 +90,11 @@ def _body(document: dict[str, Any], body: dict[str, Any] | None) -> str:
 def _answers(document: dict[str, Any], responses: dict[str, Any]) -> str:
     parts = ["<h4>Answers</h4>"]
     for status, response in responses.items():
-        ((_media, content),) = response["content"].items()
         parts.append(f"<p><b>{status}</b> {escape(response['description'])}</p>")
         if status < "400":
-            parts.append(_example(content))
-            parts.append(f"<table>{''.join(_rows(document, content['schema']))}</table>")
+            for content in response.get("content", {}).values():
+                parts.append(_example(content))
+                parts.append(f"<table>{''.join(_rows(document, content['schema']))}</table>")
     return "".join(parts)
 
 

@@ -57,7 +57,7 @@ class SuccessInfo(TypedDict):
     images: list[ResourceImage]
 
 
-class JobBody(TypedDict):
+class Job(TypedDict):
     id: Digits
     requestId: str
     status: Literal["CREATED", "WAITING", "RUNNING", "SUCCESS", "FAILED", "CANCELED"]
@@ -69,13 +69,13 @@ class JobBody(TypedDict):
 
 
 class JobAnswer(TypedDict):
-    job: JobBody
+    job: Job
 
 
 class JobsAnswer(TypedDict):
     """A page; without `nextCursor` it is the last."""
 
-    jobs: list[JobBody]
+    jobs: list[Job]
     nextCursor: NotRequired[str]
 
 
@@ -88,7 +88,7 @@ class CreditsAnswer(TypedDict):
     credits: float
 
 
-class ModelBody(TypedDict):
+class Model(TypedDict):
     id: Digits
     name: str
     description: str
@@ -102,11 +102,11 @@ class ModelBody(TypedDict):
 
 
 class ModelAnswer(TypedDict):
-    model: ModelBody
+    model: Model
 
 
 class ModelsAnswer(TypedDict):
-    models: list[ModelBody]
+    models: list[Model]
     nextCursor: NotRequired[str]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from jobs.dialects.protobuf_json import Integer, Message, Text, faults_of
 from jobs.dialects.tams_response import job_body
@@ -50,13 +50,21 @@ def _position(cursor: str) -> Position:
     raise ValueError("must be the nextCursor of an answer before")
 
 
+TimeText = Annotated[
+    datetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time", "title": "RFC 3339"})
+]
+Cursor = Annotated[
+    Position, BeforeValidator(_position), WithJsonSchema({"type": "string", "title": "nextCursor of the page before"})
+]
+
+
 class ListParameters(Message):
     status: tuple[JobStatus, ...] = tuple(JobStatus)
     request_id: Text | None = Field(default=None, min_length=1, max_length=256)
-    created_after: Annotated[datetime, BeforeValidator(_time)] = EARLIEST
-    created_before: Annotated[datetime, BeforeValidator(_time)] = LATEST
+    created_after: TimeText = EARLIEST
+    created_before: TimeText = LATEST
     limit: Integer = Field(default=DEFAULT_JOBS, ge=1, le=MAX_JOBS)
-    cursor: Annotated[Position, BeforeValidator(_position)] = Position()
+    cursor: Cursor = Position()
 
     def filter(self) -> JobFilter:
         return JobFilter(

@@ -116,6 +116,11 @@ _CODES: dict[type[DarkroomError], tuple[int, int]] = {
 }
 
 
+def status_of(error: type[DarkroomError]) -> int:
+    """The HTTP status of such errors."""
+    return _CODES.get(error, (500, 13))[0]
+
+
 def error_body(error: DarkroomError) -> tuple[int, dict[str, Any]]:
     """HTTP status and google.rpc.Status of an error. Anything that is not the caller's doing is a 500."""
     status, code = _CODES.get(type(error), (500, 13))
