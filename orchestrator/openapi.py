@@ -148,7 +148,7 @@ def _body(operation: Operation, references: dict[str, dict[str, Any]]) -> dict[s
 def _answers(operation: Operation, references: dict[str, dict[str, Any]]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if operation.status < 400:
-        content: dict[str, Any] = {"schema": references.get(f"{operation.id} out", {"type": "string"})}
+        content: dict[str, Any] = {"schema": references.get(f"{operation.id} out", {})}
         if operation.answer_example is not None:
             content["example"] = operation.answer_example
         told[str(operation.status)] = {

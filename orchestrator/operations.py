@@ -1,4 +1,5 @@
-"""Every operation of the API, told once: the reference is made from this table, and a test holds the routes to it."""
+"""Every operation of the API that does something, told once: the reference is made from this table, and a test holds
+the routes to it."""
 
 from typing import Any
 
@@ -13,14 +14,12 @@ from jobs.errors import (
     RequestIdConflict,
     TooLarge,
     TooManyStreams,
-    Unimplemented,
 )
 from orchestrator.models_api import ACCESS_KEY_HEADER, ListQuery
-from orchestrator.not_yet import PATHS
 from orchestrator.openapi import Operation, Parameter
 from orchestrator.resources_api import FORM_PATH, UploadBody
 
-JOBS, MODELS, PICTURES, SERVICE, LATER = "Jobs", "Models", "Pictures", "Service", "Not yet"
+JOBS, MODELS, PICTURES = "Jobs", "Models", "Pictures"
 
 JOB_ID = Parameter(
     name="id", place="path", description="The job's id.", schema={"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}
@@ -225,20 +224,5 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=(Parameter(name="name", place="path", description="The preview's name."), *LINK),
         answer_media="image/jpeg",
         errors=(LinkRefused, NotFound),
-    ),
-    *(
-        Operation(
-            id=f"later{i}",
-            method=method,
-            path=path,
-            tag=LATER,
-            summary="Of TAMS, and not built yet",
-            parameters=tuple(
-                Parameter(name=name, place="path", description="") for name in ("templateId",) if f"{{{name}}}" in path
-            ),
-            status=501,
-            errors=(Unimplemented,),
-        )
-        for i, (method, path) in enumerate(PATHS)
     ),
 )

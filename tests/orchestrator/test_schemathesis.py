@@ -1,0 +1,35 @@
+"""What is served and what /openapi.json says agree: cases made from the document, against the running server."""
+
+import asyncio
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from arq.connections import ArqRedis
+
+from jobs.storage.database import Database
+from orchestrator.app import WebOptions
+from tests.orchestrator.conftest import open_api
+
+# `make fuzz` asks for more.
+EXAMPLES = int(os.environ.get("DARKROOM_FUZZ_EXAMPLES", "8"))
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+
+async def test_generated_requests_are_answered_as_the_document_says(
+    options: WebOptions, database: Database, redis: ArqRedis, tmp_path: Path
+) -> None:
+    async with open_api(replace(options, max_streams=1), database, redis) as api:
+        url = str(api.client.make_url("/")).rstrip("/")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG),
+            "run", f"{url}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {api.key}",
+            "--max-examples", str(EXAMPLES), "--seed", "1",
+            cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        told = (await process.communicate())[0].decode()
+
+    assert process.returncode == 0, told[-8000:]
+    assert int(re.search(r"(\d+) generated", told)[1]) > 100
