@@ -20,6 +20,7 @@ from structlog.contextvars import bound_contextvars
 
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.watch import JobWatch
+from jobs.capabilities import runnable
 from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
@@ -257,7 +258,7 @@ class Runner:
 
 def _run_stages(job: Job, engine: Engine, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
     tools, canvas = Tools(engine=engine, watch=watch, pictures=inputs), Canvas()
-    for position, stage in enumerate(job.submission.stages):
+    for position, stage in enumerate(runnable(job.submission)):
         watch.begin_stage(position)
         canvas = stage.run(canvas, tools)
     return canvas

@@ -5,6 +5,8 @@ DarkroomError
 ├── UnknownModel          `catalog`: no model has this name
 ├── WrongWeights          `weights`: a file is missing, or is not the one that the catalogue states
 ├── UnknownSampler        `samplers`: no sampler has this name
+├── UnknownUpscaler       `upscalers`: no upscaler has this name
+├── UnknownVae            `vaes`: no VAE has this name
 ├── NotAuthenticated      no key or signature, or one that is not valid
 ├── PermissionDenied      the key or app lacks a scope
 ├── RateLimited           the account sends more than its limit; carries when to try again

@@ -3,10 +3,10 @@
 Left out on purpose, because diffusers has nothing that computes them: DPM++ 2S a, DPM fast, DPM adaptive.
 """
 
-import difflib
 from enum import StrEnum
 
 from jobs.errors import DarkroomError
+from jobs.names import Names, folded
 
 
 class Sampler(StrEnum):
@@ -51,23 +51,12 @@ def canonical(name: str) -> Sampler:
 
     Raises UnknownSampler, which suggests the nearest names.
     """
-    if not _folded(name):
+    sampler = _NAMES.find(name)
+    if sampler is not None:
+        return sampler
+    if not folded(name):
         return DEFAULT
-    sampler = _BY_FOLDED_NAME.get(_folded(name))
-    if sampler is None:
-        raise UnknownSampler(f"no sampler is named {name!r}; {_hint(name)}")
-    return sampler
+    raise UnknownSampler(f"no sampler is named {name!r}; {_NAMES.hint(name)}")
 
 
-def _hint(name: str) -> str:
-    near = difflib.get_close_matches(_folded(name), _BY_FOLDED_NAME, n=3)
-    if not near:
-        return f"there are {', '.join(Sampler)}"
-    return f"did you mean {', '.join(_BY_FOLDED_NAME[folded] for folded in near)}?"
-
-
-def _folded(name: str) -> str:
-    return "".join(name.replace("_", " ").casefold().split())
-
-
-_BY_FOLDED_NAME = {_folded(sampler): sampler for sampler in Sampler}
+_NAMES = Names({sampler.value: sampler for sampler in Sampler})

@@ -1,11 +1,19 @@
 """What an account asks for: stages in order, and where to tell of them. It does not check or store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from jobs.errors import Fault
 from jobs.stages import Stage
+from jobs.stages.canvas import Size
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
+from jobs.stages.video_diffusion import VideoDiffusion
+
+# Nearly every job's: they need no closer look.
+PLAIN_ORDERS = (["INPUT_INITIALIZE", "DIFFUSION"],)
+VIDEO_TYPES = ("VIDEO_DIFFUSION", "IMAGE_TO_ANIMATE_DIFF")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,17 +24,80 @@ class Submission:
     running_notify_url: str | None = None
 
 
-def order_faults(stage_types: list[str]) -> list[Fault]:
-    """What is wrong with the order of these stages: one INPUT_INITIALIZE first, then one DIFFUSION."""
+def order_faults(stage_types: Sequence[str]) -> list[Fault]:
+    """What is wrong with the order: INPUT_INITIALIZE, at most one DIFFUSION, then the stages that change pictures.
+
+    A type that could not be read is "".
+    """
+    if stage_types in PLAIN_ORDERS:
+        return []
     faults = []
-    if stage_types and stage_types[0] != "INPUT_INITIALIZE":
+    if stage_types[:1] != ["INPUT_INITIALIZE"]:
         faults.append(Fault("stages[0].type", "the first stage must be INPUT_INITIALIZE"))
     for kind in ("INPUT_INITIALIZE", "DIFFUSION"):
         again = [i for i, each in enumerate(stage_types) if each == kind][1:]
         faults += [Fault(f"stages[{i}].type", f"a job has one {kind} stage") for i in again]
-    if "DIFFUSION" not in stage_types:
-        faults.append(Fault("stages", "a job needs a DIFFUSION stage"))
+    first = stage_types.index("DIFFUSION") if "DIFFUSION" in stage_types else 0
+    if set(stage_types[:first]) - {"INPUT_INITIALIZE", ""}:
+        faults.append(Fault(f"stages[{first}].type", "DIFFUSION comes before the stages that change its pictures"))
+    if not set(stage_types) - {"INPUT_INITIALIZE"}:
+        faults.append(Fault("stages", "a job needs a stage that makes pictures, such as DIFFUSION"))
+    return faults + _faults_after_videos(stage_types)
+
+
+def _faults_after_videos(stage_types: Sequence[str]) -> list[Fault]:
+    for i, each in enumerate(stage_types[:-1]):
+        if each in VIDEO_TYPES:
+            return [Fault(f"stages[{i + 1}].type", f"no stage can follow {each}, which makes a video")]
+    return []
+
+
+def input_faults(stages: Sequence[Stage]) -> list[Fault]:
+    """What the stages after it ask of INPUT_INITIALIZE: without DIFFUSION there is one picture, the one it names."""
+    if any(isinstance(stage, Diffusion) for stage in stages):
+        return []
+    faults = []
+    for i, stage in enumerate(stages):
+        if not isinstance(stage, InputInitialize):
+            continue
+        path = f"stages[{i}].{stage.field_name}"
+        if stage.count != 1:
+            faults.append(Fault(f"{path}.count", "must be 1 where no DIFFUSION stage draws the pictures"))
+        if stage.image_resource_id is None and not any(isinstance(each, VideoDiffusion) for each in stages):
+            faults.append(Fault(f"{path}.imageResourceId", "is required where no DIFFUSION stage draws a picture"))
     return faults
+
+
+def upscale_faults(stages: Sequence[Stage]) -> list[Fault]:
+    """Upscalers that are out of place, and upscaled pictures of too many or too few pixels."""
+    faults = []
+    size: Size | None = None
+    for i, stage in enumerate(stages):
+        if isinstance(stage, ImageToUpscaler):
+            path = f"stages[{i}].{stage.field_name}"
+            faults += stage.pixel_faults(size, path)
+            if stage.upscaler.is_latent and not _has_latents(stages[:i]):
+                reason = f"{stage.upscaler} works only right after a DIFFUSION stage that draws from text alone"
+                faults.append(Fault(f"{path}.hrUpscaler", reason))
+        size = stage.size_after(size)
+    return faults
+
+
+def _has_latents(before: Sequence[Stage]) -> bool:
+    """Whether a latent upscaler may follow. Right after INPUT_INITIALIZE too: the published guide does so."""
+    match before:
+        case [InputInitialize()] | [InputInitialize(image_resource_id=None), Diffusion()]:
+            return True
+        case _:
+            return False
+
+
+def picture_sizes(stages: Sequence[Stage]) -> list[Size | None]:
+    """For each stage, the size of the pictures when it is done; None while no stage has said it."""
+    sizes: list[Size | None] = []
+    for stage in stages:
+        sizes.append(stage.size_after(sizes[-1] if sizes else None))
+    return sizes
 
 
 def with_seeds(submission: Submission, draw: Callable[[], int]) -> Submission:

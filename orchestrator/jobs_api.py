@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from jobs.account import Account, Scope
+from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
@@ -74,7 +75,7 @@ class JobsApi:
         return json_response(job_body(await self._view(job), self._links))
 
     async def _parse(self, account_id: int, body: Any) -> Submission:
-        submission = parse_submission(body, self._catalog)
+        submission = parse_submission(body, self._catalog, unsupported)
         for i, stage in enumerate(submission.stages):
             if isinstance(stage, InputInitialize) and stage.image_resource_id:
                 await self._check_image(account_id, stage.image_resource_id, f"stages[{i}].inputInitialize")

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from jobs.account import Scope
-from jobs.dialects.protobuf_json import Integer, Message, faults_of
+from jobs.dialects.protobuf_json import Message, Whole, faults_of
 from jobs.errors import Fault, InvalidSubmission, Unavailable
 from jobs.job import Image
 from jobs.links import Links
@@ -42,12 +43,12 @@ STATUSES = ("200", "201", "204")
 class UploadBody(Message):
     """`term` 1 keeps the picture for 7 days, 2 for ever; `expire_sec` is how long the address or form works."""
 
-    expire_sec: Integer = Field(default=0, ge=0, le=int(MAX_LINK_LIFETIME.total_seconds()))
-    term: Integer = Field(default=1, ge=0, le=2)
+    expire_sec: Annotated[int | None, Whole(0, int(MAX_LINK_LIFETIME.total_seconds()))] = None
+    term: Annotated[int | None, Whole(1, 2)] = None
 
     @property
     def link_lifetime(self) -> timedelta:
-        return timedelta(seconds=self.expire_sec) or DEFAULT_LINK_LIFETIME
+        return timedelta(seconds=self.expire_sec or 0) or DEFAULT_LINK_LIFETIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,113 @@
 """The JSON that protobuf clients speak, as pydantic types. It knows no endpoint.
 
-Read: camelCase or snake_case names, integers as numbers or strings, null as absent.
+Read: camelCase or snake_case names, integers as numbers or strings, null as absent. So is a 0 where a number's range
+leaves it out, because protobuf does not tell it from absence.
 Source: https://protobuf.dev/programming-guides/json/
+
+What nearly all clients send is checked by pydantic's core alone; Python looks at the rest.
 """
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from jobs.errors import Fault
 
+# Longer ones are out of every range; Python would take its time over thousands of digits.
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,19})")
+_REAL = re.compile(r"-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
-def _not_a_flag(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    return value
+
+def _whole(value: Any) -> int:
+    match value:
+        case bool():
+            raise ValueError("must be a number, not true or false")
+        case int():
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case str() if _WHOLE.fullmatch(value):
+            return int(value)
+        case _:
+            raise ValueError("must be a whole number")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Of `int | None`: a whole number from `low` to `high`, both included, on a grid of `step`."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        usual = core_schema.int_schema(
+            strict=True, ge=self.low, le=self.high, multiple_of=self.step if self.step > 1 else None
+        )
+        grid = f", a multiple of {self.step}" if self.step > 1 else ""
+        return _either(usual, self._read, f"must be a whole number from {self.low} to {self.high}{grid}")
+
+    def _read(self, value: Any) -> int | None:
+        if value is None:
+            return None
+        number = _whole(value)
+        if number == 0 and self.low > 0:
+            return None
+        if not self.low <= number <= self.high or number % self.step:
+            raise ValueError
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """Of `float | None`: a finite number from `low`, or with `above` from over it, to `high`, which is included."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        usual = core_schema.float_schema(
+            strict=True,
+            allow_inf_nan=False,
+            gt=self.low if self.above else None,
+            ge=None if self.above else self.low,
+            le=self.high,
+        )
+        over = "over " if self.above else ""
+        return _either(usual, self._read, f"must be a number from {over}{self.low:g} to {self.high:g}")
+
+    def _read(self, value: Any) -> float | None:
+        if value is None:
+            return None
+        number = _real(value)
+        if number == 0 and not self._has(0):
+            return None
+        if not self._has(number):
+            raise ValueError
+        return number
+
+    def _has(self, number: float) -> bool:
+        return self.low < number <= self.high if self.above else self.low <= number <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class _TrueOrFalse:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _either(core_schema.bool_schema(strict=True), _flag, "must be true or false")
 
 
 def _storable(value: str) -> str:
@@ -25,10 +116,30 @@ def _storable(value: str) -> str:
     return value
 
 
-def _refuse_unsupported(value: Any) -> Any:
-    if is_meaningful(value):
-        raise ValueError("is not supported by this server yet")
-    return value
+def _default_is_absent(value: Any) -> Any:
+    return None if value in ("DEFAULT", "") else value
+
+
+# Of `Literal[...] | None`: an enum's zero, which the API calls DEFAULT, is absence too.
+DefaultIsAbsent = BeforeValidator(_default_is_absent)
+# Of a parameter in an address, which is text and has a default: there 0 is no absence.
+Integer = Annotated[int, BeforeValidator(_whole)]
+Flag = Annotated[bool | None, _TrueOrFalse()]
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[Text, Field(max_length=256)]
+# Of something that is looked up, so that no odd character of it is ever kept.
+KnownName = Annotated[str, Field(max_length=256)]
+
+
+class Message(BaseModel):
+    """A protobuf message in JSON; all its fields may be None, for absent.
+
+    Unknown fields are refused: a field ignored is a picture that surprises.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
 
 def is_meaningful(value: Any) -> bool:
@@ -40,40 +151,54 @@ def is_meaningful(value: Any) -> bool:
                 pending += fields.values()
             case list() as items:
                 pending += items
+            case Message() as message:
+                pending += [each for _, each in message]
             case leaf if leaf:
                 return True
     return False
 
 
-Integer = Annotated[int, BeforeValidator(_not_a_flag)]
-Number = Annotated[float, BeforeValidator(_not_a_flag), Field(allow_inf_nan=False)]
-Text = Annotated[str, AfterValidator(_storable)]
-Name = Annotated[Text, Field(max_length=256)]
-Unsupported = Annotated[Any, AfterValidator(_refuse_unsupported)]
+def faults_of(error: ValidationError) -> list[Fault]:
+    """Every fault of a failed validation, with paths like `stages[1].diffusion.steps`, in the sender's spelling."""
+    return [Fault(_path(each["loc"]), _reason(each)) for each in error.errors(include_url=False, include_input=False)]
 
 
-class Message(BaseModel):
-    """A protobuf message in JSON. Unknown fields are refused: a field ignored is a picture that surprises."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, hide_input_in_errors=True
+def _either(usual: CoreSchema, read: Callable[[Any], Any], says: str) -> CoreSchema:
+    """`usual`, or what `read` makes of it; with one error for both."""
+    return core_schema.union_schema(
+        [usual, core_schema.no_info_plain_validator_function(read)],
+        mode="left_to_right",
+        custom_error_type="not_of_its_range",
+        custom_error_message=says,
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: each for name, each in value.items() if each is not None}
-        return value
+
+def _real(value: Any) -> float:
+    match value:
+        case bool():
+            raise ValueError
+        case float():
+            return value
+        case int() if abs(value) < 2**64:
+            return float(value)
+        case str() if _REAL.fullmatch(value):
+            return float(value)
+        case _:
+            raise ValueError
 
 
-def faults_of(error: ValidationError, prefix: str = "") -> list[Fault]:
-    """Every fault of a failed validation, with paths like `stages[1].diffusion.steps`, in the sender's spelling."""
-    return [Fault(_path(prefix, each["loc"]), _reason(each)) for each in error.errors(include_url=False)]
+def _flag(value: Any) -> bool | None:
+    match value:
+        case None:
+            return None
+        case "true" | "false":  # the published samples quote them
+            return bool(value == "true")
+        case _:
+            raise ValueError
 
 
-def _path(prefix: str, location: tuple[int | str, ...]) -> str:
-    path = prefix
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"

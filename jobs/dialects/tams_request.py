@@ -3,21 +3,28 @@
 Source: the published schema and guide of the TAMS API, and what its public clients send.
 """
 
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field
+from pydantic.alias_generators import to_camel
 
-from jobs.catalog import Catalog, Kind, Model, UnknownModel
-from jobs.dialects.protobuf_json import Integer, Message, Name, Number, Text, Unsupported, faults_of, is_meaningful
-from jobs.errors import Fault, InvalidSubmission
-from jobs.prompt import Piece, Prompt
-from jobs.samplers import MAX_STEPS, Sampler, UnknownSampler, canonical
+from jobs.catalog import Catalog
+from jobs.dialects.faults import Faults
+from jobs.dialects.protobuf_json import Message, Text, is_meaningful
+from jobs.dialects.tams.diffusion import DiffusionBody
+from jobs.dialects.tams.image_to_adetailer import ImageToAdetailerBody
+from jobs.dialects.tams.image_to_animate_diff import ImageToAnimateDiffBody
+from jobs.dialects.tams.image_to_inpaint import ImageToInpaintBody
+from jobs.dialects.tams.image_to_upscaler import ImageToUpscalerBody
+from jobs.dialects.tams.input_initialize import InputInitializeBody
+from jobs.dialects.tams.reading import Reading
+from jobs.dialects.tams.video_diffusion import VideoDiffusionBody
+from jobs.errors import Fault
 from jobs.stages import Stage
-from jobs.stages import diffusion as limits
-from jobs.stages.diffusion import Diffusion, size_faults
-from jobs.stages.input_initialize import MAX_COUNT, MAX_SEED, InputInitialize
-from jobs.submission import Submission, order_faults
+from jobs.stages.diffusion import Diffusion
+from jobs.submission import Submission, input_faults, order_faults, upscale_faults
 
 MAX_STAGES = 16
 
@@ -31,196 +38,109 @@ StageType: TypeAlias = Literal[
     "VIDEO_DIFFUSION",
 ]
 
-
-class PromptBody(Message):
-    text: Text = Field(default="", max_length=limits.MAX_PROMPT_CHARACTERS)
-    weight: Number = Field(default=1.0, ge=-10, le=10)
-
-
-class InputInitializeBody(Message):
-    seed: Integer = Field(default=0, ge=-1, le=MAX_SEED)
-    image_resource_id: Name = ""
-    count: Integer = Field(default=1, ge=1, le=MAX_COUNT)
-
-    def stage(self) -> InputInitialize:
-        # 0, -1 and absence all mean "any seed".
-        return InputInitialize(
-            seed=self.seed if self.seed > 0 else None,
-            count=self.count,
-            image_resource_id=self.image_resource_id or None,
-        )
-
-
-class DiffusionBody(Message):
-    width: Integer = Field(default=512, ge=limits.MIN_SIDE_PX, le=limits.MAX_SIDE_PX, multiple_of=limits.GRID_PX)
-    height: Integer = Field(default=512, ge=limits.MIN_SIDE_PX, le=limits.MAX_SIDE_PX, multiple_of=limits.GRID_PX)
-    prompts: list[PromptBody] = Field(max_length=limits.MAX_PROMPTS)
-    negative_prompts: list[PromptBody] = Field(default=[], max_length=limits.MAX_PROMPTS)
-    sd_model: Name = ""
-    sd_vae: Name = "Automatic"
-    sampler: Name = Field(default="", validate_default=True)
-    steps: Integer = Field(default=0, ge=0, le=limits.MAX_STEPS)
-    cfg_scale: Number = Field(default=7.0, ge=0, le=limits.MAX_GUIDANCE)
-    clip_skip: Integer = Field(default=1, ge=0, le=12)
-    denoising_strength: Number = Field(default=0.75, ge=0, le=1)
-    eta_noise_seed_delta: Unsupported = None
-    controlnet: Unsupported = Field(default=None, alias="controlnet")
-    control_net: Unsupported = None
-    lora: Unsupported = None
-    animate_diff: Unsupported = None
-    embedding: Unsupported = None
-    v1_clip: Unsupported = Field(default=None, alias="v1Clip")
-    model_access_key: Unsupported = None
-    schedule_name: Unsupported = None
-    enable_ella: Unsupported = None
-    enable_pix2pix: Unsupported = Field(default=None, alias="enablePix2pix")
-    use_hunyuan_dit: Unsupported = None
-    layer_diffusion: Unsupported = None
-    clip_encoder_name: Unsupported = None
-
-    @field_validator("prompts", "negative_prompts")
-    @classmethod
-    def _of_bounded_length(cls, prompts: list[PromptBody]) -> list[PromptBody]:
-        if sum(len(each.text) for each in prompts) > limits.MAX_PROMPT_CHARACTERS:
-            raise ValueError(f"must hold at most {limits.MAX_PROMPT_CHARACTERS} characters in all")
-        return prompts
-
-    @field_validator("sd_vae")
-    @classmethod
-    def _vae_of_the_model(cls, name: str) -> str:
-        if name.casefold() not in ("", "automatic", "none"):
-            raise ValueError("only the model's own VAE is supported yet: send 'Automatic' or nothing")
-        return name
-
-    @field_validator("sampler")
-    @classmethod
-    def _known_sampler(cls, name: str) -> str:
-        try:
-            return canonical(name)
-        except UnknownSampler as error:
-            raise ValueError(error.message) from error
-
-    @field_validator("sd_model")
-    @classmethod
-    def _known_model(cls, name: str, info: ValidationInfo) -> str:
-        try:
-            return _catalog(info).resolve(Kind.CHECKPOINT, name).id
-        except UnknownModel as error:
-            raise ValueError(error.message) from error
-
-    def faults(self, catalog: Catalog, path: str) -> list[Fault]:
-        faults = size_faults(self.width, self.height, self._model(catalog).family, path)
-        most = MAX_STEPS.get(Sampler(self.sampler), limits.MAX_STEPS)
-        if self.steps > most:
-            faults.append(Fault(f"{path}.steps", f"the sampler {self.sampler} takes at most {most} steps"))
-        return faults
-
-    def stage(self, catalog: Catalog) -> Diffusion:
-        return Diffusion(
-            width=self.width,
-            height=self.height,
-            prompt=_prompt(self.prompts),
-            negative_prompt=_prompt(self.negative_prompts),
-            model=self._model(catalog).id,
-            sampler=self.sampler,
-            steps=self.steps or limits.DEFAULT_STEPS,
-            guidance_scale=self.cfg_scale,
-            clip_skip=max(self.clip_skip, 1),
-            denoising_strength=self.denoising_strength,
-        )
-
-    def _model(self, catalog: Catalog) -> Model:
-        return catalog.resolve(Kind.CHECKPOINT, self.sd_model)
+# Where a stage of this type has its fields: the API's name, and the attribute of StageBody.
+OWN_FIELDS = {kind: (to_camel(kind.lower()), kind.lower()) for kind in get_args(StageType)}
 
 
 class StageBody(Message):
-    type: StageType
+    """`type` says which of the other fields counts; each of these is the type's name in camelCase."""
+
+    type: StageType | None = None
     input_initialize: InputInitializeBody | None = None
     diffusion: DiffusionBody | None = None
-    image_to_upscaler: Unsupported = None
-    image_to_adetailer: Unsupported = None
-    image_to_inpaint: Unsupported = None
-    image_to_animate_diff: Unsupported = None
-    video_diffusion: Unsupported = None
+    image_to_upscaler: ImageToUpscalerBody | None = None
+    image_to_adetailer: ImageToAdetailerBody | None = None
+    image_to_inpaint: ImageToInpaintBody | None = None
+    image_to_animate_diff: ImageToAnimateDiffBody | None = None
+    video_diffusion: VideoDiffusionBody | None = None
 
-    @field_validator("type")
-    @classmethod
-    def _supported(cls, name: StageType) -> StageType:
-        if name not in ("INPUT_INITIALIZE", "DIFFUSION"):
-            raise ValueError(f"{name} is not supported by this server yet")
-        return name
+    def stage(self, path: str, reading: Reading) -> Stage | None:
+        if self.type is None:
+            reading.faults.add(f"{path}.type", "is required")
+            return None
+        name, field = OWN_FIELDS[self.type]
+        body = getattr(self, field)
+        if body is None or len(self.model_fields_set) > 2:
+            self._refuse_others(path, reading)
+        if body is None:
+            reason = f"a stage of type {self.type} needs its fields in '{name}'"
+            reading.faults.add(path, reason, reads=[f"{path}.{name}"])
+            return None
+        stage: Stage = body.stage(f"{path}.{name}", reading)
+        return stage
 
-    @model_validator(mode="after")
-    def _has_its_own_fields_only(self) -> "StageBody":
-        own, other = ("input_initialize", "diffusion")
-        if self.type == "DIFFUSION":
-            own, other = other, own
-        if getattr(self, own) is None:
-            raise ValueError(f"a stage of type {self.type} needs its fields in '{_camel(own)}'")
-        if getattr(self, other) is not None:
-            raise ValueError(f"'{_camel(other)}' does not belong to a stage of type {self.type}")
-        return self
-
-
-class JobBody(Message):
-    """`stages` are validated one by one, so that a fault in one does not hide those of the others."""
-
-    request_id: Text = Field(min_length=1, max_length=256)
-    stages: list[Any] = Field(min_length=1, max_length=MAX_STAGES)
-    notify_url: Text = Field(default="", max_length=2048)
-    running_notify_url: Text = Field(default="", max_length=2048)
-
-    @field_validator("notify_url", "running_notify_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        if url and not _is_http_address(url):
-            raise ValueError("must be an address that begins with http:// or https://")
-        return url
+    def _refuse_others(self, path: str, reading: Reading) -> None:
+        for kind, (name, field) in OWN_FIELDS.items():
+            if kind != self.type and is_meaningful(getattr(self, field)):
+                reading.faults.add(f"{path}.{name}", f"does not belong to a stage of type {self.type}")
 
 
-def parse_submission(body: Any, catalog: Catalog) -> Submission:
-    """The Submission that this JSON value asks for. Raises InvalidSubmission with all its faults."""
-    faults: list[Fault] = []
-    job = _job(body, faults)
-    stages = _stages(body, catalog, faults)
-    if faults or job is None:
-        raise InvalidSubmission(faults)
-    return Submission(
-        request_id=job.request_id,
-        stages=tuple(stages),
+def _is_http(url: str) -> str:
+    if url and not _is_http_address(url):
+        raise ValueError("must be an address that begins with http:// or https://")
+    return url
+
+
+Address = Annotated[Text, Field(max_length=2048), AfterValidator(_is_http)]
+
+
+class StagesBody(Message):
+    stages: Annotated[list[StageBody], Field(min_length=1, max_length=MAX_STAGES)] | None = None
+
+
+class JobBody(StagesBody):
+    request_id: Annotated[Text, Field(max_length=256)] | None = None
+    notify_url: Address | None = None
+    running_notify_url: Address | None = None
+
+
+def parse_submission(
+    body: Any, catalog: Catalog, refusals: Callable[[Submission], list[Fault]] | None = None
+) -> Submission:
+    """The Submission that this JSON value asks for.
+
+    Raises InvalidSubmission with all its faults; among them are those that `refusals` finds in what could be read.
+    """
+    reading = Reading(catalog, Faults(body))
+    job = reading.faults.read(JobBody)
+    stages = _stages(job.stages, reading)
+    submission = Submission(
+        request_id=reading.required(job.request_id, "requestId"),
+        stages=stages,
         notify_url=job.notify_url or None,
         running_notify_url=job.running_notify_url or None,
     )
+    # A stage that is missing would shift the paths of those behind it.
+    if refusals and len(stages) == len(job.stages or ()):
+        reading.faults.take(refusals(submission))
+    reading.faults.raise_any()
+    return submission
 
 
-def _job(body: Any, faults: list[Fault]) -> JobBody | None:
-    try:
-        return JobBody.model_validate(body)
-    except ValidationError as error:
-        faults += faults_of(error)
-        return None
+def parse_stages(body: Any, catalog: Catalog) -> tuple[Stage, ...]:
+    """The stages of a body that has nothing else, and asks what they cost. Raises InvalidSubmission with all faults."""
+    reading = Reading(catalog, Faults(body))
+    stages = _stages(reading.faults.read(StagesBody).stages, reading)
+    reading.faults.raise_any()
+    return stages
 
 
-def _stages(body: Any, catalog: Catalog, faults: list[Fault]) -> list[Stage]:
-    raw = body.get("stages") if isinstance(body, dict) else None
-    if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_STAGES:
-        return []  # JobBody has said so
-    faults += order_faults([str(each.get("type")) if isinstance(each, dict) else "" for each in raw])
-    stages = (_stage(each, f"stages[{i}]", catalog, faults) for i, each in enumerate(raw))
-    return [stage for stage in stages if stage is not None]
-
-
-def _stage(raw: Any, path: str, catalog: Catalog, faults: list[Fault]) -> Stage | None:
-    try:
-        stage = StageBody.model_validate(raw, context=catalog)
-    except ValidationError as error:
-        faults += faults_of(error, path)
-        return None
-    if stage.diffusion is None:
-        assert stage.input_initialize is not None
-        return stage.input_initialize.stage()
-    faults += stage.diffusion.faults(catalog, f"{path}.diffusion")
-    return stage.diffusion.stage(catalog)
+def _stages(bodies: Sequence[StageBody] | None, reading: Reading) -> tuple[Stage, ...]:
+    if not bodies:
+        reading.faults.add("stages", "is required")
+        return ()
+    reading.faults.take(order_faults([body.type or "" for body in bodies]))
+    stages: list[Stage] = []
+    for i, body in enumerate(bodies):
+        stage = body.stage(f"stages[{i}]", reading)
+        if stage is not None:
+            stages.append(stage)
+        if isinstance(stage, Diffusion):
+            reading.diffusion = stage
+    if len(stages) == len(bodies):
+        reading.faults.take(input_faults(stages))
+        reading.faults.take(upscale_faults(stages), reads=["stages"])
+    return tuple(stages)
 
 
 def _is_http_address(url: str) -> bool:
@@ -231,17 +151,3 @@ def _is_http_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _prompt(bodies: list[PromptBody]) -> Prompt:
-    # A weight of 0 is protobuf's "not given".
-    return tuple(Piece(each.text, each.weight or 1.0) for each in bodies if is_meaningful(each.text.strip()))
-
-
-def _catalog(info: ValidationInfo) -> Catalog:
-    assert isinstance(info.context, Catalog)
-    return info.context
-
-
-def _camel(name: str) -> str:
-    return {"input_initialize": "inputInitialize"}.get(name, name)

@@ -6,7 +6,10 @@ from typing import ClassVar, Literal
 from jobs.catalog import Family
 from jobs.errors import Fault
 from jobs.prompt import Prompt
-from jobs.stages.canvas import Canvas, Tools
+from jobs.samplers import MAX_STEPS as MAX_STEPS_OF_SAMPLERS
+from jobs.samplers import Sampler
+from jobs.stages.attachments import Animation, ControlNet, Embedding, Lora
+from jobs.stages.canvas import Canvas, Size, Tools
 
 GRID_PX = 64
 MIN_SIDE_PX = 512
@@ -16,7 +19,11 @@ MAX_PROMPTS = 150
 MAX_PROMPT_CHARACTERS = 20_000
 MAX_STEPS = 60
 MAX_GUIDANCE = 30.0
+MAX_CLIP_SKIP = 12
+DEFAULT_SIDE_PX = 512
 DEFAULT_STEPS = 20
+DEFAULT_GUIDANCE = 7.0
+DEFAULT_DENOISING_STRENGTH = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,11 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diffusion:
-    """`model` is a catalogue id. `denoising_strength` counts only where the canvas holds a picture."""
+    """`model` is a catalogue id. `denoising_strength` counts only where the canvas holds a picture.
+
+    What follows it says nothing at its default. `vae` None is the checkpoint's own, `schedule` None the sampler's
+    own, `layer_diffusion` a weight, and None without transparency.
+    """
 
     field_name: ClassVar[str] = "diffusion"
     type: Literal["DIFFUSION"] = "DIFFUSION"
@@ -54,17 +65,33 @@ class Diffusion:
     model: str
     sampler: str
     steps: int = DEFAULT_STEPS
-    guidance_scale: float = 7.0
+    guidance_scale: float = DEFAULT_GUIDANCE
     clip_skip: int = 1
-    denoising_strength: float = 0.75
+    denoising_strength: float = DEFAULT_DENOISING_STRENGTH
+    vae: str | None = None
+    eta_noise_seed_delta: int = 0
+    controls: tuple[ControlNet, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    animations: tuple[Animation, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    v1_clip: bool = False
+    schedule: str | None = None
+    ella: bool = False
+    pix2pix: bool = False
+    hunyuan_dit: bool = False
+    layer_diffusion: float | None = None
+    clip_encoder: str | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return ()
+        return tuple(name for control in self.controls for name in control.inputs)
 
     @property
     def work(self) -> int:
         return self.steps
+
+    def size_after(self, before: Size | None) -> Size:
+        return self.width, self.height
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:
         engine = tools.engine
@@ -94,12 +121,18 @@ class Diffusion:
 def size_faults(width: int, height: int, family: Family, path: str) -> list[Fault]:
     """What the published bounds of the family forbid; `path` names the stage's fields."""
     size = SIZES[family]
-    faults = [
-        Fault(f"{path}.{side}", f"{pixels} is over the {size.max_side} pixels that a {family} model draws")
-        for side, pixels in (("width", width), ("height", height))
-        if pixels > size.max_side
-    ]
+    faults = []
+    for side, pixels in (("width", width), ("height", height)):
+        if pixels > size.max_side:
+            reason = f"{pixels} is over the {size.max_side} pixels that a {family} model draws"
+            faults.append(Fault(f"{path}.{side}", reason))
     if not size.min_pixels <= width * height <= size.max_pixels:
         bounds = f"{size.min_pixels} to {size.max_pixels}"
         faults.append(Fault(path, f"width × height is {width * height}; a {family} model draws {bounds} pixels"))
     return faults
+
+
+def step_faults(steps: int, sampler: Sampler, path: str) -> list[Fault]:
+    """What the sampler forbids that the API allows."""
+    most = MAX_STEPS_OF_SAMPLERS.get(sampler, MAX_STEPS)
+    return [Fault(f"{path}.steps", f"the sampler {sampler} takes at most {most} steps")] if steps > most else []

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jobs.stages.canvas import Canvas, Tools
+from jobs.stages.canvas import Canvas, Size, Tools
 
 MAX_SEED = 2**32 - 1
 MAX_COUNT = 4
@@ -28,6 +28,10 @@ class InputInitialize:
     def work(self) -> int:
         """Its share of the job's progress, in denoising steps."""
         return 0
+
+    def size_after(self, before: Size | None) -> Size | None:
+        """Of the pictures on the canvas when it is done; None while no stage has said it."""
+        return before
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:
         if self.seed is None:

@@ -10,15 +10,13 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from jobs.errors import AttemptLost, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.listing import JobFilter, Position
 from jobs.storage.database import Connection, Database, queries, rows_of
+from jobs.storage.submission_json import dumped, loaded
 from jobs.submission import Submission
 
-_SUBMISSION = TypeAdapter(Submission)
 _UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 
@@ -246,7 +244,7 @@ def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "request_ids": [job.submission.request_id for job in new_jobs],
         "fingerprints": [job.fingerprint for job in new_jobs],
         "dialects": [job.dialect for job in new_jobs],
-        "submissions": [_SUBMISSION.dump_json(job.submission).decode() for job in new_jobs],
+        "submissions": [dumped(job.submission) for job in new_jobs],
         "scores": [job.score for job in new_jobs],
         "created_ats": [job.created_at for job in new_jobs],
     }
@@ -291,7 +289,7 @@ def _job(row: Any, images: tuple[Image, ...]) -> Job:
         request_id=row["request_id"],
         fingerprint=row["fingerprint"],
         dialect=row["dialect"],
-        submission=_SUBMISSION.validate_json(row["submission"]),
+        submission=loaded(row["submission"]),
         status=JobStatus(row["status"]),
         attempt=row["attempt"],
         score=row["score"],

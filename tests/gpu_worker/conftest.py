@@ -65,10 +65,11 @@ class Bench:
             files=self.files,
         )
 
-    async def accept(self, *, image: str | None = None, count: int = 1) -> int:
+    async def accept(self, *more: Stage, image: str | None = None, count: int = 1) -> int:
         stages: tuple[Stage, ...] = (
             InputInitialize(seed=5, count=count, image_resource_id=image),
             Diffusion(width=512, height=576, prompt=(Piece("x"),), model="101", sampler="Euler", steps=STEPS),
+            *more,
         )
         now = datetime.now(UTC)
         submission = Submission(request_id=uuid4().hex, stages=stages, notify_url="http://127.0.0.1:9/")

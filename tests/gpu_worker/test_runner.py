@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 import gpu_worker.runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
 from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.stages.video_diffusion import VideoDiffusion
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
 
@@ -99,6 +100,23 @@ async def test_a_passing_failure_waits_for_its_delay_and_fails_when_attempts_are
     assert job.status == JobStatus.FAILED and job.failure is not None
     assert job.failure.code == FailureCode.TRANSITORY_ERROR
     assert "out of memory" in job.failure.reason and "2 attempts" in job.failure.reason
+
+
+async def test_a_stage_that_this_worker_cannot_run_is_left_to_a_newer_one(bench: Bench) -> None:
+    job_id = await bench.accept(VideoDiffusion(model="m", prompt=()))
+    engine = ScriptedEngine()
+
+    await bench.runner(engine).run(job_id, 1)
+    after_first = await bench.job(job_id)
+    await bench.execute("UPDATE jobs SET available_at = now()")
+    await bench.runner(engine).run(job_id, 2)
+
+    assert after_first.status == JobStatus.WAITING
+    assert engine.steps_done == []
+    job = await bench.job(job_id)
+    assert job.failure is not None
+    assert job.failure.code == FailureCode.TRANSITORY_ERROR
+    assert "cannot run stages[2].type: VIDEO_DIFFUSION" in job.failure.reason
 
 
 async def test_an_input_picture_that_is_gone_is_a_fatal_failure_that_names_it(bench: Bench) -> None:

@@ -5,14 +5,23 @@ from typing import Any, cast
 import pytest
 
 from jobs.errors import Fault
+from jobs.prompt import Piece
+from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_inpaint import ImageToInpaint
+from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import MAX_SEED, InputInitialize
-from jobs.submission import order_faults, with_seeds
+from jobs.stages.video_diffusion import VideoDiffusion
+from jobs.submission import input_faults, order_faults, picture_sizes, upscale_faults, with_seeds
+from jobs.upscalers import Upscaler
 from tests.jobs.samples import submission
 
 INIT, DIFFUSION = "INPUT_INITIALIZE", "DIFFUSION"
 FIRST = Fault("stages[0].type", "the first stage must be INPUT_INITIALIZE")
-NO_DIFFUSION = Fault("stages", "a job needs a DIFFUSION stage")
+NOTHING_DRAWN = Fault("stages", "a job needs a stage that makes pictures, such as DIFFUSION")
+UPSCALE, ANIMATE, VIDEO = "IMAGE_TO_UPSCALER", "IMAGE_TO_ANIMATE_DIFF", "VIDEO_DIFFUSION"
+DRAWN = Diffusion(width=512, height=512, prompt=(Piece("a barn"),), model="101", sampler="Euler")
 NO_TOOLS = Tools(engine=cast(Any, None), watch=cast(Any, None), pictures={"a": cast(Any, Path("a picture"))})
 
 
@@ -20,19 +29,110 @@ NO_TOOLS = Tools(engine=cast(Any, None), watch=cast(Any, None), pictures={"a": c
     ("types", "faults"),
     [
         ([INIT, DIFFUSION], []),
+        ([INIT, DIFFUSION, UPSCALE, "IMAGE_TO_ADETAILER", UPSCALE], []),
+        ([INIT, "IMAGE_TO_INPAINT"], []),
+        ([INIT, UPSCALE, ANIMATE], []),
+        ([INIT, VIDEO], []),
+        ([INIT, ""], []),  # its type is a fault of its own
         ([DIFFUSION, INIT], [FIRST]),
         ([DIFFUSION], [FIRST]),
-        ([INIT], [NO_DIFFUSION]),
-        (["", ""], [FIRST, NO_DIFFUSION]),
+        ([UPSCALE], [FIRST]),
+        ([INIT], [NOTHING_DRAWN]),
         ([INIT, INIT, DIFFUSION], [Fault("stages[1].type", f"a job has one {INIT} stage")]),
         (
             [INIT, DIFFUSION, DIFFUSION, DIFFUSION],
             [Fault(f"stages[{i}].type", f"a job has one {DIFFUSION} stage") for i in (2, 3)],
         ),
+        (
+            [INIT, UPSCALE, DIFFUSION],
+            [Fault("stages[2].type", "DIFFUSION comes before the stages that change its pictures")],
+        ),
+        ([INIT, VIDEO, UPSCALE], [Fault("stages[2].type", f"no stage can follow {VIDEO}, which makes a video")]),
+        ([INIT, ANIMATE, ""], [Fault("stages[2].type", f"no stage can follow {ANIMATE}, which makes a video")]),
     ],
 )
-def test_the_order_of_stages_is_one_input_then_one_diffusion(types: list[str], faults: list[Fault]) -> None:
+def test_the_order_of_stages_is_input_then_diffusion_then_what_changes_pictures(
+    types: list[str], faults: list[Fault]
+) -> None:
     assert order_faults(types) == faults
+
+
+def upscaler(upscaler: Upscaler = Upscaler.LANCZOS, **fields: Any) -> ImageToUpscaler:
+    shown: dict[str, Any] = {"steps": 10, "denoising_strength": 0.3, "diffusion": DRAWN, "scale": 2.0}
+    return ImageToUpscaler(upscaler=upscaler, **(shown | fields))
+
+
+def test_without_diffusion_one_named_picture_is_worked_on() -> None:
+    lone = (InputInitialize(count=2), upscaler())
+
+    assert [fault.path for fault in input_faults(lone)] == [
+        "stages[0].inputInitialize.count",
+        "stages[0].inputInitialize.imageResourceId",
+    ]
+    assert input_faults((InputInitialize(count=1, image_resource_id="a"), upscaler())) == []
+    assert input_faults((InputInitialize(count=2), DRAWN, upscaler())) == []
+
+
+def test_a_video_may_come_from_text_alone() -> None:
+    video = VideoDiffusion(model="m", prompt=())
+
+    assert input_faults((InputInitialize(), video)) == []
+    assert [fault.path for fault in input_faults((InputInitialize(count=2), video))] == [
+        "stages[0].inputInitialize.count"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "paths"),
+    [
+        ({"scale": 1.0}, []),  # 512 × 512 = 262,144: the least
+        ({"scale": 0.98}, ["stages[2].imageToUpscaler.hrScale"]),  # 504 × 504 = 254,016
+        ({"scale": 5.625}, []),  # 2880 × 2880 = 8,294,400: the most
+        ({"scale": 5.64}, ["stages[2].imageToUpscaler.hrScale"]),  # 2888 × 2888 = 8,340,544
+        ({"scale": None, "width": 5120, "height": 1600}, []),  # 8,192,000
+        ({"scale": None, "width": 5120, "height": 1664}, ["stages[2].imageToUpscaler"]),  # 8,519,680
+        ({"scale": None, "width": 128, "height": 2048}, []),  # 262,144
+        ({"scale": None, "width": 128, "height": 1984}, ["stages[2].imageToUpscaler"]),  # 253,952
+    ],
+)
+def test_upscaled_pictures_keep_to_the_published_budget(fields: dict[str, Any], paths: list[str]) -> None:
+    stages = (InputInitialize(), DRAWN, upscaler(**fields))
+
+    assert [fault.path for fault in upscale_faults(stages)] == paths
+
+
+def test_a_second_upscaler_begins_with_the_size_that_the_first_made() -> None:
+    doubled = (InputInitialize(), DRAWN, upscaler(scale=2.0), upscaler(scale=3.0))  # 512 → 1024 → 3072
+
+    assert [fault.path for fault in upscale_faults(doubled)] == ["stages[3].imageToUpscaler.hrScale"]
+    assert picture_sizes(doubled) == [None, (512, 512), (1024, 1024), (3072, 3072)]
+
+
+def test_without_diffusion_the_size_is_that_of_the_stages_own_block() -> None:
+    own = replace(DRAWN, width=768, height=512)
+    inpaint = ImageToInpaint(mask="m", diffusion=own)
+
+    assert picture_sizes((InputInitialize(), inpaint, upscaler(scale=1.5))) == [None, (768, 512), (1152, 768)]
+
+
+PICTURE = InputInitialize(image_resource_id="a")
+LATENT = upscaler(Upscaler.LATENT)
+
+
+@pytest.mark.parametrize(
+    ("stages", "paths"),
+    [
+        ((InputInitialize(), DRAWN, LATENT), []),
+        ((PICTURE, LATENT), []),  # as the published guide has it
+        ((PICTURE, DRAWN, LATENT), ["stages[2].imageToUpscaler.hrUpscaler"]),
+        ((InputInitialize(), DRAWN, upscaler(), LATENT), ["stages[3].imageToUpscaler.hrUpscaler"]),
+        ((PICTURE, DRAWN, upscaler()), []),
+    ],
+)
+def test_latents_are_upscaled_only_right_after_they_were_drawn_from_text(
+    stages: tuple[Stage, ...], paths: list[str]
+) -> None:
+    assert [fault.path for fault in upscale_faults(stages)] == paths
 
 
 def test_an_open_seed_is_drawn_once_and_then_stays() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
+from jobs.capabilities import STAGES
 from jobs.catalog import Catalog, Family, Model
 from jobs.storage.database import Database
 from orchestrator.app import WebOptions
@@ -171,6 +172,20 @@ async def test_all_faults_of_a_request_come_at_once_with_their_paths(api: Api, d
         "stages[1].diffusion.lora",
         "stages[1].diffusion.surprise",
     }
+    assert await _count_jobs(database) == 0
+
+
+async def test_what_cannot_be_done_yet_is_refused_with_the_reason(api: Api, database: Database) -> None:
+    request = body(enableElla=True)
+    request["stages"].append({"type": "IMAGE_TO_ADETAILER", "imageToAdetailer": {"args": [{}]}})
+
+    status, answer = await api.post_job(request)
+
+    assert (status, answer["code"]) == (400, 3)
+    assert answer["details"][0]["fieldViolations"] == [
+        {"field": "stages[1].diffusion.enableElla", "description": "ELLA is not built yet"},
+        {"field": "stages[2].type", "description": f"IMAGE_TO_ADETAILER: {STAGES['IMAGE_TO_ADETAILER']}"},
+    ]
     assert await _count_jobs(database) == 0
 
 

@@ -1,0 +1,77 @@
+"""What this service parses and prices but cannot do yet, in one place. Build it, and delete its line."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from jobs.errors import Fault, TransitoryFailure
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.input_initialize import InputInitialize
+from jobs.submission import Submission
+
+RunnableStage: TypeAlias = InputInitialize | Diffusion
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`name` is the field as the API spells it."""
+
+    name: str
+    reason: str
+
+
+# By type.
+STAGES: Mapping[str, str] = {
+    "IMAGE_TO_UPSCALER": "upscaling is not built yet",
+    "IMAGE_TO_ADETAILER": "finding and redrawing of faces and hands is not built yet",
+    "IMAGE_TO_INPAINT": "inpainting is not built yet",
+    "IMAGE_TO_ANIMATE_DIFF": "animation is not built yet",
+    "VIDEO_DIFFUSION": "video is not built yet",
+}
+
+# By the attribute of Diffusion; each is refused where it is not at its default.
+DIFFUSION_FIELDS: Mapping[str, Refusal] = {
+    "vae": Refusal("sdVae", "only the checkpoint's own VAE is used yet: send 'Automatic' or nothing"),
+    "eta_noise_seed_delta": Refusal("etaNoiseSeedDelta", "noise from a second seed is not built yet"),
+    "controls": Refusal("controlnet", "ControlNet is not built yet"),
+    "loras": Refusal("lora", "LoRAs are not loaded yet"),
+    "animations": Refusal("animateDiff", "animation is not built yet"),
+    "embeddings": Refusal("embedding", "embeddings are not loaded yet"),
+    "v1_clip": Refusal("v1Clip", "the API does not say what it does, so it is not built"),
+    "schedule": Refusal("scheduleName", "the schedule is part of the sampler's name, such as 'DPM++ 2M Karras'"),
+    "ella": Refusal("enableElla", "ELLA is not built yet"),
+    "pix2pix": Refusal("enablePix2pix", "InstructPix2Pix is not built yet"),
+    "hunyuan_dit": Refusal("useHunyuanDit", "Hunyuan-DiT is not built; the API itself calls this field deprecated"),
+    "layer_diffusion": Refusal("layerDiffusion", "transparent layers are not built yet"),
+    "clip_encoder": Refusal("clipEncoderName", "only the checkpoint's own text encoder is used yet"),
+}
+
+_values = attrgetter(*DIFFUSION_FIELDS)
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Diffusion)}
+_PLAIN: tuple[Any, ...] = tuple(_DEFAULTS[name] for name in DIFFUSION_FIELDS)
+
+
+def unsupported(submission: Submission) -> list[Fault]:
+    """Every stage, and every field of a stage that runs, which this service cannot honour yet."""
+    faults: list[Fault] = []
+    for i, stage in enumerate(submission.stages):
+        if isinstance(stage, Diffusion):
+            if _values(stage) != _PLAIN:
+                faults += _diffusion_faults(stage, f"stages[{i}].{stage.field_name}")
+        elif reason := STAGES.get(stage.type):
+            faults.append(Fault(f"stages[{i}].type", f"{stage.type}: {reason}"))
+    return faults
+
+
+def runnable(submission: Submission) -> tuple[RunnableStage, ...]:
+    """Its stages, for a worker. Raises TransitoryFailure where it asks for more: a newer worker may know how."""
+    if faults := unsupported(submission):
+        raise TransitoryFailure(f"this worker cannot run {'; '.join(map(str, faults))}")
+    return tuple(stage for stage in submission.stages if isinstance(stage, RunnableStage))
+
+
+def _diffusion_faults(stage: Diffusion, path: str) -> Iterator[Fault]:
+    for name, refusal in DIFFUSION_FIELDS.items():
+        if getattr(stage, name) != _DEFAULTS[name]:
+            yield Fault(f"{path}.{refusal.name}", refusal.reason)

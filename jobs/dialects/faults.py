@@ -1,0 +1,110 @@
+"""All that is wrong with one body, found in two looks: at each field alone, and at what the fields mean together.
+
+The second look goes ahead without what the first could not read, so that the caller hears of everything at once.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from jobs.dialects.protobuf_json import Message, faults_of
+from jobs.errors import Fault, InvalidSubmission
+
+# Whoever makes more of them learns from these; all would cost us more than the caller.
+MAX_FAULTS = 100
+
+M = TypeVar("M", bound=Message)
+
+
+class Faults:
+    """Paths go in as the API spells them, and come out as the sender did."""
+
+    def __init__(self, body: Any) -> None:
+        self.found: list[Fault] = []
+        self._body = body
+        self._unread: list[str] = []
+
+    def read(self, kind: type[M]) -> M:
+        """The body as a message, without the parts that are wrong with it.
+
+        Raises InvalidSubmission where these are too many to go on.
+        """
+        body = self._body
+        while True:
+            try:
+                return kind.model_validate(body)
+            except ValidationError as error:
+                self._keep(error)
+                if len(self.found) > MAX_FAULTS:
+                    raise InvalidSubmission(self.found[:MAX_FAULTS]) from error
+                body = _without(body, _tree(error))
+
+    def add(self, path: str, reason: str, *, reads: Iterable[str] = ()) -> None:
+        """`reads` are the other fields that the verdict rests on: where one of them could not be read it is void."""
+        path = _spelled(path, self._body)
+        rests_on = [_spelled(each, self._body) for each in reads]
+        if not any(_is_void(path, rests_on, unread) for unread in self._unread):
+            self.found.append(Fault(path, reason))
+
+    def take(self, faults: Iterable[Fault], *, reads: Iterable[str] = ()) -> None:
+        for fault in faults:
+            self.add(fault.path, fault.reason, reads=reads)
+
+    def raise_any(self) -> None:
+        if self.found:
+            raise InvalidSubmission(self.found)
+
+    def _keep(self, error: ValidationError) -> None:
+        faults = faults_of(error)
+        self.found += faults
+        self._unread += [fault.path for fault in faults]
+
+
+def _is_void(path: str, rests_on: list[str], unread: str) -> bool:
+    return _is_in(path, unread) or any(_is_in(each, unread) or _is_in(unread, each) for each in rests_on)
+
+
+def _is_in(path: str, whole: str) -> bool:
+    return not whole or path == whole or path.startswith((f"{whole}.", f"{whole}["))
+
+
+def _tree(error: ValidationError) -> dict[Any, Any]:
+    """The locations of the error, one within the other.
+
+    All are places in the body, because no message has a union that pydantic would name a branch of.
+    """
+    root: dict[Any, Any] = {}
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        node = root
+        for part in each["loc"]:
+            node = node.setdefault(part, {})
+    return root
+
+
+def _without(value: Any, wrong: dict[Any, Any]) -> Any:
+    """A copy in which the wrong parts are absent; in a list an empty message stands for one."""
+    if not wrong:
+        return {}
+    if isinstance(value, list):
+        return [_without(each, wrong[i]) if i in wrong else each for i, each in enumerate(value)]
+    kept = {name: each for name, each in value.items() if wrong.get(name) != {}}
+    return kept | {name: _without(kept[name], parts) for name, parts in wrong.items() if parts}
+
+
+def _spelled(path: str, body: Any) -> str:
+    """The path with each name as the body has it."""
+    node, spelled = body, ""
+    for part in re.findall(r"\w+", path):
+        if part.isdigit() and isinstance(node, list):
+            node, spelled = node[int(part)], f"{spelled}[{part}]"
+            continue
+        names = node if isinstance(node, dict) else {}
+        name = part if part in names else next((each for each in names if _folded(each) == _folded(part)), part)
+        node, spelled = names.get(name), f"{spelled}.{name}" if spelled else name
+    return spelled
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").casefold()

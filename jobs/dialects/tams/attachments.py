@@ -1,0 +1,168 @@
+"""What a stage attaches to its checkpoint: LoRAs, embeddings, ControlNets, motion. An empty item says nothing."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, TypeVar
+
+from pydantic import AfterValidator, AliasChoices, Field, PlainValidator
+
+from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful
+from jobs.dialects.tams.reading import Reading
+from jobs.stages import attachments as limits
+from jobs.stages.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Embedding, Lora, Parameter
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+MAX_PARAMETERS = 16
+MAX_PARAMETER_CHARACTERS = 128
+
+AtMost = Field(max_length=limits.MAX_ATTACHMENTS)
+Weight = Annotated[float | None, Real(-limits.MAX_WEIGHT, limits.MAX_WEIGHT)]
+# A preset's name may stand for the weights of the blocks.
+_BLOCK_WEIGHT = re.compile(r"(-?[0-9.]{1,16}:)?lbw=[A-Za-z0-9_.,\-]+", re.ASCII)
+MAX_BLOCK_WEIGHT_CHARACTERS = 1024
+
+
+class ItemBody(Protocol[T_co]):
+    def attached(self, path: str, reading: Reading) -> T_co: ...
+
+
+def attached(items: Sequence[ItemBody[T]] | None, path: str, reading: Reading) -> tuple[T, ...]:
+    """What the items mean; `path` is that of their list."""
+    if not items:
+        return ()
+    return tuple(item.attached(f"{path}[{i}]", reading) for i, item in enumerate(items) if is_meaningful(item))
+
+
+def _block_weight(value: str) -> str:
+    if value and not _BLOCK_WEIGHT.fullmatch(value):
+        raise ValueError("must be '<weight>:lbw=<a weight per block>'")
+    return value
+
+
+BlockWeight = Annotated[str, Field(max_length=MAX_BLOCK_WEIGHT_CHARACTERS), AfterValidator(_block_weight)]
+
+
+def _parameters(value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or len(value) > MAX_PARAMETERS:
+        raise ValueError(f"must be an object of at most {MAX_PARAMETERS} names")
+    if not all(map(_is_parameter, (*value, *value.values()))):
+        raise ValueError(f"must hold numbers, flags and texts of at most {MAX_PARAMETER_CHARACTERS} characters only")
+    return value
+
+
+def _is_parameter(value: Any) -> bool:
+    match value:
+        case str():
+            return len(value) <= MAX_PARAMETER_CHARACTERS and "\x00" not in value
+        case bool() | int() | float():
+            return abs(value) <= 2**53  # neither infinite, nor a number of its own
+        case _:
+            return False
+
+
+class LoraItemBody(Message):
+    lora_model: Name | None = None
+    weight: Weight = None
+    block_weight: BlockWeight | None = None
+    lora_access_key: Name | None = None
+
+    def attached(self, path: str, reading: Reading) -> Lora:
+        return Lora(
+            model=reading.required(self.lora_model, f"{path}.loraModel"),
+            weight=self.weight or 1.0,
+            block_weight=self.block_weight or None,
+            access_key=self.lora_access_key or None,
+        )
+
+
+class LoraBody(Message):
+    items: Annotated[list[LoraItemBody], AtMost] | None = None
+
+
+def loras_of(body: LoraBody | None, path: str, reading: Reading) -> tuple[Lora, ...]:
+    return attached(body.items, f"{path}.items", reading) if body else ()
+
+
+class EmbeddingItemBody(Message):
+    model: Name | None = None
+    weight: Weight = None
+    embedding_access_key: Name | None = None
+
+    def attached(self, path: str, reading: Reading) -> Embedding:
+        return Embedding(
+            model=reading.required(self.model, f"{path}.model"),
+            weight=self.weight or 1.0,
+            access_key=self.embedding_access_key or None,
+        )
+
+
+class EmbeddingBody(Message):
+    items: Annotated[list[EmbeddingItemBody], AtMost] | None = None
+
+
+class ControlNetArgBody(Message):
+    """A `mask` is what older clients call `maskResourceId`."""
+
+    input_image_resource_id: Name | None = None
+    mask_resource_id: Name | None = Field(
+        default=None, validation_alias=AliasChoices("maskResourceId", "mask_resource_id", "mask")
+    )
+    preprocessor: Name | None = None
+    model: Name | None = None
+    weight: Weight = None
+    resize_mode: Annotated[ControlResizeMode | None, DefaultIsAbsent] = None
+    guidance: Annotated[float | None, Real(0, 1, above=True)] = None
+    guidance_start: Annotated[float | None, Real(0, 1)] = None
+    guidance_end: Annotated[float | None, Real(0, 1, above=True)] = None
+    control_mode: Annotated[ControlMode | None, DefaultIsAbsent] = None
+    pixel_perfect: Flag = None
+    preprocessor_params: Annotated[dict[str, Parameter] | None, PlainValidator(_parameters)] = None
+
+    def attached(self, path: str, reading: Reading) -> ControlNet:
+        start, end = self.guidance_start or 0.0, self.guidance_end or 1.0
+        if start > end:
+            reading.faults.add(f"{path}.guidanceStart", "is after guidanceEnd", reads=[f"{path}.guidanceEnd"])
+        return ControlNet(
+            model=reading.required(self.model, f"{path}.model"),
+            preprocessor=reading.required(self.preprocessor, f"{path}.preprocessor"),
+            image=self.input_image_resource_id or None,
+            mask=self.mask_resource_id or None,
+            weight=self.weight or 1.0,
+            resize_mode=self.resize_mode or "CROP_AND_RESIZE",
+            guidance=self.guidance or 1.0,
+            guidance_start=start,
+            guidance_end=end,
+            control_mode=self.control_mode or "BALANCED",
+            pixel_perfect=bool(self.pixel_perfect),
+            preprocessor_params=self.preprocessor_params or {},
+        )
+
+
+class ControlNetBody(Message):
+    args: Annotated[list[ControlNetArgBody], AtMost] | None = None
+
+
+class AnimationArgBody(Message):
+    video_length: Annotated[int | None, Whole(1, limits.MAX_VIDEO_LENGTH)] = None
+    fps: Annotated[int | None, Whole(1, limits.MAX_FPS)] = None
+    motion_lora: LoraBody | None = None
+
+    def attached(self, path: str, reading: Reading) -> Animation:
+        return Animation(
+            video_length=self.video_length or limits.DEFAULT_VIDEO_LENGTH,
+            fps=self.fps or limits.DEFAULT_FPS,
+            motion_loras=loras_of(self.motion_lora, f"{path}.motionLora", reading),
+        )
+
+
+class AnimateDiffBody(Message):
+    args: Annotated[list[AnimationArgBody], AtMost] | None = None
+
+
+class LayerDiffusionBody(Message):
+    enable: Flag = None
+    weight: Weight = None

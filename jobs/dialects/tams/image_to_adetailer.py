@@ -1,0 +1,84 @@
+"""`imageToAdetailer`. A field with an `adUse…` beside it counts only where that is true."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole
+from jobs.dialects.tams.attachments import LoraBody, loras_of
+from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
+from jobs.dialects.tams.prompts import Prompts, prompt_of
+from jobs.dialects.tams.reading import Reading
+from jobs.stages import image_to_adetailer as limits
+from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer, MaskMerge
+
+DEFAULT_STEPS = 20
+DEFAULT_SIDE_PX = 512
+
+Side = Whole(limits.MIN_SIDE_PX, limits.MAX_SIDE_PX)
+Noise = Real(limits.MIN_NOISE_MULTIPLIER, limits.MAX_NOISE_MULTIPLIER)
+
+
+class AdetailerArgBody(Message):
+    ad_model: Name | None = None
+    ad_prompt: Prompts | None = None
+    ad_negative_prompt: Prompts | None = None
+    ad_confidence: Annotated[float | None, Real(0, 1, above=True)] = None
+    ad_dilate_erode: Annotated[int | None, Whole(-limits.MAX_DILATION_PX, limits.MAX_DILATION_PX)] = None
+    ad_mask_merge_invert: Annotated[MaskMerge | None, DefaultIsAbsent] = None
+    ad_denoising_strength: Annotated[float | None, Real(0, 1, above=True)] = None
+    ad_inpaint_only_masked: Flag = None
+    ad_inpaint_only_masked_padding: Annotated[float | None, Real(0, limits.MAX_PADDING_PX)] = None
+    ad_use_inpaint_width_height: Flag = None
+    ad_inpaint_width: Annotated[int | None, Side] = None
+    ad_inpaint_height: Annotated[int | None, Side] = None
+    ad_use_steps: Flag = None
+    ad_steps: Annotated[int | None, Whole(1, MAX_STEPS)] = None
+    ad_use_cfg_scale: Flag = None
+    ad_cfg_scale: Annotated[float | None, Real(0, MAX_GUIDANCE, above=True)] = None
+    lora: LoraBody | None = None
+    ad_use_checkpoint: Flag = None
+    ad_checkpoint: Name | None = None
+    ad_use_sampler: Flag = None
+    ad_sampler: Name | None = None
+    ad_use_noise_multiplier: Flag = None
+    ad_noise_multiplier: Annotated[float | None, Noise] = None
+    ad_use_clip_skip: Flag = None
+    ad_clip_skip: Annotated[int | None, Whole(1, MAX_CLIP_SKIP)] = None
+
+    def detail(self, path: str, reading: Reading) -> Detail:
+        plain = Detail()
+        dilation, padding = self.ad_dilate_erode, self.ad_inpaint_only_masked_padding
+        resized = self.ad_use_inpaint_width_height
+        return Detail(
+            detector=self.ad_model or plain.detector,
+            prompt=prompt_of(self.ad_prompt, path, "adPrompt", reading),
+            negative_prompt=prompt_of(self.ad_negative_prompt, path, "adNegativePrompt", reading),
+            confidence=self.ad_confidence or plain.confidence,
+            dilate_erode_px=plain.dilate_erode_px if dilation is None else dilation,
+            mask_merge=self.ad_mask_merge_invert or plain.mask_merge,
+            denoising_strength=self.ad_denoising_strength or plain.denoising_strength,
+            only_masked=plain.only_masked if self.ad_inpaint_only_masked is None else self.ad_inpaint_only_masked,
+            only_masked_padding_px=plain.only_masked_padding_px if padding is None else padding,
+            width=self.ad_inpaint_width or DEFAULT_SIDE_PX if resized else None,
+            height=self.ad_inpaint_height or DEFAULT_SIDE_PX if resized else None,
+            steps=self.ad_steps or DEFAULT_STEPS if self.ad_use_steps else None,
+            guidance_scale=self.ad_cfg_scale or DEFAULT_GUIDANCE if self.ad_use_cfg_scale else None,
+            loras=loras_of(self.lora, f"{path}.lora", reading),
+            model=reading.model(self.ad_checkpoint, path, "adCheckpoint").id if self.ad_use_checkpoint else None,
+            sampler=reading.sampler(self.ad_sampler, path, "adSampler") if self.ad_use_sampler else None,
+            noise_multiplier=self.ad_noise_multiplier or 1.0 if self.ad_use_noise_multiplier else None,
+            clip_skip=self.ad_clip_skip or 1 if self.ad_use_clip_skip else None,
+        )
+
+
+class ImageToAdetailerBody(Message):
+    args: Annotated[list[AdetailerArgBody], Field(max_length=limits.MAX_PASSES)] | None = None
+    diffusion: DiffusionBody | None = None
+
+    def stage(self, path: str, reading: Reading) -> ImageToAdetailer:
+        if not self.args:
+            reading.faults.add(f"{path}.args", "is required: `[{}]` looks for faces")
+        details = (arg.detail(f"{path}.args[{i}]", reading) for i, arg in enumerate(self.args or []))
+        return ImageToAdetailer(details=tuple(details), diffusion=diffusion_of(self.diffusion, path, reading))

@@ -1,0 +1,51 @@
+"""What the messages of one body share while they become stages. It reads no field itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from jobs.catalog import Catalog, Kind, Model, UnknownModel
+from jobs.dialects.faults import Faults
+from jobs.errors import DarkroomError
+from jobs.samplers import DEFAULT, Sampler, canonical
+from jobs.stages.diffusion import DEFAULT_SIDE_PX, Diffusion
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Reading:
+    """`diffusion` is the job's DIFFUSION stage, once it was read. Where a field is wrong a default stands in for it,
+    and a fault sees to it that nothing comes of that."""
+
+    catalog: Catalog
+    faults: Faults
+    diffusion: Diffusion | None = None
+
+    def model(self, name: str | None, path: str, field: str = "sdModel", access_key: str | None = None) -> Model:
+        try:
+            return self.catalog.resolve(Kind.CHECKPOINT, name or "", access_key or "")
+        except UnknownModel as error:
+            self.faults.add(f"{path}.{field}", error.message)
+            return self.catalog.default
+
+    def sampler(self, name: str | None, path: str, field: str = "sampler") -> Sampler:
+        return self.named(canonical, name or "", f"{path}.{field}", DEFAULT)
+
+    def named(self, canonical: Callable[[str], T], name: str, path: str, default: T) -> T:
+        """What the name stands for in its closed set."""
+        try:
+            return canonical(name)
+        except DarkroomError as error:
+            self.faults.add(path, error.message)
+            return default
+
+    def required(self, value: str | None, path: str) -> str:
+        if not value:
+            self.faults.add(path, "is required")
+        return value or ""
+
+    def plain_diffusion(self) -> Diffusion:
+        return Diffusion(
+            width=DEFAULT_SIDE_PX, height=DEFAULT_SIDE_PX, prompt=(), model=self.catalog.default.id, sampler=DEFAULT
+        )

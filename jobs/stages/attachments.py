@@ -1,0 +1,69 @@
+"""What a stage may attach to the checkpoint it draws with. It loads nothing: names are kept as they came."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+MAX_ATTACHMENTS = 16
+MAX_WEIGHT = 10.0
+MAX_VIDEO_LENGTH = 1000
+MAX_FPS = 120
+DEFAULT_VIDEO_LENGTH = 16
+DEFAULT_FPS = 8
+
+ControlResizeMode: TypeAlias = Literal["JUST_RESIZE", "CROP_AND_RESIZE", "RESIZE_AND_FILL"]
+ControlMode: TypeAlias = Literal["BALANCED", "MY_PROMPT_IS_MORE_IMPORTANT", "CONTROLNET_IS_MORE_IMPORTANT"]
+Parameter: TypeAlias = bool | float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """`block_weight` is `<weight>:lbw=<a weight per block>`, as the API writes it."""
+
+    model: str
+    weight: float = 1.0
+    block_weight: str | None = None
+    access_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """Learned words, for the negative prompt."""
+
+    model: str
+    weight: float = 1.0
+    access_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlNet:
+    """A picture that guides: `image` and `mask` are resource ids, and without `image` it is the initial picture.
+
+    It counts from `guidance_start` to `guidance_end`, shares of the steps.
+    """
+
+    model: str
+    preprocessor: str
+    image: str | None = None
+    mask: str | None = None
+    weight: float = 1.0
+    resize_mode: ControlResizeMode = "CROP_AND_RESIZE"
+    guidance: float = 1.0
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    control_mode: ControlMode = "BALANCED"
+    pixel_perfect: bool = False
+    preprocessor_params: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.image, self.mask) if name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Animation:
+    """Frames in place of a picture; `motion_loras` say how the camera moves."""
+
+    video_length: int = DEFAULT_VIDEO_LENGTH
+    fps: int = DEFAULT_FPS
+    motion_loras: tuple[Lora, ...] = ()

@@ -1,0 +1,33 @@
+"""IMAGE_TO_ANIMATE_DIFF: a picture that begins to move. It does not run yet.
+
+The API publishes the name of this stage and nothing of its fields: they are taken to be those of DIFFUSION's
+`animateDiff`, and a `diffusion` as other stages that begin from a picture have it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jobs.stages.attachments import Animation
+from jobs.stages.canvas import Size
+from jobs.stages.diffusion import Diffusion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageToAnimateDiff:
+    """`diffusion` is the job's DIFFUSION stage, or where there is none the one given for this stage."""
+
+    field_name: ClassVar[str] = "imageToAnimateDiff"
+    type: Literal["IMAGE_TO_ANIMATE_DIFF"] = "IMAGE_TO_ANIMATE_DIFF"
+    animations: tuple[Animation, ...]
+    diffusion: Diffusion
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.diffusion.inputs
+
+    @property
+    def work(self) -> int:
+        return self.diffusion.steps
+
+    def size_after(self, before: Size | None) -> Size:
+        return before or self.diffusion.size_after(None)

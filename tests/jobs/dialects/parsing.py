@@ -1,0 +1,59 @@
+"""Bodies through the parser, with a catalogue of three models."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.capabilities import unsupported
+from jobs.catalog import Catalog, Family, Model
+from jobs.dialects.tams_request import parse_submission
+from jobs.errors import InvalidSubmission
+from jobs.stages import Stage
+from jobs.stages.diffusion import Diffusion
+from jobs.submission import Submission
+from tests.jobs.samples import body
+
+CATALOG = Catalog(
+    [
+        Model(id="600423083519508503", name="dreamshaper", family=Family.SD15, path=Path("absent")),
+        Model(id="681693017352010007", name="photon", family=Family.SD15, path=Path("absent")),
+        Model(id="613045163490732233", name="counterfeit", family=Family.SD15, path=Path("absent")),
+        Model(id="2", name="sd2", family=Family.SD2, path=Path("absent")),
+        Model(id="3", name="sdxl", family=Family.SDXL, path=Path("absent")),
+    ]
+)
+
+
+def parse(value: Any) -> Submission:
+    return parse_submission(value, CATALOG)
+
+
+def faults(value: Any) -> dict[str, str]:
+    with pytest.raises(InvalidSubmission) as refused:
+        parse(value)
+    return {fault.path: fault.reason for fault in refused.value.faults}
+
+
+def refusals(value: Any) -> dict[str, str]:
+    """With those of the service's capabilities."""
+    with pytest.raises(InvalidSubmission) as refused:
+        parse_submission(value, CATALOG, unsupported)
+    return {fault.path: fault.reason for fault in refused.value.faults}
+
+
+def diffusion_of(**fields: Any) -> Diffusion:
+    stage = parse(body(**fields)).stages[1]
+    assert isinstance(stage, Diffusion)
+    return stage
+
+
+def with_stage(kind: str, field: str, fields: Any, **diffusion: Any) -> dict[str, Any]:
+    """A body whose third stage is of this type, after a DIFFUSION."""
+    asked = body(**diffusion)
+    asked["stages"].append({"type": kind, field: fields})
+    return asked
+
+
+def third_stage(kind: str, field: str, fields: Any) -> Stage:
+    return parse(with_stage(kind, field, fields)).stages[2]

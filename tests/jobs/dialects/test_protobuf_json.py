@@ -1,0 +1,92 @@
+from typing import Annotated, Any
+
+import pytest
+from pydantic import ValidationError
+
+from jobs.dialects.protobuf_json import Flag, Message, Real, Whole, faults_of
+
+
+class Sample(Message):
+    side: Annotated[int | None, Whole(512, 1536, 64)] = None
+    offset: Annotated[int | None, Whole(-8, 8)] = None
+    share: Annotated[float | None, Real(0, 1)] = None
+    scale: Annotated[float | None, Real(0, 30, above=True)] = None
+    flag: Flag = None
+
+
+def read(name: str, value: Any) -> Any:
+    return getattr(Sample.model_validate({name: value}), name)
+
+
+def reason(name: str, value: Any) -> str:
+    with pytest.raises(ValidationError) as refused:
+        Sample.model_validate({name: value})
+    (fault,) = faults_of(refused.value)
+    assert fault.path == name
+    return fault.reason
+
+
+@pytest.mark.parametrize("value", [512, "512", 512.0, 5.12e2])
+def test_a_whole_number_is_a_number_or_a_text_of_digits(value: Any) -> None:
+    assert read("side", value) == 512
+    assert type(read("side", value)) is int
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1_024", " 512 ", "512 ", "+512", "0512", "512.0", "5.12e2", "0x200", "٥١٢", "", "x", "-", "9" * 5000, 10**400,
+     512.5, True, False, [], {}, float("nan"), float("inf"), 511, 513, 448, 1600, -512, "1600"],
+)  # fmt: skip
+def test_what_is_no_whole_number_of_the_range_is_refused_with_the_range(value: Any) -> None:
+    assert reason("side", value) == "must be a whole number from 512 to 1536, a multiple of 64"
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("side", 512, 1536), ("offset", -8, 8)])
+def test_both_ends_of_a_range_belong_to_it(name: str, low: int, high: int) -> None:
+    for end in (low, high, str(low), str(high)):
+        assert read(name, end) == int(end)
+    for outside in (low - 1, high + 1):
+        assert "must be a whole number" in reason(name, outside)
+
+
+@pytest.mark.parametrize("zero", [0, "0", 0.0, "-0", -0.0, None])
+def test_zero_is_absence_where_the_range_leaves_it_out(zero: Any) -> None:
+    assert read("side", zero) is None
+    assert read("scale", zero) is None
+
+
+@pytest.mark.parametrize("zero", [0, "0", 0.0])
+def test_and_a_value_where_it_does_not(zero: Any) -> None:
+    assert read("offset", zero) == 0
+    assert read("share", zero) == 0
+
+
+@pytest.mark.parametrize(("value", "number"), [(1, 1), (0.25, 0.25), ("0.25", 0.25), ("2.5e-1", 0.25), ("1E0", 1)])
+def test_a_number_is_a_number_or_the_text_of_one(value: Any, number: float) -> None:
+    assert read("share", value) == number
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "nan", "Infinity", "-Infinity", "inf", "1e999", "0_1", " 1", "1 ", "+1", ".5", "1.", "0x1", "", "x", True,
+     [], {}, 10**400, float("nan"), float("inf"), -0.1, 1.1, "1.1"],
+)  # fmt: skip
+def test_what_is_no_number_of_the_range_is_refused_with_the_range(value: Any) -> None:
+    assert reason("share", value) == "must be a number from 0 to 1"
+
+
+def test_a_range_may_begin_over_its_lower_end() -> None:
+    assert read("scale", 1e-9) == 1e-9
+    assert read("scale", 30) == 30
+    assert reason("scale", -1e-9) == "must be a number from over 0 to 30"
+    assert reason("scale", 30.1) == "must be a number from over 0 to 30"
+
+
+@pytest.mark.parametrize(("value", "flag"), [(True, True), (False, False), ("true", True), ("false", False)])
+def test_a_flag_may_be_quoted(value: Any, flag: bool) -> None:
+    assert read("flag", value) is flag
+
+
+@pytest.mark.parametrize("value", [0, 1, "True", "1", "", [], {}])
+def test_what_is_no_flag_is_refused(value: Any) -> None:
+    assert reason("flag", value) == "must be true or false"

@@ -1,0 +1,93 @@
+from dataclasses import fields, replace
+from typing import Any, get_args
+
+import pytest
+
+from jobs.capabilities import DIFFUSION_FIELDS, STAGES, RunnableStage, runnable, unsupported
+from jobs.errors import Fault, TransitoryFailure
+from jobs.stages import Stage
+from jobs.stages.attachments import Animation, ControlNet, Embedding, Lora
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
+from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
+from jobs.stages.image_to_inpaint import ImageToInpaint
+from jobs.stages.image_to_upscaler import ImageToUpscaler
+from jobs.stages.video_diffusion import VideoDiffusion
+from jobs.submission import Submission
+from jobs.upscalers import Upscaler
+from tests.jobs.samples import submission
+
+PLAIN = submission()
+DRAWN = PLAIN.stages[1]
+assert isinstance(DRAWN, Diffusion)
+
+SAID: dict[str, Any] = {
+    "vae": "kl-f8-anime.ckpt",
+    "eta_noise_seed_delta": 31337,
+    "controls": (ControlNet(model="canny", preprocessor="none"),),
+    "loras": (Lora(model="7"),),
+    "animations": (Animation(),),
+    "embeddings": (Embedding(model="7"),),
+    "v1_clip": True,
+    "schedule": "karras",
+    "ella": True,
+    "pix2pix": True,
+    "hunyuan_dit": True,
+    "layer_diffusion": 1.0,
+    "clip_encoder": "clip",
+}
+REFUSED: list[Stage] = [
+    ImageToUpscaler(upscaler=Upscaler.LANCZOS, scale=2.0, steps=5, denoising_strength=0.3, diffusion=DRAWN),
+    ImageToAdetailer(details=(Detail(),), diffusion=DRAWN),
+    ImageToInpaint(mask="m", diffusion=DRAWN),
+    ImageToAnimateDiff(animations=(Animation(),), diffusion=DRAWN),
+    VideoDiffusion(model="m", prompt=()),
+]
+
+
+def drawing(**said: Any) -> Submission:
+    return replace(PLAIN, stages=(PLAIN.stages[0], replace(DRAWN, **said)))
+
+
+def test_what_runs_today_is_supported() -> None:
+    assert unsupported(PLAIN) == []
+    assert runnable(PLAIN) == PLAIN.stages
+
+
+@pytest.mark.parametrize("name", DIFFUSION_FIELDS)
+def test_each_field_that_is_not_honoured_is_refused_by_the_apis_name(name: str) -> None:
+    refusal = DIFFUSION_FIELDS[name]
+
+    assert unsupported(drawing(**{name: SAID[name]})) == [Fault(f"stages[1].diffusion.{refusal.name}", refusal.reason)]
+
+
+def test_all_of_them_come_at_once() -> None:
+    assert len(unsupported(drawing(**SAID))) == len(DIFFUSION_FIELDS)
+
+
+@pytest.mark.parametrize("stage", REFUSED, ids=lambda stage: stage.type)
+def test_a_stage_that_is_not_built_is_refused_by_its_type(stage: Stage) -> None:
+    asked = replace(PLAIN, stages=(*PLAIN.stages, stage))
+
+    assert unsupported(asked) == [Fault("stages[2].type", f"{stage.type}: {STAGES[stage.type]}")]
+    with pytest.raises(TransitoryFailure, match=f"this worker cannot run stages.2..type: {stage.type}"):
+        runnable(asked)
+
+
+def test_every_stage_is_either_run_or_refused() -> None:
+    refused = {stage.type for stage in REFUSED}
+    run = {kind.__dataclass_fields__["type"].default for kind in get_args(RunnableStage)}
+
+    assert refused == STAGES.keys()
+    assert refused | run == {kind.__dataclass_fields__["type"].default for kind in get_args(Stage)}
+    assert not refused & run
+
+
+def test_every_field_of_a_diffusion_is_either_honoured_or_refused() -> None:
+    # Those that Diffusion.run reads, and what tells stages apart.
+    honoured = {
+        *("type", "width", "height", "prompt", "negative_prompt", "model", "sampler", "steps", "guidance_scale"),
+        *("clip_skip", "denoising_strength"),
+    }
+
+    assert honoured | DIFFUSION_FIELDS.keys() == {field.name for field in fields(Diffusion)}
