@@ -19,9 +19,11 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationError,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from jobs.errors import Fault
@@ -29,6 +31,12 @@ from jobs.errors import Fault
 # Longer ones are out of every range; Python would take its time over thousands of digits.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,19})")
 _REAL = re.compile(r"-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+
+
+def _told(usual: dict[str, Any], *, zero_is_absence: bool, digits: str) -> JsonSchemaValue:
+    """For people and generators: the range, 0 where it means absence, and numbers as text."""
+    zero = [{"const": 0}] if zero_is_absence else []
+    return {"anyOf": [usual, *zero, {"type": "string", "pattern": f"^({digits})$"}, {"type": "null"}]}
 
 
 def _whole(value: Any) -> int:
@@ -60,6 +68,11 @@ class Whole:
         grid = f", a multiple of {self.step}" if self.step > 1 else ""
         return _either(usual, self._read, f"must be a whole number from {self.low} to {self.high}{grid}")
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        grid = {"multipleOf": self.step} if self.step > 1 else {}
+        usual = {"type": "integer", "minimum": self.low, "maximum": self.high} | grid
+        return _told(usual, zero_is_absence=self.low > 0, digits=_WHOLE.pattern)
+
     def _read(self, value: Any) -> int | None:
         if value is None:
             return None
@@ -90,6 +103,10 @@ class Real:
         over = "over " if self.above else ""
         return _either(usual, self._read, f"must be a number from {over}{self.low:g} to {self.high:g}")
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        usual = {"type": "number", "exclusiveMinimum" if self.above else "minimum": self.low, "maximum": self.high}
+        return _told(usual, zero_is_absence=not self._has(0), digits=_REAL.pattern)
+
     def _read(self, value: Any) -> float | None:
         if value is None:
             return None
@@ -108,6 +125,9 @@ class Real:
 class _TrueOrFalse:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return _either(core_schema.bool_schema(strict=True), _flag, "must be true or false")
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"enum": [True, False, "true", "false", None]}
 
 
 def _storable(value: str) -> str:
@@ -140,6 +160,11 @@ class Message(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, hide_input_in_errors=True
     )
+
+
+def requiring(*names: str) -> ConfigDict:
+    """Of a Message: fields that its schema calls required, though None reads as absence and is told as a fault."""
+    return ConfigDict(json_schema_extra={"required": list(names)})
 
 
 def is_meaningful(value: Any) -> bool:

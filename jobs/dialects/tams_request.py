@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from jobs.catalog import Catalog
 from jobs.dialects.faults import Faults
-from jobs.dialects.protobuf_json import Message, Text, is_meaningful
+from jobs.dialects.protobuf_json import Message, Text, is_meaningful, requiring
 from jobs.dialects.tams.diffusion import DiffusionBody
 from jobs.dialects.tams.image_to_adetailer import ImageToAdetailerBody
 from jobs.dialects.tams.image_to_animate_diff import ImageToAnimateDiffBody
@@ -44,6 +44,8 @@ OWN_FIELDS = {kind: (to_camel(kind.lower()), kind.lower()) for kind in get_args(
 
 class StageBody(Message):
     """`type` says which of the other fields counts; each of these is the type's name in camelCase."""
+
+    model_config = requiring("type")
 
     type: StageType | None = None
     input_initialize: InputInitializeBody | None = None
@@ -85,10 +87,14 @@ Address = Annotated[Text, Field(max_length=2048), AfterValidator(_is_http)]
 
 
 class StagesBody(Message):
+    model_config = requiring("stages")
+
     stages: Annotated[list[StageBody], Field(min_length=1, max_length=MAX_STAGES)] | None = None
 
 
 class JobBody(StagesBody):
+    model_config = requiring("stages", "requestId")
+
     request_id: Annotated[Text, Field(max_length=256)] | None = None
     notify_url: Address | None = None
     running_notify_url: Address | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, Field, PlainValidator
 
-from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful
+from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful, requiring
 from jobs.dialects.tams.reading import Reading
 from jobs.stages import attachments as limits
 from jobs.stages.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Embedding, Lora, Parameter
@@ -65,6 +65,8 @@ def _is_parameter(value: Any) -> bool:
 
 
 class LoraItemBody(Message):
+    model_config = requiring("loraModel")
+
     lora_model: Name | None = None
     weight: Weight = None
     block_weight: BlockWeight | None = None
@@ -88,6 +90,8 @@ def loras_of(body: LoraBody | None, path: str, reading: Reading) -> tuple[Lora, 
 
 
 class EmbeddingItemBody(Message):
+    model_config = requiring("model")
+
     model: Name | None = None
     weight: Weight = None
     embedding_access_key: Name | None = None
@@ -106,6 +110,8 @@ class EmbeddingBody(Message):
 
 class ControlNetArgBody(Message):
     """A `mask` is what older clients call `maskResourceId`."""
+
+    model_config = requiring("preprocessor", "model")
 
     input_image_resource_id: Name | None = None
     mask_resource_id: Name | None = Field(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
-from jobs.dialects.protobuf_json import Flag, KnownName, Message, Name, Real, Whole
+from jobs.dialects.protobuf_json import Flag, KnownName, Message, Name, Real, Whole, requiring
 from jobs.dialects.tams.attachments import (
     AnimateDiffBody,
     ControlNetBody,
@@ -32,6 +32,8 @@ PLAIN_FIELDS = {
 
 class DiffusionBody(Message):
     """`controlNet` is what a published client calls `controlnet`."""
+
+    model_config = requiring("prompts")
 
     width: Annotated[int | None, Side] = None
     height: Annotated[int | None, Side] = None

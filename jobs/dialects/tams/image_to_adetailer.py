@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole
+from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, requiring
 from jobs.dialects.tams.attachments import LoraBody, loras_of
 from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
 from jobs.dialects.tams.prompts import Prompts, prompt_of
@@ -74,6 +74,8 @@ class AdetailerArgBody(Message):
 
 
 class ImageToAdetailerBody(Message):
+    model_config = requiring("args")
+
     args: Annotated[list[AdetailerArgBody], Field(max_length=limits.MAX_PASSES)] | None = None
     diffusion: DiffusionBody | None = None
 

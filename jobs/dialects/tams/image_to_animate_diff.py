@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from jobs.dialects.protobuf_json import Message
+from jobs.dialects.protobuf_json import Message, requiring
 from jobs.dialects.tams.attachments import AnimationArgBody, AtMost
 from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
 from jobs.dialects.tams.reading import Reading
@@ -10,6 +10,8 @@ from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
 
 
 class ImageToAnimateDiffBody(Message):
+    model_config = requiring("args")
+
     args: Annotated[list[AnimationArgBody], AtMost] | None = None
     diffusion: DiffusionBody | None = None
 

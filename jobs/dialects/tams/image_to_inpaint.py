@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole
+from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, requiring
 from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
 from jobs.dialects.tams.reading import Reading
 from jobs.stages import image_to_inpaint as limits
@@ -13,6 +13,8 @@ DEFAULT_PADDING_PX = 32
 
 
 class ImageToInpaintBody(Message):
+    model_config = requiring("maskImageResourceId")
+
     resize_mode: Annotated[InpaintResizeMode | None, DefaultIsAbsent] = None
     mask_image_resource_id: Name | None = None
     mask_blur: Annotated[float | None, Real(0, limits.MAX_MASK_BLUR_PX)] = None

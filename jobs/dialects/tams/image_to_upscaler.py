@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from jobs.dialects.protobuf_json import Message, Name, Real, Whole
+from jobs.dialects.protobuf_json import Message, Name, Real, Whole, requiring
 from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
 from jobs.dialects.tams.reading import Reading
 from jobs.stages import image_to_upscaler as limits
@@ -14,6 +14,8 @@ Side = Whole(limits.MIN_SIDE_PX, limits.MAX_SIDE_PX, GRID_PX)
 
 
 class ImageToUpscalerBody(Message):
+    model_config = requiring("hrUpscaler", "hrSecondPassSteps", "denoisingStrength")
+
     hr_upscaler: Name | None = None
     hr_resize_x: Annotated[int | None, Side] = None
     hr_resize_y: Annotated[int | None, Side] = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from jobs.dialects.protobuf_json import DefaultIsAbsent, Message, Name, Whole
+from jobs.dialects.protobuf_json import DefaultIsAbsent, Message, Name, Whole, requiring
 from jobs.dialects.tams.attachments import AtMost, LoraBody, attached, loras_of
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
@@ -14,6 +14,8 @@ Side = Whole(limits.MIN_SIDE_PX, limits.MAX_SIDE_PX)
 
 
 class VideoControlArgBody(Message):
+    model_config = requiring("preprocessor")
+
     input_video_resource_id: Name | None = None
     preprocessor: Name | None = None
 
@@ -39,6 +41,8 @@ class KeyframesBody(Message):
 
 
 class VideoDiffusionBody(Message):
+    model_config = requiring("sdModel")
+
     sd_model: Name | None = None
     lora: LoraBody | None = None
     generation_mode: Annotated[GenerationMode | None, DefaultIsAbsent] = None

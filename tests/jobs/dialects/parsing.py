@@ -1,5 +1,6 @@
 """Bodies through the parser, with a catalogue of three models."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ CATALOG = Catalog(
         Model(id="613045163490732233", name="counterfeit", family=Family.SD15, path=Path("absent")),
         Model(id="2", name="sd2", family=Family.SD2, path=Path("absent")),
         Model(id="3", name="sdxl", family=Family.SDXL, path=Path("absent")),
+        Model(
+            id="5",
+            name="secret",
+            family=Family.SD15,
+            path=Path("absent"),
+            access_key_sha256=sha256(b"open sesame").hexdigest(),
+        ),
     ]
 )
 

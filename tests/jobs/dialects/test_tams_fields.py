@@ -84,6 +84,13 @@ def test_the_table_tells_the_ranges(section: str) -> None:
                     assert accepted.startswith(f"{'over ' if above else ''}{low:g} to {high:g}"), name
 
 
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_table_tells_what_is_required(section: str) -> None:
+    told = {name for name, cells in rows(f"`{section}`").items() if re.fullmatch("required(;.*)?", cells[1])}
+
+    assert told == set(SECTIONS[section].model_json_schema().get("required", []))
+
+
 def test_the_table_tells_what_is_refused_and_why() -> None:
     refused = {each.name: f"refused: {each.reason}" for each in DIFFUSION_FIELDS.values()}
     status = {name: cells[-1] for name, cells in rows("`diffusion`").items()}

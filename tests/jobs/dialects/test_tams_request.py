@@ -215,6 +215,12 @@ def test_a_path_of_the_second_look_has_the_senders_spelling_too() -> None:
     } <= set(faults(asked))
 
 
+def test_a_private_model_opens_to_its_key() -> None:
+    assert diffusion_of(sdModel="secret", modelAccessKey="open sesame").model == "5"
+    assert "no CHECKPOINT is named 'secret'" in faults(body(sdModel="secret"))["stages[1].diffusion.sdModel"]
+    assert set(faults(body(sdModel="secret", model_access_key="x"))) == {"stages[1].diffusion.sdModel"}
+
+
 def test_another_vae_is_refused_with_what_to_send() -> None:
     assert "send 'Automatic'" in refusals(body(sdVae="kl-f8-anime.ckpt"))["stages[1].diffusion.sdVae"]
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.dialects.protobuf_json import Message, Real, Whole
+from jobs.dialects.tams.diffusion import DiffusionBody
 from jobs.prompt import Piece
 from jobs.stages.attachments import Animation, ControlNet, Embedding, Lora
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
@@ -45,6 +46,14 @@ def video(**fields: Any) -> Any:
 
 
 # All messages
+
+
+def test_the_description_of_the_api_has_the_ranges() -> None:
+    told = DiffusionBody.model_json_schema()["properties"]
+
+    assert told["width"]["anyOf"][0] == {"type": "integer", "minimum": 512, "maximum": 1536, "multipleOf": 64}
+    assert told["cfgScale"]["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0, "maximum": 30}
+    assert told["enableElla"]["anyOf"][0] == {"type": "boolean"}
 
 
 RANGES = [
