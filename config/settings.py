@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     files_folder: Path = Path(".darkroom/files")
     models_folder: Path = Path(".darkroom/models")
     catalog_file: Path = Path(__file__).parent / "catalog.toml"
+    credits_file: Path = Path(__file__).parent / "credits.toml"
     model_cache_bytes: PositiveInt = 8 * 2**30
     log_format: Literal["text", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
