@@ -11,6 +11,7 @@ from aiohttp import web
 from arq.connections import ArqRedis
 
 from jobs.catalog import Catalog
+from jobs.credits import Rates
 from jobs.links import Links
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
@@ -20,6 +21,7 @@ from jobs.storage.local_files import LocalFiles
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from orchestrator.authentication import Authentication
+from orchestrator.credits_api import CreditsApi
 from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
 from orchestrator.intake import open_intake
@@ -34,6 +36,7 @@ class WebOptions:
     secret: bytes = field(repr=False)
     files_folder: Path
     catalog: Catalog
+    rates: Rates = field(default_factory=Rates)
     max_body_bytes: int
     max_upload_bytes: int
     max_upload_pixels: int
@@ -61,9 +64,11 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             queue=queue,
             board=board,
             catalog=options.catalog,
+            rates=options.rates,
             links=links,
             now=now,
         )
+        credits_api = CreditsApi(authentication=authentication, catalog=options.catalog, rates=options.rates)
         resources_api = ResourcesApi(
             authentication=authentication,
             resources=resources,
@@ -74,7 +79,8 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             max_upload_pixels=options.max_upload_pixels,
         )
         app = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
-        app.add_routes([*jobs_api.routes(), *resources_api.routes(), *Health(database, redis).routes()])
+        app.add_routes([*jobs_api.routes(), *credits_api.routes(), *resources_api.routes()])
+        app.add_routes(Health(database, redis).routes())
         yield app
 
 

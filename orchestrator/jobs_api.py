@@ -14,6 +14,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from jobs.catalog import Catalog
+from jobs.credits import Rates, price
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
@@ -47,6 +48,7 @@ class JobsApi:
         queue: JobQueue,
         board: ProgressBoard,
         catalog: Catalog,
+        rates: Rates,
         links: Links,
         now: Callable[[], datetime],
     ) -> None:
@@ -57,6 +59,7 @@ class JobsApi:
         self._queue = queue
         self._board = board
         self._catalog = catalog
+        self._rates = rates
         self._links = links
         self._now = now
 
@@ -113,6 +116,7 @@ class JobsApi:
             fingerprint=fingerprint,
             dialect="tams",
             submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
+            credits=price(submission.stages, self._catalog, self._rates),
             score=score(now, priority=0),
             created_at=now,
         )

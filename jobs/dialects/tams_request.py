@@ -3,7 +3,7 @@
 Source: the published schema and guide of the TAMS API, and what its public clients send.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -20,6 +20,8 @@ from jobs.stages.input_initialize import MAX_COUNT, MAX_SEED, InputInitialize
 from jobs.submission import Submission, order_faults
 
 MAX_STAGES = 16
+
+M = TypeVar("M", bound=Message)
 
 StageType: TypeAlias = Literal[
     "INPUT_INITIALIZE",
@@ -162,11 +164,14 @@ class StageBody(Message):
         return self
 
 
-class JobBody(Message):
+class StagesBody(Message):
     """`stages` are validated one by one, so that a fault in one does not hide those of the others."""
 
-    request_id: Text = Field(min_length=1, max_length=256)
     stages: list[Any] = Field(min_length=1, max_length=MAX_STAGES)
+
+
+class JobBody(StagesBody):
+    request_id: Text = Field(min_length=1, max_length=256)
     notify_url: Text = Field(default="", max_length=2048)
     running_notify_url: Text = Field(default="", max_length=2048)
 
@@ -181,7 +186,7 @@ class JobBody(Message):
 def parse_submission(body: Any, catalog: Catalog) -> Submission:
     """The Submission that this JSON value asks for. Raises InvalidSubmission with all its faults."""
     faults: list[Fault] = []
-    job = _job(body, faults)
+    job = _message(JobBody, body, faults)
     stages = _stages(body, catalog, faults)
     if faults or job is None:
         raise InvalidSubmission(faults)
@@ -193,9 +198,19 @@ def parse_submission(body: Any, catalog: Catalog) -> Submission:
     )
 
 
-def _job(body: Any, faults: list[Fault]) -> JobBody | None:
+def parse_stages(body: Any, catalog: Catalog) -> tuple[Stage, ...]:
+    """The stages of a body that has nothing else. Raises InvalidSubmission with all their faults."""
+    faults: list[Fault] = []
+    _message(StagesBody, body, faults)
+    stages = _stages(body, catalog, faults)
+    if faults:
+        raise InvalidSubmission(faults)
+    return tuple(stages)
+
+
+def _message(kind: type[M], body: Any, faults: list[Fault]) -> M | None:
     try:
-        return JobBody.model_validate(body)
+        return kind.model_validate(body)
     except ValidationError as error:
         faults += faults_of(error)
         return None
@@ -204,7 +219,7 @@ def _job(body: Any, faults: list[Fault]) -> JobBody | None:
 def _stages(body: Any, catalog: Catalog, faults: list[Fault]) -> list[Stage]:
     raw = body.get("stages") if isinstance(body, dict) else None
     if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_STAGES:
-        return []  # JobBody has said so
+        return []  # StagesBody has said so
     faults += order_faults([str(each.get("type")) if isinstance(each, dict) else "" for each in raw])
     stages = (_stage(each, f"stages[{i}]", catalog, faults) for i, each in enumerate(raw))
     return [stage for stage in stages if stage is not None]

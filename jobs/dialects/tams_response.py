@@ -9,18 +9,21 @@ from typing import Any
 
 from jobs.errors import (
     DarkroomError,
+    InsufficientCredits,
     InvalidSubmission,
     LinkRefused,
     NotAuthenticated,
     NotFound,
     RequestIdConflict,
     TooLarge,
+    TooManyWaiting,
     Unavailable,
 )
 from jobs.job import Image, Job, JobStatus, JobView, Preview, Progress, QueuePlace
 from jobs.links import Links
 
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
 IMAGE_LINK_LIFETIME = timedelta(hours=24)
 PREVIEW_LINK_LIFETIME = timedelta(minutes=10)
@@ -34,6 +37,9 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> dict
         "requestId": job.request_id,
         "status": "CREATED" if just_created else job.status.value,
     }
+    # A job that failed or was canceled costs nothing.
+    if job.credits and job.status not in (JobStatus.FAILED, JobStatus.CANCELED):
+        body["credits"] = float(job.credits)
     match job.status:
         # Without a place there is no waitingInfo at all: a published client demands queue_rank in it.
         case JobStatus.WAITING if view.place:
@@ -92,6 +98,8 @@ _CODES: dict[type[DarkroomError], tuple[int, int]] = {
     LinkRefused: (403, 7),
     NotFound: (404, 5),
     RequestIdConflict: (409, 6),
+    InsufficientCredits: (400, 9),
+    TooManyWaiting: (429, 8),
     TooLarge: (413, 3),
     Unavailable: (503, 14),
 }
@@ -104,4 +112,12 @@ def error_body(error: DarkroomError) -> tuple[int, dict[str, Any]]:
     if isinstance(error, InvalidSubmission):
         violations = [{"field": fault.path, "description": fault.reason} for fault in error.faults]
         body["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
+    if isinstance(error, InsufficientCredits):
+        body["details"] = [_error_info("INSUFFICIENT_CREDITS", error.facts)]
+    if isinstance(error, TooManyWaiting):
+        body["details"] = [_error_info("TOO_MANY_WAITING", error.facts)]
     return status, body
+
+
+def _error_info(reason: str, facts: dict[str, str]) -> dict[str, Any]:
+    return {"@type": ERROR_INFO, "reason": reason, "domain": "darkroom", "metadata": facts}
