@@ -10,10 +10,12 @@ from pathlib import Path
 
 import asyncpg
 
+from cli import credits
 from cli.accounts import new_key
 from cli.demo import PROMPT, DemoFailed, run_demo
 from cli.stack import StackFailed, running_stack, start_again
 from embedded import EmbeddedError
+from jobs.errors import DarkroomError
 from jobs.storage.migrate import migrate
 
 FOLDER = Path(".darkroom").absolute()
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("create-key", help="print a new API key for an account at DATABASE_URL")
     command.add_argument("account", help="the account's name; it is made on first use")
     command.set_defaults(run=create_key)
+    credits.add_commands(commands, _database_url)
     return parser
 
 
@@ -93,7 +96,7 @@ def main() -> None:
         arguments.run(arguments)
     except KeyboardInterrupt:
         print("stopped")
-    except (StackFailed, DemoFailed, EmbeddedError, asyncpg.PostgresError, OSError) as error:
+    except (StackFailed, DemoFailed, DarkroomError, EmbeddedError, asyncpg.PostgresError, OSError) as error:
         sys.exit(f"darkroom: {error}")
 
 
