@@ -12,6 +12,7 @@ import asyncpg
 
 from cli.accounts import add_account_commands
 from cli.apps import add_apps_commands
+from cli.credits import add_grant_command
 from cli.demo import PROMPT, DemoFailed, run_demo
 from cli.keys import add_keys_commands
 from cli.models import ModelsFailed, add_models_commands
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=up)
     command = commands.add_parser("migrate", help="bring the database at DATABASE_URL to the newest schema")
     command.set_defaults(run=migrate_database)
-    for add in (add_account_commands, add_keys_commands, add_apps_commands):
+    for add in (add_account_commands, add_grant_command, add_keys_commands, add_apps_commands):
         add(commands)
     add_models_commands(commands.add_parser("models", help="look at the models of the catalogue"))
     return parser

@@ -1,10 +1,11 @@
-"""Accounts from the command line: their priority and their rate."""
+"""Accounts from the command line: their priority, their rate and their limits."""
 
 import argparse
 import base64
 import math
 from typing import Any
 
+from cli.credits import add_limits, set_limits
 from jobs.account import MAX_PRIORITY, MIN_PRIORITY, Account, RateLimit
 from jobs.errors import Fault, InvalidSubmission
 from jobs.storage.account_store import AccountStore
@@ -27,6 +28,7 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rate", type=_rate, help="requests a second over all keys and apps of the account")
     command.add_argument("--burst", type=_burst, help="requests at once; without it, what a second gives")
     command.add_argument("--no-rate-limit", action="store_true", help="as many requests as it likes: the default")
+    add_limits(command)
     command.set_defaults(act=set_account)
 
 
@@ -38,7 +40,7 @@ async def set_account(database: Database, arguments: argparse.Namespace) -> list
         await accounts.set_priority(account.id, arguments.priority)
     if limit or arguments.no_rate_limit:
         await accounts.set_rate_limit(account.id, limit)
-    return [_line(await accounts.named(account.name))]
+    return [_line(await accounts.named(account.name)), *await set_limits(database, arguments)]
 
 
 def written_secret(account: Account) -> str:

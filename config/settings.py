@@ -74,6 +74,7 @@ class Settings(ModelSettings):
     s3_secret_key: SecretStr = SecretStr("")
     outputs_kept_days: int = Field(default=30, ge=0, le=36_500)
     """How long the pictures of a job are kept after its end; 0 for ever."""
+    credits_file: Path = Path(__file__).parent / "credits.toml"
     model_cache_bytes: PositiveInt = 8 * 2**30
     log_format: Literal["text", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -16,6 +16,8 @@ DarkroomError
 ├── JobEnded              the job ended in another way than the one that is asked for
 ├── TooManyStreams        an account listens to more event streams than it may
 ├── Unimplemented         the endpoint is of this API, and is not built yet
+├── InsufficientCredits   the job costs more than the account has free
+├── TooManyWaiting        the account has as many waiting jobs as it may
 ├── TooLarge              a body or picture is over its bound
 ├── Unavailable           a store cannot be reached; the caller may try again
 ├── StageFailed           a stage could not be run
@@ -26,6 +28,7 @@ DarkroomError
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 class DarkroomError(Exception):
@@ -98,6 +101,28 @@ class Unimplemented(DarkroomError):
     """This is not built yet."""
 
 
+class InsufficientCredits(DarkroomError):
+    """The account has not enough credits for this job."""
+
+    def __init__(self, *, price: Decimal, balance: Decimal, held: Decimal) -> None:
+        super().__init__(
+            f"This job costs {_written(price)} credits. The balance is {_written(balance)},"
+            f" of which {_written(held)} are held for jobs that have not ended."
+        )
+        self.facts = {"price": _written(price), "balance": _written(balance), "held": _written(held)}
+
+
+class TooManyWaiting(DarkroomError):
+    """The account has as many waiting jobs as it may."""
+
+    def __init__(self, *, waiting: int, max_waiting: int) -> None:
+        super().__init__(
+            f"{waiting} jobs of this account are waiting, and it may have {max_waiting};"
+            " send the job again when one has started."
+        )
+        self.facts = {"waiting": str(waiting), "maxWaiting": str(max_waiting)}
+
+
 class TooLarge(DarkroomError):
     """The body is too large."""
 
@@ -124,3 +149,8 @@ class AttemptLost(DarkroomError):
 
 class WorkerStopping(DarkroomError):
     """The worker is stopping."""
+
+
+def _written(credits: Decimal) -> str:
+    """Without the zeros that a column's scale adds."""
+    return f"{credits:f}".rstrip("0").rstrip(".") if "." in f"{credits:f}" else f"{credits:f}"

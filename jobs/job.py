@@ -8,6 +8,7 @@ WAITING ──claim──▶ RUNNING ──finish──▶ SUCCESS
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
@@ -52,7 +53,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`attempt` counts claims; only the latest may write. `score` is the place in the order, lower first."""
+    """`attempt` counts claims; only the latest may write. `score` is the place in the order, lower first.
+
+    `credits` is its price: held from acceptance to the end, and charged if that is SUCCESS.
+    """
 
     id: int
     account_id: int
@@ -60,6 +64,7 @@ class Job:
     fingerprint: bytes
     dialect: str
     submission: Submission
+    credits: Decimal
     status: JobStatus
     attempt: int
     score: float

@@ -8,6 +8,7 @@ import uvloop
 from aiohttp import web
 
 from config.catalog import read_catalog
+from config.credits import read_rates
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.storage.database import open_database
@@ -43,6 +44,7 @@ def _options(settings: Settings) -> WebOptions:
         secret=settings.secret.get_secret_value().encode(),
         files=settings.files_place(),
         catalog=read_catalog(settings.catalog_file, settings.models_folder),
+        rates=read_rates(settings.credits_file),
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
         max_upload_pixels=settings.max_upload_pixels,

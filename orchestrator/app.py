@@ -11,6 +11,7 @@ from aiohttp import web
 from arq.connections import ArqRedis
 
 from jobs.catalog import Catalog
+from jobs.credits import Rates
 from jobs.links import Links
 from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
@@ -28,6 +29,7 @@ from jobs.upload_form import UploadForms
 from orchestrator.authentication import Authentication
 from orchestrator.cleaner import Cleaner
 from orchestrator.cors import Cors
+from orchestrator.credits_api import CreditsApi
 from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
 from orchestrator.intake import Intake, open_intake
@@ -55,6 +57,7 @@ class WebOptions:
     secret: bytes = field(repr=False)
     files: FilesPlace
     catalog: Catalog
+    rates: Rates = field(default_factory=Rates)
     max_body_bytes: int
     max_upload_bytes: int
     max_upload_pixels: int
@@ -124,9 +127,11 @@ def _job_routes(parts: Parts, authentication: Authentication, intake: Intake) ->
         resources=parts.resources,
         views=views,
         catalog=options.catalog,
+        rates=options.rates,
         links=links,
         now=now,
     ).routes()
+    yield from CreditsApi(authentication=authentication, catalog=options.catalog, rates=options.rates).routes()
     yield from JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes()
     yield from JobCancelApi(authentication=authentication, jobs=jobs, queue=parts.queue).routes()
     yield from JobEventsApi(

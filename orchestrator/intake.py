@@ -5,7 +5,7 @@ and a crowd pays for few commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,11 +13,11 @@ import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.errors import RequestIdConflict, Unavailable
+from jobs.errors import DarkroomError, RequestIdConflict, Unavailable
 from jobs.job import Job, JobStatus, QueuePlace
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
-from jobs.storage.job_store import JobStore, NewJob, Waiting
+from jobs.storage.job_store import JobKey, JobStore, NewJob, Waiting
 
 MAX_BATCH = 500
 MAX_PENDING = 20_000
@@ -55,7 +55,10 @@ class Intake:
         self._something_pending = asyncio.Event()
 
     async def accept(self, new_job: NewJob) -> Accepted:
-        """Durable when it returns. Raises RequestIdConflict, or Unavailable where the database cannot be reached."""
+        """Durable when it returns.
+
+        Raises RequestIdConflict, InsufficientCredits, TooManyWaiting, or Unavailable where the database is away.
+        """
         if len(self._pending) >= MAX_PENDING:
             raise Unavailable("Too many jobs are coming in; send the job again.")
         pending = _Pending(new_job)
@@ -79,7 +82,7 @@ class Intake:
         if not batch:
             return
         try:
-            created, known = await self._jobs.accept([each.new_job for each in batch])
+            created, known, refused = await self._jobs.accept([each.new_job for each in batch])
         except asyncpg.DataError as error:
             await self._flush_one_by_one(batch, error)
         except DATABASE_AWAY as error:
@@ -87,7 +90,8 @@ class Intake:
             _fail(batch, Unavailable("The database cannot be reached; send the job again."))
         else:
             places = await self._enqueue(batch, created)
-            _answer(batch, created, {(job.account_id, job.request_id): job for job in known}, places)
+            left = _refuse(batch, refused)
+            _answer(left, created, {(job.account_id, job.request_id): job for job in known}, places)
 
     async def _flush_surely(self, batch: Sequence[_Pending]) -> None:
         # The flusher must outlive any fault: without it every later job would hang.
@@ -132,6 +136,14 @@ async def open_intake(jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[],
         flusher.cancel()
 
 
+def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:
+    """Tells those that are refused, and gives the others."""
+    for each in batch:
+        if each.new_job.key in refused:
+            _fail([each], refused[each.new_job.key])
+    return [each for each in batch if each.new_job.key not in refused]
+
+
 def _answer(
     batch: Sequence[_Pending],
     created: dict[tuple[int, str], int],
@@ -172,6 +184,7 @@ def _stored(new_job: NewJob, job_id: int) -> Job:
         fingerprint=new_job.fingerprint,
         dialect=new_job.dialect,
         submission=new_job.submission,
+        credits=new_job.credits,
         status=JobStatus.WAITING,
         attempt=0,
         score=new_job.score,

@@ -13,6 +13,7 @@ from aiohttp import web
 from jobs.account import Account, Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
+from jobs.credits import Rates, price
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
@@ -40,6 +41,7 @@ class JobsApi:
         resources: ResourceStore,
         views: JobViews,
         catalog: Catalog,
+        rates: Rates,
         links: Links,
         now: Callable[[], datetime],
     ) -> None:
@@ -49,6 +51,7 @@ class JobsApi:
         self._resources = resources
         self._views = views
         self._catalog = catalog
+        self._rates = rates
         self._links = links
         self._now = now
 
@@ -105,6 +108,7 @@ class JobsApi:
             fingerprint=fingerprint,
             dialect="tams",
             submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
+            credits=price(submission.stages, self._catalog, self._rates),
             score=score(now, account.priority),
             created_at=now,
         )

@@ -5,8 +5,9 @@ from typing import Any
 
 from jobs.dialects import tams_answers as answers
 from jobs.dialects.tams_list import ListParameters
-from jobs.dialects.tams_request import JobBody
+from jobs.dialects.tams_request import JobBody, StagesBody
 from jobs.errors import (
+    InsufficientCredits,
     InvalidSubmission,
     JobEnded,
     LinkRefused,
@@ -14,6 +15,7 @@ from jobs.errors import (
     RequestIdConflict,
     TooLarge,
     TooManyStreams,
+    TooManyWaiting,
 )
 from orchestrator.models_api import ACCESS_KEY_HEADER, ListQuery
 from orchestrator.openapi import Operation, Parameter
@@ -70,7 +72,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body_example={"requestId": "my-first-picture", "stages": _STAGES},
         answer=answers.JobAnswer,
         answer_example={"job": _JOB | {"status": "CREATED"}},
-        errors=(InvalidSubmission, RequestIdConflict, TooLarge),
+        errors=(InvalidSubmission, RequestIdConflict, InsufficientCredits, TooManyWaiting, TooLarge),
     ),
     Operation(
         id="listJobs",
@@ -82,6 +84,18 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=answers.JobsAnswer,
         answer_example={"jobs": [_JOB | {"status": "CANCELED"}]},
         errors=(InvalidSubmission,),
+    ),
+    Operation(
+        id="priceJob",
+        method="POST",
+        path="/v1/jobs/credits",
+        tag=JOBS,
+        summary="Ask what a job would cost",
+        body=StagesBody,
+        body_example={"stages": _STAGES},
+        answer=answers.CreditsAnswer,
+        answer_example={"credits": 0.8},
+        errors=(InvalidSubmission, TooLarge),
     ),
     Operation(
         id="getJob",

@@ -17,6 +17,8 @@ from jobs.storage.job_store import JobStore, Waiting
 PAGE = 1000
 # Finds what another web process stored and died before it queued; our own crash is mended when we start.
 FILL_ANYWAY_EVERY = timedelta(minutes=1)
+# A worker that has just parked a job must have removed its signal before there is another one of the same attempt.
+UNPARK_AFTER = timedelta(seconds=1)
 
 log = structlog.get_logger()
 
@@ -60,6 +62,7 @@ class Sweeper:
         if taken_back:
             log.warning("leases_lapsed", job_ids=taken_back)
         await self._add(await self._jobs.retried())
+        await self._add(await self._jobs.unpark(parked_for=UNPARK_AFTER))
         is_due = self._asked != self._answered or self._now() - self._filled_at > FILL_ANYWAY_EVERY
         if is_due or await self._queue.epoch() != self._epoch:
             await self._fill()

@@ -28,6 +28,7 @@ from jobs.submission import Submission, input_faults, order_faults, upscale_faul
 
 MAX_STAGES = 16
 
+
 StageType: TypeAlias = Literal[
     "INPUT_INITIALIZE",
     "DIFFUSION",

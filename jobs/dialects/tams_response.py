@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.errors import (
     DarkroomError,
+    InsufficientCredits,
     InvalidSubmission,
     JobEnded,
     LinkRefused,
@@ -19,6 +20,7 @@ from jobs.errors import (
     RequestIdConflict,
     TooLarge,
     TooManyStreams,
+    TooManyWaiting,
     Unavailable,
     Unimplemented,
 )
@@ -27,6 +29,7 @@ from jobs.links import Links
 
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
 IMAGE_LINK_LIFETIME = timedelta(hours=24)
 PREVIEW_LINK_LIFETIME = timedelta(minutes=10)
@@ -40,6 +43,9 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> dict
         "requestId": job.request_id,
         "status": "CREATED" if just_created else job.status.value,
     }
+    # A job that failed or was canceled costs nothing.
+    if job.credits and job.status not in (JobStatus.FAILED, JobStatus.CANCELED):
+        body["credits"] = float(job.credits)
     match job.status:
         # Without a place there is no waitingInfo at all: a published client demands queue_rank in it.
         case JobStatus.WAITING if view.place:
@@ -109,6 +115,8 @@ _CODES: dict[type[DarkroomError], tuple[int, int]] = {
     NotFound: (404, 5),
     RequestIdConflict: (409, 6),
     JobEnded: (400, 9),
+    InsufficientCredits: (400, 9),
+    TooManyWaiting: (429, 8),
     TooLarge: (413, 3),
     TooManyStreams: (429, 8),
     Unimplemented: (501, 12),
@@ -130,4 +138,12 @@ def error_body(error: DarkroomError) -> tuple[int, dict[str, Any]]:
         body["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
     if isinstance(error, RateLimited):
         body["details"] = [{"@type": RETRY_INFO, "retryDelay": f"{error.wait_s:.3f}s"}]
+    if isinstance(error, InsufficientCredits):
+        body["details"] = [_error_info("INSUFFICIENT_CREDITS", error.facts)]
+    if isinstance(error, TooManyWaiting):
+        body["details"] = [_error_info("TOO_MANY_WAITING", error.facts)]
     return status, body
+
+
+def _error_info(reason: str, facts: dict[str, str]) -> dict[str, Any]:
+    return {"@type": ERROR_INFO, "reason": reason, "domain": "darkroom", "metadata": facts}

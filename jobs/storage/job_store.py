@@ -7,33 +7,54 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
-from jobs.errors import AttemptLost, JobEnded, NotFound
+from jobs.errors import AttemptLost, DarkroomError, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.listing import JobFilter, Position
+from jobs.standing import Standing
 from jobs.storage.database import Connection, Database, queries, rows_of
+from jobs.storage.ledger import locked_standings
 from jobs.storage.submission_json import dumped, loaded
 from jobs.submission import Submission
+
+JobKey: TypeAlias = tuple[int, str]
+"""Account and request id: what a job is known by before it has an id."""
 
 _UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A submission on its way in. `fingerprint` tells bodies apart; `score` is its place in the order."""
+    """A submission on its way in. `fingerprint` tells bodies apart; `score` is its place in the order.
+
+    `credits` is its price.
+    """
 
     account_id: int
     fingerprint: bytes
     dialect: str
     submission: Submission
+    credits: Decimal
     score: float
     created_at: datetime
 
     @property
-    def key(self) -> tuple[int, str]:
+    def key(self) -> JobKey:
         return self.account_id, self.submission.request_id
+
+
+class Acceptance(NamedTuple):
+    """What became of a batch: the ids of new jobs, the jobs that were there before, and why the others are refused.
+
+    `refused` holds InsufficientCredits and TooManyWaiting.
+    """
+
+    created: dict[JobKey, int]
+    known: list[Job]
+    refused: dict[JobKey, DarkroomError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +70,28 @@ class JobStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def accept(self, new_jobs: Sequence[NewJob]) -> tuple[dict[tuple[int, str], int], list[Job]]:
-        """Inserts what is new, in one commit.
-
-        Returns the ids of the new jobs by (account, request id), and the jobs that were there before.
-        """
-        # In one order everywhere: two batches that share keys in another order would wait for each other.
-        in_order = sorted(new_jobs, key=lambda job: job.key)
+    async def accept(self, new_jobs: Sequence[NewJob]) -> Acceptance:
+        """Inserts what is new and within its account's limits. Of jobs that do not all fit, the first come first."""
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.accept_jobs(connection, **_columns(in_order)))
-            created = {(row["account_id"], row["request_id"]): row["id"] for row in rows}
-            known = sorted({job.key for job in new_jobs} - created.keys())
-            return created, await self._by_request(connection, known) if known else []
+            created = await _insert(connection, new_jobs)
+            known = await self._known(connection, new_jobs, created)
+            undecided = _without(new_jobs, created, known)
+            if not undecided:
+                return Acceptance(created, known, {})
+            async with connection.transaction():
+                choice = await self._accept_what_fits(connection, undecided)
+            return Acceptance(created | choice.created, known + choice.known, choice.refused)
+
+    async def _accept_what_fits(self, connection: Connection, new_jobs: Sequence[NewJob]) -> Acceptance:
+        standings = await locked_standings(connection, {job.account_id for job in new_jobs})
+        # Again, now that no other batch of these accounts is under way: a repeat must not count twice.
+        known = await self._known(connection, new_jobs, {})
+        fitting, refused = _choose(_without(new_jobs, {}, known), standings)
+        return Acceptance(await _insert(connection, fitting), known, refused)
+
+    async def _known(self, connection: Connection, new_jobs: Sequence[NewJob], created: dict[JobKey, int]) -> list[Job]:
+        keys = sorted({job.key for job in new_jobs} - created.keys())
+        return await self._by_request(connection, keys) if keys else []
 
     async def get(self, account_id: int, job_id: int) -> Job:
         """Raises NotFound, also for another account's job."""
@@ -108,7 +139,10 @@ class JobStore:
         return {job.id: QueuePlace(rank=before[job.score] + 1, length=sum(waiting.values())) for job in jobs}
 
     async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
-        """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it."""
+        """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it.
+
+        None as well where its account runs as many jobs as it may: then it is parked, and `unpark` gives it.
+        """
         async with self._database.connection() as connection:
             row = await queries.claim_job(connection, job_id=job_id, attempt=attempt, worker=worker, lease=lease)
             return _job(row, ()) if row else None
@@ -170,7 +204,8 @@ class JobStore:
         """
         async with self._database.transaction() as connection:
             rows = await rows_of(queries.lapsed_jobs(connection, limit=limit))
-            for row in rows:
+            # By account, because to end a job locks its account: all who lock several do so in this order.
+            for row in sorted(rows, key=lambda row: row["account_id"]):
                 await _take_back(connection, row["id"], row["attempt"], max_attempts)
             return [row["id"] for row in rows]
 
@@ -184,6 +219,11 @@ class JobStore:
         """The jobs given back by an attempt whose delay is over."""
         async with self._database.connection() as connection:
             return [_waiting(row) for row in await rows_of(queries.retried_jobs(connection, limit=limit))]
+
+    async def unpark(self, *, parked_for: timedelta) -> list[Waiting]:
+        """The jobs that `claim` parked at least so long ago, and that their accounts now have room for."""
+        async with self._database.connection() as connection:
+            return [_waiting(row) for row in await rows_of(queries.unpark_jobs(connection, parked_for=parked_for))]
 
     async def _by_request(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> list[Job]:
         accounts, requests = zip(*keys, strict=True)
@@ -199,6 +239,38 @@ class JobStore:
         done = row["status"] == JobStatus.SUCCESS
         images = await _images(connection, [job_id]) if done else {}
         return _job(row, images.get(job_id, ()))
+
+
+async def _insert(connection: Connection, new_jobs: Sequence[NewJob]) -> dict[JobKey, int]:
+    # In one order everywhere: two batches that share keys in another order would wait for each other.
+    in_order = sorted(new_jobs, key=lambda job: job.key)
+    rows = await rows_of(queries.accept_jobs(connection, **_columns(in_order)))
+    return {(row["account_id"], row["request_id"]): row["id"] for row in rows}
+
+
+def _without(new_jobs: Sequence[NewJob], created: dict[JobKey, int], known: Sequence[Job]) -> Sequence[NewJob]:
+    """The first job of each key that is neither among `created` nor `known`."""
+    decided = created.keys() | {(job.account_id, job.request_id) for job in known}
+    first: dict[JobKey, NewJob] = {}
+    for job in new_jobs:
+        first.setdefault(job.key, job)
+    return [job for key, job in first.items() if key not in decided]
+
+
+def _choose(
+    new_jobs: Sequence[NewJob], standings: dict[int, Standing]
+) -> tuple[list[NewJob], dict[JobKey, DarkroomError]]:
+    """Which of these are accepted, one after the other, and why the others are not."""
+    fitting, refused = [], dict[JobKey, DarkroomError]()
+    for job in new_jobs:
+        standing = standings[job.account_id]
+        refusal = standing.refusal(job.credits)
+        if refusal is None:
+            fitting.append(job)
+            standings[job.account_id] = standing.with_job(job.credits)
+        else:
+            refused[job.key] = refusal
+    return fitting, refused
 
 
 async def _end(
@@ -245,6 +317,7 @@ def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "fingerprints": [job.fingerprint for job in new_jobs],
         "dialects": [job.dialect for job in new_jobs],
         "submissions": [dumped(job.submission) for job in new_jobs],
+        "credits": [job.credits for job in new_jobs],
         "scores": [job.score for job in new_jobs],
         "created_ats": [job.created_at for job in new_jobs],
     }
@@ -290,6 +363,7 @@ def _job(row: Any, images: tuple[Image, ...]) -> Job:
         fingerprint=row["fingerprint"],
         dialect=row["dialect"],
         submission=loaded(row["submission"]),
+        credits=row["credits"],
         status=JobStatus(row["status"]),
         attempt=row["attempt"],
         score=row["score"],

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -78,10 +79,11 @@ class Bench:
             fingerprint=b"x",
             dialect="tams",
             submission=submission,
+            credits=Decimal("0.8"),
             score=score(now, 0),
             created_at=now,
         )
-        created, _ = await self.jobs.accept([new_job])
+        created, *_ = await self.jobs.accept([new_job])
         (job_id,) = created.values()
         await self.queue.add([Waiting(job_id, 1, new_job.score)])
         return job_id

@@ -70,6 +70,24 @@ async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench
     assert await bench.callbacks(job_id) == ["TERMINAL"]
 
 
+async def test_a_job_whose_account_runs_as_many_as_it_may_is_not_drawn_and_no_attempt_is_counted(
+    bench: Bench,
+) -> None:
+    job_id = await bench.accept()
+    await bench.execute("UPDATE accounts SET max_running = 0")
+    engine = ScriptedEngine()
+
+    await bench.runner(engine).run(job_id, 1)
+
+    job = await bench.job(job_id)
+    assert (job.status, job.attempt, engine.steps_done) == (JobStatus.WAITING, 0, [])
+    assert await bench.queue.place(job_id, 1) is None
+    await bench.execute("UPDATE accounts SET max_running = 1")
+    await bench.jobs.unpark(parked_for=timedelta(0))
+    await bench.runner(engine).run(job_id, 1)
+    assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+
+
 async def test_a_fatal_failure_ends_the_job_with_its_reason(bench: Bench) -> None:
     job_id = await bench.accept()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from jobs.job import Job, JobStatus
@@ -35,7 +36,13 @@ def submission(request_id: str = "r-1", **urls: str | None) -> Submission:
 
 
 def new_job(
-    account_id: int, request_id: str = "r-1", *, body: str = "", at: datetime = NOON, **urls: str | None
+    account_id: int,
+    request_id: str = "r-1",
+    *,
+    body: str = "",
+    at: datetime = NOON,
+    credits: str = "0.8",
+    **urls: str | None,
 ) -> NewJob:
     """`body` stands for what the request said: another one has another fingerprint."""
     return NewJob(
@@ -43,6 +50,7 @@ def new_job(
         fingerprint=hashlib.sha256(body.encode()).digest(),
         dialect="tams",
         submission=submission(request_id, **urls),
+        credits=Decimal(credits),
         score=score(at, 0),
         created_at=at,
     )
@@ -56,6 +64,7 @@ def job(status: JobStatus = JobStatus.WAITING, **fields: Any) -> Job:
         "fingerprint": b"",
         "dialect": "tams",
         "submission": submission(),
+        "credits": Decimal(0),
         "status": status,
         "attempt": 1,
         "score": 0.0,

@@ -31,5 +31,5 @@ async def test_generated_requests_are_answered_as_the_document_says(
         )  # fmt: skip
         told = (await process.communicate())[0].decode()
 
-    assert process.returncode == 0, told[told.find('FAILURES') :][:8000]
+    assert process.returncode == 0, told[told.find("FAILURES") :][:8000]
     assert int(re.search(r"(\d+) generated", told)[1]) > 100

@@ -111,6 +111,24 @@ async def test_a_lease_that_holds_is_left_alone(api: Api, database: Database, re
     assert (job.status, job.attempt) == (JobStatus.RUNNING, 1)
 
 
+async def test_a_parked_job_is_left_alone_until_its_account_has_room(
+    api: Api, database: Database, redis: ArqRedis
+) -> None:
+    jobs, queue = JobStore(database), JobQueue(redis)
+    first, second = await _accepted(api, 2)
+    await _execute(database, "UPDATE accounts SET max_running = 0")
+    await jobs.claim(first, 1, worker="busy:1", lease=timedelta(minutes=1))
+    await queue.remove(first, 1)
+    await _execute(database, "UPDATE jobs SET parked_at = parked_at - interval '1 minute'")
+
+    await sweeper(database, redis).sweep()
+    assert await _places(redis, [first, second]) == [None, QueuePlace(rank=1, length=1)]
+    await _execute(database, "UPDATE accounts SET max_running = 1")
+    await sweeper(database, redis).sweep()
+
+    assert await _places(redis, [first, second]) == [QueuePlace(rank=1, length=2), QueuePlace(rank=2, length=2)]
+
+
 class Interrupted(JobStore):
     """Something happens while its first page is read."""
 
@@ -168,3 +186,8 @@ async def _accepted(api: Api, count: int) -> list[int]:
 
 async def _places(redis: ArqRedis, ids: list[int]) -> list[QueuePlace | None]:
     return await JobQueue(redis).places((job_id, 1) for job_id in ids)
+
+
+async def _execute(database: Database, statement: str) -> None:
+    async with database.connection() as connection:
+        await connection.execute(statement)

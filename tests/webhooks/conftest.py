@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -89,10 +90,11 @@ class Office:
             fingerprint=b"x",
             dialect="tams",
             submission=submission,
+            credits=Decimal("0.8"),
             score=1.0,
             created_at=now(),
         )
-        created, _ = await self.jobs.accept([new_job])
+        created, *_ = await self.jobs.accept([new_job])
         job = await self.jobs.claim(created[new_job.key], 1, worker="test:1", lease=LEASE)
         assert job is not None
         return job

@@ -1,10 +1,26 @@
--- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, scores, created_ats)
--- All arguments are arrays of one length: one job each. Gives back only the jobs that are new.
-WITH accepted AS (
-    INSERT INTO jobs (account_id, request_id, fingerprint, dialect, submission, score, created_at)
-    SELECT * FROM unnest(
-        :account_ids::bigint[], :request_ids::text[], :fingerprints::bytea[], :dialects::text[],
-        :submissions::jsonb[], :scores::double precision[], :created_ats::timestamptz[])
+-- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, scores, created_ats)
+-- All arguments are arrays of one length: one job each. Gives back only the jobs that are new, and makes none for an
+-- account whose limits do not allow all that are asked for: which of them fit is then for the caller to choose.
+-- Accounts are locked first, by id, so that two batches never wait for each other. What is held follows by a trigger.
+WITH asked AS (
+    SELECT account_id, sum(price) AS price, count(*) AS number
+    FROM unnest(:account_ids::bigint[], :credits::numeric[]) AS job (account_id, price)
+    GROUP BY account_id
+), allowed AS MATERIALIZED (
+    SELECT id FROM accounts JOIN asked ON asked.account_id = accounts.id
+    WHERE (NOT credits_enforced OR asked.price <= balance - held)
+      AND (max_waiting IS NULL OR waiting + asked.number <= max_waiting)
+    ORDER BY id
+    FOR NO KEY UPDATE OF accounts
+), accepted AS (
+    INSERT INTO jobs (account_id, request_id, fingerprint, dialect, submission, credits, score, created_at)
+    SELECT account_id, request_id, fingerprint, dialect, submission, credits, score, created_at
+    FROM unnest(
+        :account_ids::bigint[], :request_ids::text[], :fingerprints::bytea[], :dialects::text[], :submissions::jsonb[],
+        :credits::numeric[], :scores::double precision[], :created_ats::timestamptz[]) WITH ORDINALITY
+        AS job (account_id, request_id, fingerprint, dialect, submission, credits, score, created_at, position)
+    WHERE account_id IN (SELECT id FROM allowed)
+    ORDER BY position
     ON CONFLICT (account_id, request_id) DO NOTHING
     RETURNING id, account_id, request_id
 ), logged AS (
@@ -31,10 +47,22 @@ SELECT * FROM resources WHERE job_id = ANY(:job_ids::bigint[]) ORDER BY job_id, 
 
 -- name: claim_job(worker, lease, job_id, attempt)^
 -- The attempt in the condition means that a second worker with the same signal claims nothing.
-WITH claimed AS (
+-- A job whose account runs as many as it may is parked instead, until `unpark_jobs` finds room. The account is locked
+-- while it is looked at, after the job as everywhere, so that two claims at once cannot both take the last room.
+WITH asked AS MATERIALIZED (
+    SELECT id, account_id FROM jobs WHERE id = :job_id AND status = 'WAITING' AND attempt = :attempt - 1
+    FOR NO KEY UPDATE
+), room AS MATERIALIZED (
+    SELECT accounts.id FROM accounts JOIN asked ON asked.account_id = accounts.id
+    WHERE max_running IS NULL OR running < max_running
+    FOR NO KEY UPDATE OF accounts
+), parked AS (
+    UPDATE jobs SET parked_at = now()
+    WHERE id IN (SELECT id FROM asked) AND NOT EXISTS (SELECT FROM room)
+), claimed AS (
     UPDATE jobs SET status = 'RUNNING', attempt = attempt + 1, worker = :worker,
         lease_expires_at = now() + :lease::interval, started_at = coalesce(started_at, now())
-    WHERE id = :job_id AND status = 'WAITING' AND attempt = :attempt - 1
+    WHERE id IN (SELECT id FROM asked) AND EXISTS (SELECT FROM room)
     RETURNING *
 ), logged AS (
     INSERT INTO job_events (job_id, attempt, kind, detail) SELECT id, attempt, 'STARTED', worker FROM claimed
@@ -88,19 +116,19 @@ WITH requeued AS (
 SELECT id FROM requeued;
 
 -- name: lapsed_jobs(limit)
-SELECT id, attempt FROM jobs WHERE status = 'RUNNING' AND lease_expires_at < now()
+SELECT id, attempt, account_id FROM jobs WHERE status = 'RUNNING' AND lease_expires_at < now()
 ORDER BY lease_expires_at LIMIT :limit
 FOR UPDATE SKIP LOCKED;
 
 -- name: waiting_jobs(after, limit)
 -- A page of the jobs that ought to be in the queue, by id.
 SELECT id, attempt, score FROM jobs
-WHERE status = 'WAITING' AND id > :after AND available_at <= now()
+WHERE status = 'WAITING' AND id > :after AND available_at <= now() AND parked_at IS NULL
 ORDER BY id LIMIT :limit;
 
 -- name: retried_jobs(limit)
 SELECT id, attempt, score FROM jobs
-WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now()
+WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now() AND parked_at IS NULL
 ORDER BY available_at LIMIT :limit;
 
 -- name: waiting_between(scores)
@@ -108,3 +136,21 @@ ORDER BY available_at LIMIT :limit;
 -- and so it costs more the longer the line is: only for when Redis does not know.
 SELECT width_bucket(score, :scores::double precision[]) AS scores_reached, count(*) AS jobs
 FROM jobs WHERE status = 'WAITING' GROUP BY 1;
+
+-- name: unpark_jobs(parked_for)
+-- For each account that has parked jobs, as many as it has room for, first come first; without a limit all of them.
+-- A job that finds no room after all is parked again.
+WITH room AS (
+    SELECT id AS account_id, max_running - running AS number FROM accounts
+    WHERE id IN (SELECT account_id FROM jobs WHERE status = 'WAITING' AND parked_at IS NOT NULL)
+      AND (max_running IS NULL OR running < max_running)
+), first AS MATERIALIZED (
+    SELECT job.id FROM room CROSS JOIN LATERAL (
+        SELECT id FROM jobs
+        WHERE account_id = room.account_id AND status = 'WAITING' AND parked_at <= now() - :parked_for::interval
+        ORDER BY score LIMIT room.number
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS job
+)
+UPDATE jobs SET parked_at = NULL WHERE id IN (SELECT id FROM first)
+RETURNING id, attempt, score;

@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -60,6 +61,22 @@ def test_the_answer_that_made_a_job_says_created_with_its_place() -> None:
     assert shown(JobView(job=job(), place=PLACE), just_created=True) == golden("created")
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (JobStatus.WAITING, {"credits": 2.4}),
+        (JobStatus.RUNNING, {"credits": 2.4}),
+        (JobStatus.SUCCESS, {"credits": 2.4}),
+        (JobStatus.FAILED, {}),
+        (JobStatus.CANCELED, {}),
+    ],
+)
+def test_credits_are_a_number_and_absent_where_nothing_is_charged(status: JobStatus, told: dict[str, float]) -> None:
+    body = shown(JobView(job=job(status, credits=Decimal("2.4000"))))["job"]
+
+    assert {name: value for name, value in body.items() if name == "credits"} == told
+
+
 def test_no_waiting_info_goes_out_without_the_rank_that_a_published_client_demands() -> None:
     assert "waitingInfo" not in shown(JobView(job=job()), just_created=True)["job"]
 
@@ -100,6 +117,8 @@ def test_every_link_in_a_body_opens() -> None:
         (errors.NotFound(), 404, 5),
         (errors.RequestIdConflict(), 409, 6),
         (errors.JobEnded(), 400, 9),
+        (errors.InsufficientCredits(price=Decimal("0.8"), balance=Decimal(1), held=Decimal("0.5")), 400, 9),
+        (errors.TooManyWaiting(waiting=3, max_waiting=3), 429, 8),
         (errors.TooLarge(), 413, 3),
         (errors.TooManyStreams(), 429, 8),
         (errors.Unimplemented(), 501, 12),

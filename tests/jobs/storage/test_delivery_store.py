@@ -19,7 +19,7 @@ ONE = "http://a.example/one"
 
 
 async def started(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls: Any) -> int:
-    created, _ = await jobs.accept([new_job(account_id, request_id, **urls)])
+    created, *_ = await jobs.accept([new_job(account_id, request_id, **urls)])
     job_id = created[account_id, request_id]
     await jobs.claim(job_id, 1, worker="w", lease=timedelta(minutes=1))
     return job_id

@@ -26,7 +26,7 @@ URLS = {"notify_url": "http://a.example/end", "running_notify_url": "http://a.ex
 
 
 async def accepted(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls: Any) -> int:
-    created, _ = await jobs.accept([new_job(account_id, request_id, **urls)])
+    created, *_ = await jobs.accept([new_job(account_id, request_id, **urls)])
     return created[account_id, request_id]
 
 
@@ -58,7 +58,7 @@ async def test_what_is_accepted_can_be_read_as_it_was_meant(jobs: JobStore, acco
 async def test_a_batch_tells_new_jobs_from_known_ones(jobs: JobStore, account_id: int) -> None:
     first = await accepted(jobs, account_id, "known")
 
-    created, known = await jobs.accept([new_job(account_id, "new"), new_job(account_id, "known")])
+    created, known, _ = await jobs.accept([new_job(account_id, "new"), new_job(account_id, "known")])
 
     assert set(created) == {(account_id, "new")}
     assert [job.id for job in known] == [first]
@@ -68,7 +68,7 @@ async def test_of_two_alike_in_one_batch_the_first_becomes_the_job(jobs: JobStor
     later = NOON + timedelta(seconds=5)
     twice = [new_job(account_id, body="first"), new_job(account_id, body="second", at=later)]
 
-    created, known = await jobs.accept(twice)
+    created, known, _ = await jobs.accept(twice)
 
     assert len(created) == 1 and not known
     (job_id,) = created.values()
@@ -89,7 +89,7 @@ async def test_batches_that_share_requests_in_another_order_never_wait_for_each_
         await until(lambda: _someone_waits(rows))
         await other.execute(insert, account_id, "b", stored)
 
-    created, known = await accepting
+    created, known, _ = await accepting
     assert created == {} and sorted(job.request_id for job in known) == ["a", "b"]
 
 

@@ -127,7 +127,7 @@ async def test_a_long_term_resource_has_no_end(resources: ResourceStore, databas
 async def test_an_output_is_no_upload_and_is_never_overwritten(
     resources: ResourceStore, jobs: JobStore, account_id: int
 ) -> None:
-    created, _ = await jobs.accept([new_job(account_id)])
+    created, *_ = await jobs.accept([new_job(account_id)])
     (job_id,) = created.values()
     job = await jobs.claim(job_id, 1, worker="w", lease=WEEK)
     assert job is not None
