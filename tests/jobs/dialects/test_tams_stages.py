@@ -53,7 +53,7 @@ def test_the_description_of_the_api_has_the_ranges() -> None:
 
     assert told["width"]["anyOf"][0] == {"type": "integer", "minimum": 512, "maximum": 1536, "multipleOf": 64}
     assert told["cfgScale"]["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0, "maximum": 30}
-    assert told["enableElla"]["anyOf"][0] == {"type": "boolean"}
+    assert told["enableElla"]["enum"] == [True, False, "true", "false", None]
 
 
 RANGES = [
