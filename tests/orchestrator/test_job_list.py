@@ -85,7 +85,7 @@ async def test_an_account_sees_its_own_jobs_only(api: Api, other: Api) -> None:
 
 async def test_the_filters_narrow_the_list_together(api: Api, database: Database) -> None:
     account_id = await _account_of(api, database)
-    created, _ = await JobStore(database).accept(
+    created, *_ = await JobStore(database).accept(
         [new_job(account_id, f"r-{hour}", at=NOON + timedelta(hours=hour)) for hour in range(6)]
     )
     by_hour = [str(created[account_id, f"r-{hour}"]) for hour in range(6)]

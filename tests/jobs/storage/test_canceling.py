@@ -23,7 +23,7 @@ FAILURE = Failure(code=FailureCode.FATAL_ERROR, reason="it cannot be")
 
 
 async def accepted(jobs: JobStore, account_id: int, request_id: str = "r-1") -> int:
-    created, _ = await jobs.accept([new_job(account_id, request_id, **URLS)])
+    created, *_ = await jobs.accept([new_job(account_id, request_id, **URLS)])
     return created[account_id, request_id]
 
 

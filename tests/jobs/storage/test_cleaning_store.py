@@ -48,7 +48,7 @@ async def leftovers(store: CleaningStore) -> list[Leftovers]:
 
 
 async def accepted(jobs: JobStore, account_id: int, *, ago: timedelta) -> int:
-    created, _ = await jobs.accept([new_job(account_id, uuid4().hex, at=datetime.now(UTC) - ago)])
+    created, *_ = await jobs.accept([new_job(account_id, uuid4().hex, at=datetime.now(UTC) - ago)])
     (job_id,) = created.values()
     return job_id
 
