@@ -3,13 +3,15 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
+from arq.connections import ArqRedis
 from PIL import Image as PillowImage
 
+import orchestrator.app
 from jobs.errors import Unavailable
 from jobs.job import Image, Job
 from jobs.storage.cleaning_store import CleaningStore
@@ -17,10 +19,21 @@ from jobs.storage.database import Database
 from jobs.storage.files import Files, open_files
 from jobs.storage.job_store import JobStore
 from orchestrator import cleaner as cleaner_module
+from orchestrator.app import WebOptions, open_app
 from orchestrator.cleaner import Cleaner
 from orchestrator.resources_api import SHORT_TERM
 from tests.orchestrator.conftest import Api, body
 from tests.s3 import new_bucket
+
+
+@pytest.fixture(autouse=True)
+def the_applications_own_cleaner_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cleans at a time: a round of its own would turn ours away."""
+
+    class Resting(Cleaner):
+        async def clean_for_ever(self) -> None: ...
+
+    monkeypatch.setattr(orchestrator.app, "Cleaner", Resting)
 
 
 @pytest.fixture
@@ -215,23 +228,25 @@ async def test_a_bucket_is_cleaned_as_a_folder_is(api: Api, database: Database, 
             await files.size(f"outputs/{job.id}/1/0.png")
 
 
-async def test_the_web_process_cleans(api: Api, database: Database, files_folder: Path, monkeypatch: Any) -> None:
-    """The application of these tests has a cleaner of its own, which has done its first round at once."""
-    monkeypatch.setattr(cleaner_module, "EVERY", SHORT_TERM)
-    rounds = []
+async def test_the_web_process_cleans_again_and_again_whatever_a_round_raises(
+    options: WebOptions, database: Database, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+    enough = asyncio.Event()
 
-    class Counted(Cleaner):
+    class Failing(Cleaner):
         async def clean(self) -> None:
             rounds.append(1)
-            raise Unavailable  # it outlives a store that is away
+            if len(rounds) == 3:
+                enough.set()
+            raise Unavailable if len(rounds) == 1 else ValueError
 
-    async with open_files(files_folder) as files:
-        task = asyncio.create_task(Counted(CleaningStore(database), files).clean_for_ever())
-        await asyncio.sleep(0.05)
-        is_alive = not task.done()
-        task.cancel()
+    monkeypatch.setattr(orchestrator.app, "Cleaner", Failing)
+    monkeypatch.setattr(cleaner_module, "EVERY", timedelta(milliseconds=1))
+    async with open_app(options, database, redis), asyncio.timeout(30):
+        await enough.wait()
 
-    assert rounds == [1] and is_alive
+    assert len(rounds) >= 3
 
 
 async def _succeeded(api: Api, database: Database, files: Files, *, attempts: int) -> Job:
