@@ -10,12 +10,14 @@ from benchmarks.idle_start import measure_idle_start
 from benchmarks.ingress import compare_with_echo
 from cli.stack import running_stack
 
+MODEL = Path(__file__).parent.parent / "models" / "darkroom-shapes"
+
 
 def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}; medians of repeats, side by side\n")
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder, running_stack(Path(folder), port=0) as stack:
         print(asyncio.run(measure_idle_start(stack)), flush=True)
-        print(compare_with_stock(stack, Path(folder) / "models" / "darkroom-tiny"), flush=True)
+        print(compare_with_stock(stack, MODEL), flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         print(compare_with_echo(Path(folder)), flush=True)
 

@@ -1,4 +1,4 @@
-"""Everything on one machine: the stores, the schema, a model, an account and the three processes.
+"""Everything on one machine: the stores, the schema, an account and the three processes.
 
 `make up`, `make demo` and the journeys of the tests use it; a deployment uses the Procfile instead.
 """
@@ -7,8 +7,6 @@ import asyncio
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -28,7 +26,6 @@ from jobs.storage.migrate import migrate
 ACCOUNT = "local"
 HOST = "127.0.0.1"
 READY_WITHIN_S = 120
-BUILD_WITHIN_S = 300
 # A process that ends as soon as this would only end again.
 HOPELESS_WITHIN_S = 10
 # Callbacks of a local installation go to this machine and its neighbours.
@@ -61,7 +58,6 @@ def running_stack(folder: Path, *, port: int) -> Iterator[Stack]:
     with ExitStack() as exits:
         environment = _environment(folder, port, exits)
         asyncio.run(migrate(environment["DATABASE_URL"]))
-        _build_model(folder / "models" / "darkroom-tiny", environment)
         url = f"http://{HOST}:{port}"
         api_key, webhook_secret = asyncio.run(_account(environment["DATABASE_URL"], folder / "env"))
         _write_env(folder / "env", url, api_key, webhook_secret)
@@ -83,7 +79,6 @@ def _environment(folder: Path, port: int, exits: ExitStack) -> dict[str, str]:
         "DARKROOM_LOG_FORMAT": "text",
         "DARKROOM_EGRESS_ALLOW": PRIVATE_NETWORKS,
         "DARKROOM_FILES_FOLDER": str(folder / "files"),
-        "DARKROOM_MODELS_FOLDER": str(folder / "models"),
         "DARKROOM_SECRET": _secret(folder / "secret"),
         **os.environ,
         "DARKROOM_HOST": HOST,
@@ -114,14 +109,6 @@ def _secret(file: Path) -> str:
         partial.write_text(secrets.token_urlsafe(32))
         partial.replace(file)  # whole or not at all: an empty secret would stay for ever
     return file.read_text()
-
-
-def _build_model(folder: Path, environment: Mapping[str, str]) -> None:
-    if not folder.exists():
-        command = [sys.executable, "-m", "gpu_worker.tiny_model", str(folder)]
-        built = subprocess.run(command, env=environment, timeout=BUILD_WITHIN_S, capture_output=True, text=True)
-        if built.returncode != 0:
-            raise StackFailed(f"the model could not be built:\n{built.stderr}")
 
 
 async def _account(database_url: str, env_file: Path) -> tuple[str, str]:

@@ -45,7 +45,8 @@ class ModelSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    models_folder: Path = Path(".darkroom/models")
+    models_folder: Path = Path(__file__).parent.parent / "models"
+    """Where the catalogue's relative paths begin. The bundled models lie in the default one."""
     catalog_file: Path = Path(__file__).parent / "catalog.toml"
 
 

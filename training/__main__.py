@@ -4,6 +4,7 @@ About four hours on one core. `--work` keeps checkpoints and cached latents, `--
 """
 
 import argparse
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,6 +102,14 @@ def assemble(shop: Workshop, folder: Path) -> None:
     ).save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(shop.tokenizer / name, folder / "tokenizer")
+    for config in folder.glob("*/config.json"):
+        _forget_where_it_was_made(config)
+
+
+def _forget_where_it_was_made(config: Path) -> None:
+    told = json.loads(config.read_text(encoding="utf-8"))
+    told.pop("_name_or_path", None)
+    config.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 STAGES: dict[str, Callable[[Workshop], None]] = {

@@ -38,11 +38,11 @@ class Shard:
 
 
 def shards() -> list[Shard]:
-    """The whole set, in the order in which training asks for it: 24,000 pictures of 256×256, 4,800 of 384×384 and
-    about 5,000 of 512×512 and above."""
+    """The whole set, in the order in which training asks for it: 24,000 pictures of 256×256, 4,000 of 384×384 and
+    about 4,300 of 512×512 and above."""
     small = [Shard(256, 256, i, 1000, i < 10) for i in range(24)]
-    middle = [Shard(384, 384, i, 800, i < 3) for i in range(6)]
-    large = [Shard(512, 512, i, 640, i < 2) for i in range(6)]
+    middle = [Shard(384, 384, i, 800, i < 3) for i in range(5)]
+    large = [Shard(512, 512, i, 320, i < 3) for i in range(10)]
     other = ((512, 768, 240), (768, 512, 240), (640, 640, 240), (768, 768, 240), (1024, 1024, 160))
     return small + middle + large + [Shard(width, height, 0, count, False) for width, height, count in other]
 

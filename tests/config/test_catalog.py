@@ -82,7 +82,7 @@ def test_the_first_entry_is_the_default(tmp_path: Path) -> None:
 
 
 def test_the_file_that_comes_with_darkroom_is_valid() -> None:
-    assert read_catalog(Settings.model_fields["catalog_file"].default, MODELS).default.name == "darkroom-tiny"
+    assert read_catalog(Settings.model_fields["catalog_file"].default, MODELS).default.name == "darkroom-shapes"
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,13 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from gpu_worker import tiny_model
 from gpu_worker.engine.checkpoint import Checkpoint
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
-from gpu_worker.tiny_model import byte_tokenizer
 from jobs.catalog import Catalog, Family, Model
 from jobs.prompt import Piece, Prompt
+from tests.gpu_worker.engine import tiny_model
+from tests.gpu_worker.engine.tiny_model import byte_tokenizer
 
 SD15_WIDTHS = (16, 32, 32, 32)
 _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
