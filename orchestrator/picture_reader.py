@@ -6,7 +6,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -21,6 +21,8 @@ TURN_WITHIN_S = 60
 COMPUTE_WITHIN_S = 30
 # The process bounds what it computes; this is for one that does not even do that.
 READ_WITHIN_S = 90
+# For one whose answers have ended.
+ENDS_WITHIN_S = 1
 # Not the database's address, nor the secret that signs links.
 ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME")
 
@@ -57,7 +59,7 @@ class PictureReader:
             async with asyncio.timeout(READ_WITHIN_S):
                 head, png = await _ask(process, content)
         except (TimeoutError, EOFError, ConnectionError) as error:
-            await _end(process)
+            await _end(process, by_itself_within_s=ENDS_WITHIN_S)
             log.warning("picture_process_ended", exit_code=process.returncode)
             raise refusal("takes too long to decode, or breaks the decoder") from error
         except BaseException:  # the client has gone: what the process says now, nobody would read
@@ -100,7 +102,11 @@ async def _ask(process: Process, content: bytes) -> tuple[dict[str, Any], bytes]
     return head, await process.stdout.readexactly(head.get("bytes", 0))
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, *, by_itself_within_s: float = 0) -> None:
+    # To kill what is just ending would lose how it ended, which the log tells.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(by_itself_within_s):
+            await process.wait()
     if process.returncode is None:
         process.kill()
     await process.communicate()  # and not `wait`, which leaves the pipes open
