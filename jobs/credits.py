@@ -11,7 +11,7 @@ Source: TAMS, "Intro To Billing". Where that page contradicts itself, this is wh
 - IMAGE_TO_ANIMATE_DIFF has no published formula: it costs what an INPAINT of its size does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TypeAlias, assert_never
@@ -26,6 +26,7 @@ from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.video_diffusion import VideoDiffusion
+from jobs.submission import picture_sizes
 
 HUNDREDTH = Decimal("0.01")
 MEGAPIXEL = 1024 * 1024
@@ -156,16 +157,14 @@ class _Inherited:
     steps: int | None = None
 
 
-def price(stages: Iterable[Stage], catalog: Catalog, rates: Rates) -> Decimal:
+def price(stages: Sequence[Stage], catalog: Catalog, rates: Rates) -> Decimal:
     """Of a whole job, in credits. Raises UnknownModel for a model that is not in the catalogue."""
     return price_of(_items(stages, catalog), rates)
 
 
-def _items(stages: Iterable[Stage], catalog: Catalog) -> Iterator[Item]:
-    size: Size | None = None
-    for stage in stages:
-        yield from _items_of(stage, size, catalog)
-        size = size if isinstance(stage, InputInitialize) else stage.size_after(size)
+def _items(stages: Sequence[Stage], catalog: Catalog) -> Iterator[Item]:
+    for stage, before in zip(stages, [None, *picture_sizes(stages)], strict=False):
+        yield from _items_of(stage, before, catalog)
 
 
 def _items_of(stage: Stage, before: Size | None, catalog: Catalog) -> Iterator[Item]:

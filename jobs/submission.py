@@ -71,15 +71,13 @@ def input_faults(stages: Sequence[Stage]) -> list[Fault]:
 def upscale_faults(stages: Sequence[Stage]) -> list[Fault]:
     """Upscalers that are out of place, and upscaled pictures of too many or too few pixels."""
     faults = []
-    size: Size | None = None
-    for i, stage in enumerate(stages):
+    for i, (stage, size) in enumerate(zip(stages, [None, *picture_sizes(stages)], strict=False)):
         if isinstance(stage, ImageToUpscaler):
             path = f"stages[{i}].{stage.field_name}"
             faults += stage.pixel_faults(size, path)
             if stage.upscaler.is_latent and not _has_latents(stages[:i]):
                 reason = f"{stage.upscaler} works only right after a DIFFUSION stage that draws from text alone"
                 faults.append(Fault(f"{path}.hrUpscaler", reason))
-        size = stage.size_after(size)
     return faults
 
 
