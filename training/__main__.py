@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.autoencoder import train_autoencoder, train_decoder
-from training.denoiser import SCHEDULER, Pool, train_denoiser
+from training.denoiser import FIRST_PASS, SCHEDULER, SECOND_PASS, Pass, Pool, new_denoiser, train_denoiser
 from training.latents import Encoders, make_shard, shards
 from training.text_encoder import train_text_encoder
 from training.tokenizer import make_tokenizer
@@ -23,7 +23,6 @@ from training.tokenizer import make_tokenizer
 TEXT_STEPS = 700
 AUTOENCODER_STEPS = 3200
 DECODER_STEPS = 6000
-DENOISER_STEPS = 12_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,10 @@ class Workshop:
         return self.work / "unet"
 
     @property
+    def finished_denoiser(self) -> Path:
+        return self.work / "unet_2"
+
+    @property
     def pool(self) -> Path:
         return self.work / "pool"
 
@@ -79,8 +82,17 @@ def _latents(shop: Workshop) -> None:
 
 
 def _denoiser(shop: Workshop) -> None:
+    _denoise(shop, new_denoiser(), FIRST_PASS, shop.denoiser)
+
+
+def _large_denoiser(shop: Workshop) -> None:
+    first = UNet2DConditionModel.from_pretrained(shop.denoiser).train().to(memory_format=torch.channels_last)
+    _denoise(shop, first, SECOND_PASS, shop.finished_denoiser)
+
+
+def _denoise(shop: Workshop, model: UNet2DConditionModel, course: Pass, folder: Path) -> None:
     empty = shop.encoders().states([""])[0].float().clone()
-    train_denoiser(Pool(shop.pool), empty, shop.denoiser, shop.work / "denoiser.pt", DENOISER_STEPS)
+    train_denoiser(model, course, Pool(shop.pool), empty, folder, folder.with_suffix(".pt"))
 
 
 def _decoder(shop: Workshop) -> None:
@@ -90,11 +102,12 @@ def _decoder(shop: Workshop) -> None:
 def assemble(shop: Workshop, folder: Path) -> None:
     """The parts as one diffusers folder in float16."""
     vae = shop.finished_autoencoder if shop.finished_autoencoder.exists() else shop.autoencoder
+    unet = shop.finished_denoiser if shop.finished_denoiser.exists() else shop.denoiser
     StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(vae).half(),
         text_encoder=CLIPTextModel.from_pretrained(shop.text_encoder).half(),
         tokenizer=CLIPTokenizer.from_pretrained(shop.tokenizer),
-        unet=UNet2DConditionModel.from_pretrained(shop.denoiser).half(),
+        unet=UNet2DConditionModel.from_pretrained(unet).half(),
         scheduler=DDPMScheduler(**SCHEDULER),
         safety_checker=None,
         feature_extractor=None,
@@ -118,6 +131,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "autoencoder": _autoencoder,
     "latents": _latents,
     "denoiser": _denoiser,
+    "large-denoiser": _large_denoiser,
     "decoder": _decoder,
 }
 

@@ -18,11 +18,11 @@ from torch.nn import functional
 
 from training.loop import Schedule, checkpointed
 
-LEARNING_RATE = 8e-4
 # Of latents in a batch: 32 pictures at 256×256, 8 at 512×512.
 POSITIONS = 8192
 EMPTY_CAPTIONS = 0.1
 AVERAGE = 0.998
+LARGE = ("512x512", "512x768", "768x512", "640x640", "768x768", "1024x1024")
 SCHEDULER = {
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
@@ -44,12 +44,19 @@ class Phase:
     sizes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A run of the optimizer: `rate` is held for `hold` of the steps."""
+
+    rate: float
+    steps: int
+    hold: float
+    phases: tuple[Phase, ...]
+
+
 # Small pictures teach what words mean, large ones what edges are. All of one cost: see POSITIONS.
-PHASES = (
-    Phase(0.3, ("256x256",)),
-    Phase(0.25, ("384x384",)),
-    Phase(0.45, ("512x512", "512x768", "768x512", "640x640", "768x768", "1024x1024")),
-)
+FIRST_PASS = Pass(8e-4, 11_000, 0.5, (Phase(0.3, ("256x256",)), Phase(0.25, ("384x384",)), Phase(0.45, LARGE)))
+SECOND_PASS = Pass(6e-4, 12_000, 0.3, (Phase(1.0, LARGE),))
 
 
 def new_denoiser() -> UNet2DConditionModel:
@@ -114,19 +121,20 @@ def random_times(count: int) -> Tensor:
     return times
 
 
-def train_denoiser(pool: Pool, empty: Tensor, folder: Path, file: Path, steps: int) -> None:
+def train_denoiser(
+    model: UNet2DConditionModel, course: Pass, pool: Pool, empty: Tensor, folder: Path, file: Path
+) -> None:
     """`empty` is the states of "", (77, 128)."""
-    model, noise = new_denoiser(), Noise()
-    average = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-2)
-    schedule = Schedule(LEARNING_RATE, steps, hold=0.5)
+    noise, average = Noise(), copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=course.rate, betas=(0.9, 0.99), weight_decay=1e-2)
+    schedule = Schedule(course.rate, course.steps, hold=course.hold)
     smooth: dict[int, float] = {}
     pool.refresh()
-    for step in checkpointed(file, {"model": model, "average": average, "optimizer": optimizer}, steps):
+    for step in checkpointed(file, {"model": model, "average": average, "optimizer": optimizer}, course.steps):
         if step % 50 == 0:
             pool.refresh()
         schedule.apply(optimizer, step)
-        sizes = _phase(step / steps).sizes
+        sizes = _phase(course.phases, step / course.steps).sizes
         latents, states = pool.batch(sizes, POSITIONS)
         states[torch.rand(len(states)) < EMPTY_CAPTIONS] = empty
         loss = _loss(model, noise, latents, states, random_times(len(latents)))
@@ -145,12 +153,12 @@ def train_denoiser(pool: Pool, empty: Tensor, folder: Path, file: Path, steps: i
     average.eval().save_pretrained(folder)
 
 
-def _phase(done: float) -> Phase:
-    for phase in PHASES:
+def _phase(phases: tuple[Phase, ...], done: float) -> Phase:
+    for phase in phases:
         done -= phase.share
         if done < 0:
             return phase
-    return PHASES[-1]
+    return phases[-1]
 
 
 def _loss(model: nn.Module, noise: Noise, latents: Tensor, states: Tensor, times: Tensor) -> Tensor:
