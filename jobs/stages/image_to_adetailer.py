@@ -8,8 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from jobs.prompt import Prompt
 from jobs.stages.attachments import Lora
-from jobs.stages.canvas import Size
-from jobs.stages.diffusion import Diffusion
+from jobs.stages.redrawing import Redrawing
 
 MAX_PASSES = 8
 MAX_DILATION_PX = 128
@@ -47,22 +46,12 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageToAdetailer:
-    """`diffusion` is the job's DIFFUSION stage, or where there is none the one given for this stage."""
-
+class ImageToAdetailer(Redrawing):
     field_name: ClassVar[str] = "imageToAdetailer"
     type: Literal["IMAGE_TO_ADETAILER"] = "IMAGE_TO_ADETAILER"
     details: tuple[Detail, ...]
-    diffusion: Diffusion
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.diffusion.inputs
 
     @property
     def work(self) -> int:
         """As if each look found one thing."""
         return sum(detail.steps or self.diffusion.steps for detail in self.details)
-
-    def size_after(self, before: Size | None) -> Size:
-        return before or self.diffusion.size_after(None)

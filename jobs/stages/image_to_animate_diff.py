@@ -8,26 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jobs.stages.attachments import Animation
-from jobs.stages.canvas import Size
-from jobs.stages.diffusion import Diffusion
+from jobs.stages.redrawing import Redrawing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageToAnimateDiff:
-    """`diffusion` is the job's DIFFUSION stage, or where there is none the one given for this stage."""
-
+class ImageToAnimateDiff(Redrawing):
     field_name: ClassVar[str] = "imageToAnimateDiff"
     type: Literal["IMAGE_TO_ANIMATE_DIFF"] = "IMAGE_TO_ANIMATE_DIFF"
     animations: tuple[Animation, ...]
-    diffusion: Diffusion
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.diffusion.inputs
-
-    @property
-    def work(self) -> int:
-        return self.diffusion.steps
-
-    def size_after(self, before: Size | None) -> Size:
-        return before or self.diffusion.size_after(None)

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
-from jobs.stages.canvas import Size
-from jobs.stages.diffusion import Diffusion
+from jobs.stages.redrawing import Redrawing
 
 # Those of AUTOMATIC1111's web UI: the API publishes none.
 MAX_MASK_BLUR_PX = 64.0
@@ -17,11 +16,10 @@ InpaintFill: TypeAlias = Literal["FILL", "ORIGINAL", "LATENT_NOISE", "LATENT_NOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageToInpaint:
+class ImageToInpaint(Redrawing):
     """`mask` is the resource id of a picture of the same size; its white is drawn again, with `invert_mask` its black.
 
     `full_resolution` draws the masked part alone, with `padding_px` around it, at the size of `diffusion`.
-    `diffusion` is the job's DIFFUSION stage, or where there is none the one given for this stage.
     """
 
     field_name: ClassVar[str] = "imageToInpaint"
@@ -33,15 +31,7 @@ class ImageToInpaint:
     full_resolution: bool = True
     padding_px: int = 32
     invert_mask: bool = False
-    diffusion: Diffusion
 
     @property
     def inputs(self) -> tuple[str, ...]:
         return (self.mask, *self.diffusion.inputs)
-
-    @property
-    def work(self) -> int:
-        return self.diffusion.steps
-
-    def size_after(self, before: Size | None) -> Size:
-        return before or self.diffusion.size_after(None)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from jobs.errors import Fault
 from jobs.stages.canvas import Size
-from jobs.stages.diffusion import Diffusion
+from jobs.stages.redrawing import Redrawing
 from jobs.upscalers import Upscaler
 
 MIN_SIDE_PX = 128
@@ -19,11 +19,8 @@ SCALED_GRID_PX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageToUpscaler:
-    """To `width` × `height`, or by `scale`: one of the two is given.
-
-    `diffusion` is the job's DIFFUSION stage, or where there is none the one given for this stage.
-    """
+class ImageToUpscaler(Redrawing):
+    """To `width` × `height`, or by `scale`: one of the two is given."""
 
     field_name: ClassVar[str] = "imageToUpscaler"
     type: Literal["IMAGE_TO_UPSCALER"] = "IMAGE_TO_UPSCALER"
@@ -33,11 +30,6 @@ class ImageToUpscaler:
     height: int | None = None
     steps: int
     denoising_strength: float
-    diffusion: Diffusion
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.diffusion.inputs
 
     @property
     def work(self) -> int:
