@@ -56,7 +56,7 @@ class Pass:
 
 # Small pictures teach what words mean, large ones what edges are. All of one cost: see POSITIONS.
 FIRST_PASS = Pass(8e-4, 11_000, 0.5, (Phase(0.3, ("256x256",)), Phase(0.25, ("384x384",)), Phase(0.45, LARGE)))
-SECOND_PASS = Pass(6e-4, 12_000, 0.3, (Phase(1.0, LARGE),))
+SECOND_PASS = Pass(6e-4, 9_000, 0.3, (Phase(1.0, LARGE),))
 
 
 def new_denoiser() -> UNet2DConditionModel:
