@@ -14,6 +14,7 @@ from jobs.account import Account, Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
 from jobs.credits import Rates, price
+from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
@@ -113,7 +114,7 @@ class JobsApi:
             created_at=now,
         )
 
-    async def _body_of(self, accepted: Accepted) -> dict[str, Any]:
+    async def _body_of(self, accepted: Accepted) -> JobAnswer:
         if accepted.is_new:
             return job_body(JobView(job=accepted.job, place=accepted.place), self._links, just_created=True)
         return job_body(await self._view(accepted.job), self._links)
