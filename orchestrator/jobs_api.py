@@ -62,15 +62,14 @@ class JobsApi:
     async def create(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
         body = await read_json(request)
-        fingerprint = _fingerprint(body)
         try:
             submission = await self._parse(account.id, body)
         except InvalidSubmission:
-            accepted = await self._accepted_before(account.id, body, fingerprint)
+            accepted = await self._accepted_before(account.id, body)
             if accepted is None:
                 raise
         else:
-            accepted = await self._intake.accept(self._new_job(account, fingerprint, submission))
+            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body), submission))
         return json_response(await self._body_of(accepted))
 
     async def show(self, request: web.Request) -> web.Response:
@@ -92,12 +91,13 @@ class JobsApi:
             reason = f"there is no resource {resource_id!r} with a picture; upload one first"
             raise InvalidSubmission([Fault(f"{path}.imageResourceId", reason)]) from error
 
-    async def _accepted_before(self, account_id: int, body: Any, fingerprint: bytes) -> Accepted | None:
+    async def _accepted_before(self, account_id: int, body: Any) -> Accepted | None:
         # What was valid once stays accepted for ever: the model it named may have left the catalogue since.
         request_id = _request_id(body)
         job = await self._jobs.find(account_id, request_id) if request_id else None
         if job is None:
             return None
+        fingerprint = _fingerprint(body)
         if job.fingerprint != fingerprint:
             raise conflict(job, fingerprint)
         return Accepted(job=job, is_new=False)
@@ -128,8 +128,8 @@ def _fingerprint(body: Any) -> bytes:
     """Tells one JSON value from another, whatever the order of its names. Raises InvalidSubmission."""
     try:
         return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
-    except orjson.JSONEncodeError as error:  # it reads deeper than it writes
-        raise InvalidSubmission([Fault("", "the body is nested too deeply")]) from error
+    except orjson.JSONEncodeError as error:
+        raise InvalidSubmission([Fault("", "the body has an integer of over 64 bits")]) from error
 
 
 def _request_id(body: Any) -> str | None:
