@@ -9,12 +9,16 @@ import orjson
 from aiohttp import web
 
 from jobs.errors import Fault, InvalidSubmission
+from orchestrator.packed_body import unpacked
 
 BODY_WITHIN_S = 60
 
 
 async def read_body(request: web.Request) -> bytes:
-    """All of a body; a second call gives the same. Raises InvalidSubmission where it does not arrive in time."""
+    """All of a body, as it was sent; a second call gives the same.
+
+    Raises InvalidSubmission where it does not arrive in time.
+    """
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
             return await request.read()
@@ -25,6 +29,8 @@ async def read_body(request: web.Request) -> bytes:
 async def read_json(request: web.Request) -> Any:
     """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
     body = await read_body(request)
+    if body:
+        body = unpacked(body, request.headers.get("Content-Encoding", ""), request.client_max_size)
     try:
         value = orjson.loads(body)
         # orjson would take the last of two values of one name, another reader the first.
