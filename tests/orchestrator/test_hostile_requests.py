@@ -164,6 +164,20 @@ async def test_an_error_never_repeats_all_of_a_long_value(api: Api) -> None:
         assert status == 400 and len(json.dumps(answer)) < 2000
 
 
+@pytest.mark.parametrize("name", ["x" * 100_000, "_" * 100_000 + "stages"])
+async def test_an_error_never_repeats_all_of_a_long_name(api: Api, name: str) -> None:
+    for path in ("/v1/jobs", "/v1/jobs/credits", "/v1/resource/image"):
+        status, answer = await api.call("POST", path, json={name: []})
+        assert status == 400 and len(json.dumps(answer)) < 2000
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/credits", "/v1/resource/image", "/v1/resource/image/sts"])
+async def test_an_answer_tells_a_hundred_faults_and_no_more(api: Api, path: str) -> None:
+    status, answer = await api.call("POST", path, json={f"n{i}": i for i in range(10_000)})
+
+    assert status == 400 and len(answer["details"][0]["fieldViolations"]) == 100
+
+
 async def test_a_client_that_goes_away_half_way_harms_no_other(api: Api) -> None:
     _, writer = await asyncio.open_connection(api.client.host, api.client.port)
     writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nAuthorization: Bearer ")
