@@ -96,7 +96,12 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     """The application with its flusher, sweeper, cleaner and feed at work; all end on leaving."""
     parts = Parts(options, database, redis)
     cors = Cors(options.upload_origins, METHODS)
-    app = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
+    app = web.Application(
+        middlewares=[answer_errors],
+        client_max_size=options.max_body_bytes,
+        # A signature is of the bytes as they came; and aiohttp's own refusals are not in the API's words.
+        handler_args={"auto_decompress": False},
+    )
     async with (
         open_files(options.files) as files,
         open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon) as intake,

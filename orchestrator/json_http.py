@@ -8,12 +8,16 @@ import orjson
 from aiohttp import web
 
 from jobs.errors import Fault, InvalidSubmission
+from orchestrator.packed_body import unpacked
 
 BODY_WITHIN_S = 60
 
 
 async def read_body(request: web.Request) -> bytes:
-    """All of a body; a second call gives the same. Raises InvalidSubmission where it does not arrive in time."""
+    """All of a body, as it was sent; a second call gives the same.
+
+    Raises InvalidSubmission where it does not arrive in time.
+    """
     if request.content.is_eof():
         return await request.read()  # it came with the head, as most do
     try:
@@ -26,6 +30,8 @@ async def read_body(request: web.Request) -> bytes:
 async def read_json(request: web.Request) -> Any:
     """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
     body = await read_body(request)
+    if body:
+        body = unpacked(body, request.headers.get("Content-Encoding", ""), request.client_max_size)
     try:
         # Of two values of one name some readers take the first, others the last: such a body is refused.
         return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
