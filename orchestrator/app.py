@@ -37,6 +37,7 @@ from orchestrator.job_cancel import JobCancelApi
 from orchestrator.job_events import JobEventsApi
 from orchestrator.job_feed import JobFeed
 from orchestrator.job_list import JobListApi
+from orchestrator.job_reader import JobReader, open_job_reader
 from orchestrator.job_views import JobViews
 from orchestrator.jobs_api import JobsApi
 from orchestrator.last_used import open_last_used
@@ -105,6 +106,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     async with (
         open_files(options.files) as files,
         open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon) as intake,
+        open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
         _open_authentication(options, database, redis) as authentication,
         _running(
@@ -113,7 +115,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             Cleaner(CleaningStore(database), files).clean_for_ever(),
         ),
     ):
-        app.add_routes(_job_routes(parts, authentication, intake))
+        app.add_routes(_job_routes(parts, authentication, intake, job_reader))
         app.add_routes(_picture_routes(parts, authentication, files, reader))
         app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
         app.add_routes([*NotYetApi(authentication).routes(), *cors.routes()])
@@ -123,11 +125,14 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         yield app
 
 
-def _job_routes(parts: Parts, authentication: Authentication, intake: Intake) -> Iterator[web.RouteDef]:
+def _job_routes(
+    parts: Parts, authentication: Authentication, intake: Intake, reader: JobReader
+) -> Iterator[web.RouteDef]:
     options, jobs, links, views = parts.options, parts.jobs, parts.links, parts.views
     yield from JobsApi(
         authentication=authentication,
         intake=intake,
+        reader=reader,
         jobs=jobs,
         resources=parts.resources,
         views=views,

@@ -28,6 +28,7 @@ from jobs.submission import Submission, with_seeds
 from orchestrator.authentication import Authentication
 from orchestrator.intake import Accepted, Intake, conflict
 from orchestrator.job_path import JOB_PATH, job_id_of
+from orchestrator.job_reader import JobReader
 from orchestrator.job_views import JobViews
 from orchestrator.json_http import json_response, read_json
 
@@ -38,6 +39,7 @@ class JobsApi:
         *,
         authentication: Authentication,
         intake: Intake,
+        reader: JobReader,
         jobs: JobStore,
         resources: ResourceStore,
         views: JobViews,
@@ -48,6 +50,7 @@ class JobsApi:
     ) -> None:
         self._authentication = authentication
         self._intake = intake
+        self._reader = reader
         self._jobs = jobs
         self._resources = resources
         self._views = views
@@ -74,8 +77,7 @@ class JobsApi:
 
     async def show(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)
-        job = await self._jobs.get(account.id, job_id_of(request))
-        return json_response(job_body(await self._view(job), self._links))
+        return json_response(job_body(await self._reader.view(account.id, job_id_of(request)), self._links))
 
     async def _parse(self, account_id: int, body: Any) -> Submission:
         submission = parse_submission(body, self._catalog, unsupported)

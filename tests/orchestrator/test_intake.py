@@ -16,6 +16,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.redis_connection import open_redis
+from orchestrator import batcher
 from orchestrator import intake as module
 from orchestrator.intake import Intake, open_intake
 from tests.jobs.samples import NOON, new_job
@@ -92,7 +93,7 @@ async def test_a_lone_job_waits_for_nobody(intake: Intake, store: Heavy, account
 async def test_a_crowd_that_comes_back_at_once_is_stored_in_halves(
     intake: Intake, store: Heavy, account_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GATHER_WITHIN_S", 1)
+    monkeypatch.setattr(batcher, "GATHER_WITHIN_S", 1)
 
     async def client(name: int) -> None:
         for turn in range(5):
