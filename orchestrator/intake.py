@@ -131,7 +131,7 @@ def _answer(
         key = each.item.key
         is_new = key in created and key not in known
         if is_new:
-            known[key] = _stored(each.item, created[key])
+            known[key] = stored(each.item, created[key])
         _resolve(each, Accepted(job=known[key], is_new=is_new, place=places.get(key)))
 
 
@@ -151,7 +151,7 @@ def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:
     )
 
 
-def _stored(new_job: NewJob, job_id: int) -> Job:
+def stored(new_job: NewJob, job_id: int) -> Job:
     return Job(
         id=job_id,
         account_id=new_job.account_id,

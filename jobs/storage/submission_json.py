@@ -3,6 +3,7 @@
 Rows are read for as long as there are jobs: a new field of a stage needs a default that says nothing.
 """
 
+from functools import lru_cache
 from typing import Annotated
 
 import orjson
@@ -25,6 +26,7 @@ def dumped(submission: Submission) -> str:
     return orjson.dumps(submission).decode()
 
 
+@lru_cache(maxsize=512)  # clients ask for the same jobs again and again
 def loaded(text: str | bytes) -> Submission:
     stored = _Stored.model_validate_json(text)
     return Submission(
