@@ -55,5 +55,6 @@ async def _open_job_reader(jobs: JobStore, views: JobViews) -> AsyncIterator[Nai
 
 
 if __name__ == "__main__":
+    assert {"open_intake", "open_job_reader"} <= vars(app).keys()
     vars(app).update(open_intake=_open_intake, open_job_reader=_open_job_reader)
     main()

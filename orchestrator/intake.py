@@ -17,8 +17,8 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobKey, JobStore, NewJob, Waiting
 from orchestrator.batcher import Batcher, Pending
 
-# A request waits for the batch before its own, and for its own.
 FLUSH_WITHIN_S = 15
+LATE = "The job may or may not have been stored; send the same request again to know."
 # All jobs that come in wait for this one call: rather no rank than no answer.
 QUEUE_WITHIN_S = 1
 
@@ -45,36 +45,40 @@ class Intake:
         self._jobs = jobs
         self._queue = queue
         self._on_unqueued = on_unqueued
-        self.batcher: Batcher[NewJob, Accepted] = Batcher(self._flush_surely)
+        self._batcher: Batcher[NewJob, Accepted] = Batcher(self._flush_surely, within_s=FLUSH_WITHIN_S, late=LATE)
 
     async def accept(self, new_job: NewJob) -> Accepted:
         """Durable when it returns.
 
         Raises RequestIdConflict, InsufficientCredits, TooManyWaiting, or Unavailable where the database is away.
         """
-        return await self.batcher.ask(new_job)
+        return await self._batcher.ask(new_job)
+
+    def close(self) -> None:
+        self._batcher.close()
 
     async def _flush(self, batch: Sequence[_Pending]) -> None:
         try:
-            async with asyncio.timeout(FLUSH_WITHIN_S):
-                created, known, refused = await self._jobs.accept([each.item for each in batch])
+            created, known, refused = await self._jobs.accept([each.item for each in batch])
         except asyncpg.DataError as error:
             await self._flush_one_by_one(batch, error)
-        except TimeoutError:
-            log.error("jobs_not_stored_in_time", jobs=len(batch))
-            _fail(batch, Unavailable("The job may or may not have been stored; send the same request again to know."))
         except DATABASE_AWAY as error:
+            self._on_unqueued()  # the commit may have reached it
             log.error("jobs_not_stored", jobs=len(batch), error=repr(error))
             _fail(batch, Unavailable("The database cannot be reached; send the job again."))
         else:
             places = await self._enqueue(batch, created)
-            log.info("jobs_accepted", jobs=len(created), last=max(created.values(), default=None))
+            if created:
+                log.info("jobs_accepted", jobs=len(created), last=max(created.values()))
             left = _refuse(batch, refused)
             _answer(left, created, {(job.account_id, job.request_id): job for job in known}, places)
 
     async def _flush_surely(self, batch: Sequence[_Pending]) -> None:
         try:
             await self._flush(batch)
+        except asyncio.CancelledError:
+            self._on_unqueued()  # too late: what was stored must still be queued
+            raise
         except Exception:
             log.exception("flush_broke", jobs=len(batch))
             raise
@@ -110,7 +114,7 @@ async def open_intake(jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[],
     try:
         yield intake
     finally:
-        intake.batcher.close()
+        intake.close()
 
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:

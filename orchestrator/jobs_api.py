@@ -1,6 +1,7 @@
 """POST /v1/jobs and GET /v1/jobs/{id}. The words of the bodies are the dialect's."""
 
 import hashlib
+import json
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -97,7 +98,7 @@ class JobsApi:
         # What was valid once stays accepted for ever: the model it named may have left the catalogue since.
         request_id = _request_id(body)
         job = await self._jobs.find(account_id, request_id) if request_id else None
-        if job is None:
+        if job is None or not _is_finite(body):
             return None
         fingerprint = _fingerprint(body)
         if job.fingerprint != fingerprint:
@@ -132,6 +133,15 @@ def _fingerprint(body: Any) -> bytes:
         return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
     except orjson.JSONEncodeError as error:
         raise InvalidSubmission([Fault("", "the body has an integer of over 64 bits")]) from error
+
+
+def _is_finite(body: Any) -> bool:
+    """Whether all its numbers are: 1e999 is read as infinite, and would have the fingerprint of null."""
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _request_id(body: Any) -> str | None:

@@ -4,12 +4,13 @@ import zlib
 
 from jobs.errors import Fault, InvalidSubmission, TooLarge
 
-# gzip's header or zlib's, whichever is there.
+# gzip's header or zlib's, whichever is there: senders mix the two names up.
 _ANY_HEADER = 32 + zlib.MAX_WBITS
 
 
 def unpacked(content: bytes, encoding: str, limit: int) -> bytes:
-    """Raises InvalidSubmission where it is not packed as `encoding` says, TooLarge where that is over `limit` bytes."""
+    """Raises InvalidSubmission where `encoding` is another or the content is damaged, TooLarge where it unpacks to over
+    `limit` bytes."""
     match encoding.strip().lower():
         case "" | "identity":
             return content

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from jobs.dialects.protobuf_json import Message, faults_of
+from jobs.dialects.protobuf_json import Message, faults_of, shown
 from jobs.errors import Fault, InvalidSubmission
 
 NOT_A_CURSOR = "must be the nextCursor of an answer before"
@@ -17,7 +17,9 @@ Query = TypeVar("Query", bound=Message)
 
 def read_query(message: type[Query], parameters: Mapping[str, Sequence[str]], *, repeated: Sequence[str] = ()) -> Query:
     """What these parameters, each with all its values, ask for. Raises InvalidSubmission with all faults."""
-    faults = [Fault(name, "comes twice") for name, values in parameters.items() if name not in repeated and values[1:]]
+    faults = [
+        Fault(shown(name), "comes twice") for name, values in parameters.items() if name not in repeated and values[1:]
+    ]
     fields = {name: values if name in repeated else values[0] for name, values in parameters.items()}
     try:
         asked = message.model_validate(fields)

@@ -12,6 +12,9 @@ from pydantic import BaseModel, Discriminator
 from jobs.stages import Stage
 from jobs.submission import Submission
 
+# Long prompts are seldom asked for again, and would take much memory.
+REMEMBERED_CHARACTERS = 8192
+
 
 class _Stored(BaseModel):
     """A Submission whose stages are told apart by their type: else each would be tried as every kind."""
@@ -26,8 +29,12 @@ def dumped(submission: Submission) -> str:
     return orjson.dumps(submission).decode()
 
 
-@lru_cache(maxsize=512)  # clients ask for the same jobs again and again
-def loaded(text: str | bytes) -> Submission:
+def loaded(text: str) -> Submission:
+    """It is shared, and must not be changed: clients ask for the same jobs again and again."""
+    return _remembered(text) if len(text) <= REMEMBERED_CHARACTERS else _read(text)
+
+
+def _read(text: str) -> Submission:
     stored = _Stored.model_validate_json(text)
     return Submission(
         request_id=stored.request_id,
@@ -35,3 +42,6 @@ def loaded(text: str | bytes) -> Submission:
         notify_url=stored.notify_url,
         running_notify_url=stored.running_notify_url,
     )
+
+
+_remembered = lru_cache(maxsize=512)(_read)
