@@ -23,6 +23,7 @@ from jobs.upload_form import UploadForms
 from orchestrator.authentication import Authentication
 from orchestrator.form_body import read_bounded, read_form
 from orchestrator.json_http import json_response, read_body, read_json
+from orchestrator.packed_body import unpacked
 from orchestrator.picture_reader import PictureReader
 from orchestrator.pictures_api import check_link, resource_id_of
 
@@ -115,7 +116,8 @@ class ResourcesApi:
         async with self._turn():
             async with _arriving():
                 content = await read_bounded(request.content.iter_chunked(2**16), self._max_upload_bytes)
-            await self._keep(resource_id, content)
+            encoding = request.headers.get("Content-Encoding", "")
+            await self._keep(resource_id, unpacked(content, encoding, self._max_upload_bytes))
         return json_response(ANSWERED)
 
     async def upload_form(self, request: web.Request) -> web.Response:

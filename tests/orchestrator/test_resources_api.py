@@ -1,5 +1,6 @@
 """Pictures in and out, by signed links."""
 
+import gzip
 import io
 import zlib
 from collections.abc import Callable
@@ -142,6 +143,18 @@ async def test_an_upload_may_be_repeated_but_its_picture_stays(api: Api) -> None
     ]
 
     assert (first[0], repeated[0], other[0]) == (200, 200, 404)
+
+
+async def test_an_upload_may_come_packed_and_what_is_packed_otherwise_is_refused(api: Api) -> None:
+    _, resource = await api.call("POST", "/v1/resource/image", json={})
+    path, content, bomb = path_of(resource["putUrl"]), gzip.compress(encoded()), gzip.compress(bytes(50_000_000))
+
+    async def put(content: bytes, encoding: str) -> int:
+        status, _ = await api.call("PUT", path, data=content, headers={"Content-Encoding": encoding})
+        return status
+
+    assert [await put(content, "br"), await put(content[:-1], "gzip"), await put(bomb, "gzip")] == [400, 400, 413]
+    assert await put(content, "gzip") == 200
 
 
 @pytest.mark.parametrize("asked", [{"expireSec": "60"}, {"expire_sec": 60, "term": 2}, {}])
