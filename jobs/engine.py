@@ -45,8 +45,10 @@ class Engine(Protocol):
     ) -> Conditioning:
         """Text for the denoiser. `clip_skip` 1 is the last hidden layer, 2 the one before (A1111's count)."""
 
-    def encode_picture(self, checkpoint: Checkpoint, picture: Picture, *, width: int, height: int) -> Latents:
-        """Latents (1, C, h, w) of the picture, resized to width × height pixels."""
+    def encode_pictures(
+        self, checkpoint: Checkpoint, pictures: Sequence[Picture], *, width: int, height: int
+    ) -> Latents:
+        """Latents (len(pictures), C, h, w) of the pictures, each resized to width × height pixels."""
 
     def sample(
         self,

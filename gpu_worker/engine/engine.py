@@ -51,9 +51,12 @@ class DiffusersEngine:
         with self._working("encoding the prompt"):
             return text.encode_prompt(checkpoint, prompt, negative, clip_skip)
 
-    def encode_picture(self, checkpoint: Checkpoint, picture: Picture, *, width: int, height: int) -> Tensor:
-        with self._working(f"encoding a picture of {width} x {height}"):
-            return from_picture(checkpoint, cast(Image.Image, picture), width=width, height=height)
+    def encode_pictures(
+        self, checkpoint: Checkpoint, pictures: Sequence[Picture], *, width: int, height: int
+    ) -> Tensor:
+        with self._working(f"encoding {len(pictures)} of {width} x {height}"):
+            images = (cast(Image.Image, picture) for picture in pictures)
+            return torch.cat([from_picture(checkpoint, image, width=width, height=height) for image in images])
 
     def sample(
         self,

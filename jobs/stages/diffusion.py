@@ -1,9 +1,11 @@
 """DIFFUSION: pictures from text, or from text and a picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jobs.catalog import Family
+from jobs.engine import Picture
 from jobs.errors import Fault
 from jobs.prompt import Prompt
 from jobs.samplers import MAX_STEPS as MAX_STEPS_OF_SAMPLERS
@@ -94,11 +96,13 @@ class Diffusion:
         return self.width, self.height
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:
+        return Canvas(seeds=canvas.seeds, pictures=self.draw(tools, seeds=canvas.seeds, pictures=canvas.pictures))
+
+    def draw(self, tools: Tools, *, seeds: Sequence[int], pictures: Sequence[Picture] = ()) -> tuple[Picture, ...]:
+        """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each."""
         engine = tools.engine
         checkpoint = engine.load(self.model)
-        start = None
-        if canvas.pictures:
-            start = engine.encode_picture(checkpoint, canvas.pictures[0], width=self.width, height=self.height)
+        start = engine.encode_pictures(checkpoint, pictures, width=self.width, height=self.height) if pictures else None
         conditioning = engine.encode_prompt(
             checkpoint, prompt=self.prompt, negative=self.negative_prompt, clip_skip=self.clip_skip
         )
@@ -107,7 +111,7 @@ class Diffusion:
             conditioning,
             width=self.width,
             height=self.height,
-            seeds=canvas.seeds,
+            seeds=seeds,
             sampler=self.sampler,
             steps=self.steps,
             guidance_scale=self.guidance_scale,
@@ -115,7 +119,7 @@ class Diffusion:
             start=start,
             strength=self.denoising_strength if start is not None else 1.0,
         )
-        return Canvas(seeds=canvas.seeds, pictures=tuple(engine.decode(checkpoint, latents)))
+        return tuple(engine.decode(checkpoint, latents))
 
 
 def size_faults(width: int, height: int, family: Family, path: str) -> list[Fault]:

@@ -49,8 +49,10 @@ class ScriptedEngine:
     def encode_prompt(self, checkpoint: Any, *, prompt: Prompt, negative: Prompt, clip_skip: int) -> Prompt:
         return prompt
 
-    def encode_picture(self, checkpoint: Any, picture: Picture, *, width: int, height: int) -> Picture:
-        return picture
+    def encode_pictures(
+        self, checkpoint: Any, pictures: Sequence[Picture], *, width: int, height: int
+    ) -> Sequence[Picture]:
+        return pictures
 
     def sample(
         self,

@@ -95,7 +95,7 @@ def test_starting_from_a_picture_draws_what_the_stock_pipeline_draws(
 ) -> None:
     checkpoint = engine.load("sd15")
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8))
-    start = engine.encode_picture(checkpoint, picture, width=128, height=128)
+    start = engine.encode_pictures(checkpoint, [picture], width=128, height=128)
     pipeline = StableDiffusionImg2ImgPipeline(**stock["sd15"].components, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     # Given latents, the stock pipeline takes them as they are; given a picture, it would draw them by the seed.
@@ -116,7 +116,7 @@ def test_a_picture_becomes_the_mean_that_the_stock_pipeline_draws_around(engine:
     with torch.inference_mode():
         theirs = pipeline.vae.encode(pixels).latent_dist.mean * pipeline.vae.config.scaling_factor
 
-    ours = engine.encode_picture(checkpoint, picture, width=64, height=128)
+    ours = engine.encode_pictures(checkpoint, [picture], width=64, height=128)
 
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 

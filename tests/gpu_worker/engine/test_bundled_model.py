@@ -52,7 +52,7 @@ def draw(
         steps=20,
         guidance_scale=guidance,
         watch=Seen(),
-        start=None if start is None else engine.encode_picture(checkpoint, start, width=width, height=height),
+        start=None if start is None else engine.encode_pictures(checkpoint, [start], width=width, height=height),
         strength=strength,
     )
     return np.asarray(engine.decode(checkpoint, latents)[0])
