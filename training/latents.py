@@ -53,7 +53,7 @@ class Encoders:
 
     def __init__(self, tokenizer: Path, text_encoder: Path, autoencoder: Path) -> None:
         self.tokenizer = CLIPTokenizer.from_pretrained(tokenizer)
-        self.text_encoder = CLIPTextModel.from_pretrained(text_encoder).eval()
+        self.text_encoder = CLIPTextModel.from_pretrained(text_encoder, dtype=torch.float32).eval()
         self.autoencoder = AutoencoderKL.from_pretrained(autoencoder).eval().to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
