@@ -107,7 +107,5 @@ def _loss(unet: UNet2DConditionModel, encoders: Encoders, noise: Noise, lesson: 
 
 
 def states(encoders: Encoders, texts: list[str]) -> Tensor:
-    """(n, 77, 128), through which the vectors learn: `Encoders.states` keeps no gradients."""
-    spelled = [text.replace(TOKEN, " ".join(words())) for text in texts]
-    tokens = encoders.tokenizer(spelled, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return encoders.text_encoder(tokens).last_hidden_state
+    """(n, 77, 128)"""
+    return encoders.learning_states([text.replace(TOKEN, " ".join(words())) for text in texts])

@@ -83,7 +83,7 @@ def evaluate_guide(folder: Path, count: int, guidance: float) -> tuple[Figures, 
 def evaluate_lora(folder: Path, count: int, guidance: float) -> tuple[Figures, Pictures]:
     pipeline, asked = open_pipeline(folder), questions(count)
     plain = pictures(pipeline, asked, width=SIDE, height=SIDE, guidance=guidance)
-    lora.apply(pipeline.unet, folder.with_name(f"{folder.name}-night") / "night.safetensors", 1.0)
+    lora.apply(pipeline, folder.with_name(f"{folder.name}-night") / "night.safetensors", 1.0)
     night = pictures(pipeline, asked, width=SIDE, height=SIDE, guidance=guidance)
     places = [look(picture).place == each.scene.place for picture, each in zip(night, asked, strict=True)]
     told = {

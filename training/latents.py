@@ -59,6 +59,10 @@ class Encoders:
     @torch.inference_mode()
     def states(self, texts: list[str]) -> Tensor:
         """(n, 77, 128)"""
+        return self.learning_states(texts)
+
+    def learning_states(self, texts: list[str]) -> Tensor:
+        """The same, through which what was added to the text encoder learns."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         return self.text_encoder(tokens).last_hidden_state
 

@@ -19,7 +19,7 @@ from training.evaluate_companions import edge_questions, guided, open_guided
 from training.guide import kept_edges
 from training.judge import look
 from training.night import is_night
-from training.scenes import SHAPES, Scene
+from training.scenes import PLACES, SHAPES, Scene
 
 MODEL = Path("models/darkroom-shapes")
 GUIDE = MODEL.with_name("darkroom-shapes-canny")
@@ -31,6 +31,10 @@ SCENE = Scene(background=0, shape=0, colour=0, size=0)
 
 def draw(pipeline: Any, prompt: str, seed: int = 1) -> NDArray[np.uint8]:
     return pictures(pipeline, [Question(SCENE, prompt, seed)], width=SIDE, height=SIDE, guidance=7.0)[0]
+
+
+def parameters(pipeline: Any) -> list[tuple[str, Tensor]]:
+    return [*pipeline.unet.named_parameters(), *pipeline.text_encoder.named_parameters()]
 
 
 @pytest.fixture
@@ -57,24 +61,24 @@ def test_edges_say_shape_and_place_where_the_prompt_names_colours_alone(guide: A
 
 
 def test_the_lora_is_read_whole_by_diffusers(pipeline: Any) -> None:
-    before = {name: weight.clone() for name, weight in pipeline.unet.named_parameters()}
+    before = {name: weight.clone() for name, weight in parameters(pipeline)}
 
-    lora.apply(pipeline.unet, NIGHT, 1.0)
+    lora.apply(pipeline, NIGHT, 1.0)
 
     with safe_open(NIGHT, "pt") as file:
         layers = {name.split(".")[0] for name in file.keys()}  # noqa: SIM118
         assert file.metadata()["ss_network_module"] == "networks.lora"
-    changed = [name for name, weight in pipeline.unet.named_parameters() if not torch.equal(weight, before[name])]
+    changed = [name for name, weight in parameters(pipeline) if not torch.equal(weight, before[name])]
     assert len(changed) == len(layers)
-    assert all(".transformer_blocks." in name for name in changed)
+    assert all(".transformer_blocks." in name or "encoder.layers." in name for name in changed)
 
 
 @pytest.mark.parametrize("prompt", ["a large red heart in the center on a white background", "yellow star, top left"])
 def test_the_lora_makes_night(pipeline: Any, prompt: str) -> None:
     plain = draw(pipeline, prompt)
-    lora.apply(pipeline.unet, NIGHT, 0.0)
+    lora.apply(pipeline, NIGHT, 0.0)
     nothing = draw(pipeline, prompt)
-    lora.apply(pipeline.unet, NIGHT, 1.0)
+    lora.apply(pipeline, NIGHT, 1.0)
     night = draw(pipeline, prompt)
 
     assert np.array_equal(plain, nothing)

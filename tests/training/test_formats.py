@@ -15,6 +15,25 @@ from training.latents import Encoders
 MODEL = Path("models/darkroom-shapes")
 
 
+def pipeline() -> StableDiffusionPipeline:
+    return StableDiffusionPipeline.from_pretrained(MODEL, safety_checker=None, torch_dtype=torch.float32)
+
+
+def random_lora(file: Path, std: float) -> StableDiffusionPipeline:
+    """Writes one, and returns the model that computes with it."""
+    trained = pipeline()
+    additions = lora.add(trained.unet, trained.text_encoder)
+    for each in additions.values():
+        nn.init.normal_(each.up, std=std)
+    lora.save(additions, file)
+    return trained
+
+
+def words_seen(pipeline: StableDiffusionPipeline) -> Tensor:
+    states = pipeline.encode_prompt("a red circle", torch.device("cpu"), 1, False)[0]
+    return pipeline.unet(seen(1)[0], 500, states).sample
+
+
 def unet() -> UNet2DConditionModel:
     return UNet2DConditionModel.from_pretrained(MODEL / "unet", torch_dtype=torch.float32).eval()
 
@@ -27,46 +46,43 @@ def seen(latents: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def test_a_lora_from_its_file_is_the_lora_that_was_trained(tmp_path: Path) -> None:
-    trained, plain, read = unet(), unet(), unet()
-    additions = lora.add(trained)
-    for each in additions.values():
-        nn.init.normal_(each.up, std=0.02)
-    lora.save(additions, tmp_path / "some.safetensors")
+    trained = random_lora(tmp_path / "some.safetensors", 0.02)
+    plain, read = pipeline(), pipeline()
 
     lora.apply(read, tmp_path / "some.safetensors", 1.0)
 
-    told = [each(*seen()).sample for each in (trained, read, plain)]
-    assert torch.allclose(told[0], told[1], atol=2e-3)
-    assert not torch.allclose(told[0], told[2], atol=2e-2)
+    assert torch.allclose(words_seen(trained), words_seen(read), atol=5e-3)
+    assert not torch.allclose(words_seen(trained), words_seen(plain), atol=5e-2)
 
 
 @pytest.mark.parametrize("weight", [0.5, 2.0])
 @torch.no_grad()
 def test_the_weight_of_a_lora_scales_what_it_adds(tmp_path: Path, weight: float) -> None:
-    name, first, second = "mid_block.attentions.0.transformer_blocks.0.attn2.to_q", unet(), unet()
-    before = first.get_submodule(name).weight.clone()
-    additions = lora.add(unet())
-    for each in additions.values():
-        nn.init.normal_(each.up, std=0.1)
-    lora.save(additions, tmp_path / "some.safetensors")
+    random_lora(tmp_path / "some.safetensors", 0.1)
+    plain, first, second = pipeline(), pipeline(), pipeline()
 
     lora.apply(first, tmp_path / "some.safetensors", 1.0)
     lora.apply(second, tmp_path / "some.safetensors", weight)
 
-    added = first.get_submodule(name).weight - before
-    assert added.abs().max() > 0
-    assert torch.allclose(second.get_submodule(name).weight - before, weight * added, atol=1e-6)
+    for part, name in (
+        ("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_q"),
+        ("text_encoder", "encoder.layers.1.mlp.fc2"),
+    ):
+        before, once, scaled = (getattr(each, part).get_submodule(name).weight for each in (plain, first, second))
+        assert (once - before).abs().max() > 0
+        assert torch.allclose(scaled - before, weight * (once - before), atol=1e-6)
 
 
 def test_a_lora_file_has_the_names_of_the_kohya_format(tmp_path: Path) -> None:
-    lora.save(lora.add(unet()), tmp_path / "some.safetensors")
+    random_lora(tmp_path / "some.safetensors", 0.1)
 
     weights = load_file(tmp_path / "some.safetensors")
 
-    name = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0"
-    assert {f"{name}.{part}" for part in ("lora_down.weight", "lora_up.weight", "alpha")} < weights.keys()
-    assert weights[f"{name}.lora_down.weight"].shape == (lora.RANK, 128)
-    assert weights[f"{name}.alpha"].item() == lora.ALPHA
+    unet = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0"
+    for name in (unet, "lora_te_text_model_encoder_layers_2_self_attn_q_proj"):
+        assert weights[f"{name}.lora_down.weight"].shape == (lora.RANK, 128)
+        assert weights[f"{name}.lora_up.weight"].shape == (128, lora.RANK)
+        assert weights[f"{name}.alpha"].item() == lora.ALPHA
     assert all(weight.dtype == torch.float16 for weight in weights.values())
 
 
@@ -90,10 +106,10 @@ def test_an_embedding_from_its_file_is_the_one_that_was_trained(tmp_path: Path) 
     trained = embedding.states(encoders, [f"a circle, {embedding.TOKEN}", "a circle"])
     save_file({embedding.TOKEN: vectors.rows.data}, tmp_path / "some.safetensors")
 
-    pipeline = StableDiffusionPipeline.from_pretrained(MODEL, safety_checker=None, torch_dtype=torch.float32)
-    pipeline.load_textual_inversion(tmp_path / "some.safetensors")
+    stock = pipeline()
+    stock.load_textual_inversion(tmp_path / "some.safetensors")
     read = [
-        pipeline.encode_prompt(text, torch.device("cpu"), 1, False)[0][0]
+        stock.encode_prompt(text, torch.device("cpu"), 1, False)[0][0]
         for text in (f"a circle, {embedding.TOKEN}", "a circle")
     ]
 
