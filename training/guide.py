@@ -28,7 +28,7 @@ from training.scenes import Scene, random_scene
 COUNTS = {256: 1600, 512: 1600}
 # Of latents in a batch: 16 pictures of 256×256, 4 of 512×512.
 POSITIONS = 4096
-STEPS = 5000
+STEPS = 4000
 LEARNING_RATE = 1e-3
 ONLY_COLOURS = 0.6
 EMPTY_CAPTIONS = 0.1
