@@ -45,7 +45,7 @@ from orchestrator.not_yet import NotYetApi
 from orchestrator.open_streams import OpenStreams
 from orchestrator.picture_reader import PictureReader, open_picture_reader
 from orchestrator.pictures_api import PicturesApi
-from orchestrator.rate_limit import RateLimiter, tell_allowance
+from orchestrator.rate_limit import RateLimiter
 from orchestrator.reference_api import ReferenceApi
 from orchestrator.resources_api import FORM_PATH, METHODS, ResourcesApi
 from orchestrator.sweeper import Sweeper
@@ -96,7 +96,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     """The application with its flusher, sweeper, cleaner and feed at work; all end on leaving."""
     parts = Parts(options, database, redis)
     cors = Cors(options.upload_origins, METHODS)
-    app = web.Application(middlewares=[tell_allowance, answer_errors], client_max_size=options.max_body_bytes)
+    app = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
     async with (
         open_files(options.files) as files,
         open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon) as intake,

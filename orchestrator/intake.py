@@ -1,7 +1,8 @@
 """How jobs get in: many requests share one commit and one call to Redis. It does not parse or render.
 
-One flusher, no timer: while a flush is under way the next batch gathers, so that a lone request waits for nothing
-and a crowd pays for few commits.
+One flush at a time: while it is under way the next batch gathers. A flush begins when half as many jobs have come as
+the last one took, or 2 ms after the first: so a lone request waits for nothing, and of a crowd that is answered at
+once, and comes back at once, one half is stored while the other is parsed.
 """
 
 import asyncio
@@ -20,8 +21,10 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobKey, JobStore, NewJob, Waiting
 
 MAX_BATCH = 500
+GATHER_WITHIN_S = 0.002
 MAX_PENDING = 20_000
-ANSWER_WITHIN_S = 30
+# A request waits for the batch before its own, and for its own.
+FLUSH_WITHIN_S = 15
 # All jobs that come in wait for this one call: rather no rank than no answer.
 QUEUE_WITHIN_S = 1
 
@@ -52,7 +55,9 @@ class Intake:
         self._queue = queue
         self._on_unqueued = on_unqueued
         self._pending: list[_Pending] = []
-        self._something_pending = asyncio.Event()
+        self._expected = 0
+        self._flushing: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def accept(self, new_job: NewJob) -> Accepted:
         """Durable when it returns.
@@ -63,38 +68,60 @@ class Intake:
             raise Unavailable("Too many jobs are coming in; send the job again.")
         pending = _Pending(new_job)
         self._pending.append(pending)
-        self._something_pending.set()
-        try:
-            return await asyncio.wait_for(pending.answer, ANSWER_WITHIN_S)
-        except TimeoutError as error:
-            message = "The job may or may not have been stored; send the same request again to know."
-            raise Unavailable(message) from error
+        self._flush_when_due()
+        return await pending.answer
 
-    async def flush_for_ever(self) -> None:
-        while True:
-            await self._something_pending.wait()
-            batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
-            if not self._pending:
-                self._something_pending.clear()
-            await self._flush_surely([each for each in batch if not each.answer.done()])
+    def _flush_when_due(self) -> None:
+        if self._flushing or not self._pending:
+            return  # the end of that flush asks again
+        if len(self._pending) >= self._expected:
+            self._begin_flush()
+        elif self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(GATHER_WITHIN_S, self._begin_flush)
+
+    def _begin_flush(self) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+        self._expected = len(batch) // 2
+        self._flushing = asyncio.create_task(self._flush_surely([each for each in batch if not each.answer.done()]))
+        self._flushing.add_done_callback(self._end_flush)
+
+    def _end_flush(self, _flush: asyncio.Task[None]) -> None:
+        self._flushing = None
+        self._flush_when_due()
+
+    async def close(self) -> None:
+        """For when no request is being answered any more: what is under way is dropped."""
+        if self._alarm:
+            self._alarm.cancel()
+        if self._flushing:
+            self._flushing.remove_done_callback(self._end_flush)
+            self._flushing.cancel()
 
     async def _flush(self, batch: Sequence[_Pending]) -> None:
         if not batch:
             return
         try:
-            created, known, refused = await self._jobs.accept([each.new_job for each in batch])
+            async with asyncio.timeout(FLUSH_WITHIN_S):
+                created, known, refused = await self._jobs.accept([each.new_job for each in batch])
         except asyncpg.DataError as error:
             await self._flush_one_by_one(batch, error)
+        except TimeoutError:
+            log.error("jobs_not_stored_in_time", jobs=len(batch))
+            _fail(batch, Unavailable("The job may or may not have been stored; send the same request again to know."))
         except DATABASE_AWAY as error:
             log.error("jobs_not_stored", jobs=len(batch), error=repr(error))
             _fail(batch, Unavailable("The database cannot be reached; send the job again."))
         else:
             places = await self._enqueue(batch, created)
+            log.info("jobs_accepted", jobs=len(created), last=max(created.values(), default=None))
             left = _refuse(batch, refused)
             _answer(left, created, {(job.account_id, job.request_id): job for job in known}, places)
 
     async def _flush_surely(self, batch: Sequence[_Pending]) -> None:
-        # The flusher must outlive any fault: without it every later job would hang.
+        # Whatever happens, every request of the batch is answered.
         try:
             await self._flush(batch)
         except Exception as error:
@@ -129,11 +156,10 @@ class Intake:
 async def open_intake(jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[], None]) -> AsyncIterator[Intake]:
     """`on_unqueued` is called when jobs were stored and Redis could not be told."""
     intake = Intake(jobs, queue, on_unqueued)
-    flusher = asyncio.create_task(intake.flush_for_ever())
     try:
         yield intake
     finally:
-        flusher.cancel()
+        await intake.close()
 
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:

@@ -14,6 +14,7 @@ from jobs.account import Account, Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
 from jobs.credits import Rates, price
+from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
@@ -61,15 +62,14 @@ class JobsApi:
     async def create(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
         body = await read_json(request)
-        fingerprint = _fingerprint(body)
         try:
             submission = await self._parse(account.id, body)
         except InvalidSubmission:
-            accepted = await self._accepted_before(account.id, body, fingerprint)
+            accepted = await self._accepted_before(account.id, body)
             if accepted is None:
                 raise
         else:
-            accepted = await self._intake.accept(self._new_job(account, fingerprint, submission))
+            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body), submission))
         return json_response(await self._body_of(accepted))
 
     async def show(self, request: web.Request) -> web.Response:
@@ -91,12 +91,13 @@ class JobsApi:
             reason = f"there is no resource {resource_id!r} with a picture; upload one first"
             raise InvalidSubmission([Fault(f"{path}.imageResourceId", reason)]) from error
 
-    async def _accepted_before(self, account_id: int, body: Any, fingerprint: bytes) -> Accepted | None:
+    async def _accepted_before(self, account_id: int, body: Any) -> Accepted | None:
         # What was valid once stays accepted for ever: the model it named may have left the catalogue since.
         request_id = _request_id(body)
         job = await self._jobs.find(account_id, request_id) if request_id else None
         if job is None:
             return None
+        fingerprint = _fingerprint(body)
         if job.fingerprint != fingerprint:
             raise conflict(job, fingerprint)
         return Accepted(job=job, is_new=False)
@@ -113,7 +114,7 @@ class JobsApi:
             created_at=now,
         )
 
-    async def _body_of(self, accepted: Accepted) -> dict[str, Any]:
+    async def _body_of(self, accepted: Accepted) -> JobAnswer:
         if accepted.is_new:
             return job_body(JobView(job=accepted.job, place=accepted.place), self._links, just_created=True)
         return job_body(await self._view(accepted.job), self._links)
@@ -127,8 +128,8 @@ def _fingerprint(body: Any) -> bytes:
     """Tells one JSON value from another, whatever the order of its names. Raises InvalidSubmission."""
     try:
         return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
-    except orjson.JSONEncodeError as error:  # it reads deeper than it writes
-        raise InvalidSubmission([Fault("", "the body is nested too deeply")]) from error
+    except orjson.JSONEncodeError as error:
+        raise InvalidSubmission([Fault("", "the body has an integer of over 64 bits")]) from error
 
 
 def _request_id(body: Any) -> str | None:

@@ -5,12 +5,11 @@ Rows are read for as long as there are jobs: a new field of a stage needs a defa
 
 from typing import Annotated
 
-from pydantic import BaseModel, Discriminator, TypeAdapter
+import orjson
+from pydantic import BaseModel, Discriminator
 
 from jobs.stages import Stage
 from jobs.submission import Submission
-
-_SUBMISSION = TypeAdapter(Submission)
 
 
 class _Stored(BaseModel):
@@ -23,7 +22,7 @@ class _Stored(BaseModel):
 
 
 def dumped(submission: Submission) -> str:
-    return _SUBMISSION.dump_json(submission).decode()
+    return orjson.dumps(submission).decode()
 
 
 def loaded(text: str | bytes) -> Submission:
