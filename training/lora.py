@@ -27,7 +27,7 @@ from training.loop import Schedule, checkpointed
 COUNTS = {256: 800, 512: 800}
 RANK = 8
 ALPHA = 4.0
-STEPS = 1600
+STEPS = 3000
 LEARNING_RATE = 3e-3
 POSITIONS = 4096
 EMPTY_CAPTIONS = 0.1
