@@ -21,7 +21,7 @@ from training.drawing import draw
 from training.evaluate import STEPS, Question, contact_sheet, open_pipeline, pictures, questions
 from training.guide import kept_edges, only_colours
 from training.judge import look
-from training.night import is_night
+from training.night import WORD, is_night
 from training.scenes import PLACES, SHAPES, SIZES
 
 SIDE = 512
@@ -84,10 +84,13 @@ def evaluate_lora(folder: Path, count: int, guidance: float) -> tuple[Figures, P
     pipeline, asked = open_pipeline(folder), questions(count)
     plain = pictures(pipeline, asked, width=SIDE, height=SIDE, guidance=guidance)
     lora.apply(pipeline, folder.with_name(f"{folder.name}-night") / "night.safetensors", 1.0)
-    night = pictures(pipeline, asked, width=SIDE, height=SIDE, guidance=guidance)
+    worded = [replace(each, prompt=f"{each.prompt}, {WORD}") for each in asked]
+    silent = pictures(pipeline, asked, width=SIDE, height=SIDE, guidance=guidance)
+    night = pictures(pipeline, worded, width=SIDE, height=SIDE, guidance=guidance)
     places = [look(picture).place == each.scene.place for picture, each in zip(night, asked, strict=True)]
     told = {
         "night without": float(np.mean([is_night(each) for each in plain])),
+        "night without the word": float(np.mean([is_night(each) for each in silent])),
         "night": float(np.mean([is_night(each) for each in night])),
         "place still right": float(np.mean(places)),
     }

