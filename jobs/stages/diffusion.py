@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from jobs.attachments import Animation, ControlNet, Embedding, Lora
 from jobs.catalog import Family
 from jobs.engine import Latents, Picture
 from jobs.errors import Fault
@@ -11,7 +12,6 @@ from jobs.inpainting import Masking
 from jobs.prompt import Prompt
 from jobs.samplers import MAX_STEPS as MAX_STEPS_OF_SAMPLERS
 from jobs.samplers import Sampler
-from jobs.stages.attachments import Animation, ControlNet, Embedding, Lora
 from jobs.stages.canvas import Canvas, Size, Tools
 
 GRID_PX = 64

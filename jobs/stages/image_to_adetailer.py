@@ -6,8 +6,8 @@ Defaults that the API does not publish, and all ranges, are those of ADetailer, 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from jobs.attachments import Lora
 from jobs.prompt import Prompt
-from jobs.stages.attachments import Lora
 from jobs.stages.redrawing import Redrawing
 
 MAX_PASSES = 8

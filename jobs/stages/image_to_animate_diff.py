@@ -7,7 +7,7 @@ The API publishes the name of this stage and nothing of its fields: they are tak
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jobs.stages.attachments import Animation
+from jobs.attachments import Animation
 from jobs.stages.redrawing import Redrawing
 
 

@@ -6,8 +6,8 @@ The API publishes names of fields and prices of models, and no range: the bounds
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from jobs.attachments import DEFAULT_FPS, Lora
 from jobs.prompt import Prompt
-from jobs.stages.attachments import DEFAULT_FPS, Lora
 from jobs.stages.canvas import Size
 
 MIN_SIDE_PX = 64

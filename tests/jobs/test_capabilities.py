@@ -3,10 +3,10 @@ from typing import Any, get_args
 
 import pytest
 
+from jobs.attachments import Animation, ControlNet, Embedding, Lora
 from jobs.capabilities import DIFFUSION_FIELDS, STAGES, RunnableStage, runnable, unsupported
 from jobs.errors import Fault, TransitoryFailure
 from jobs.stages import Stage
-from jobs.stages.attachments import Animation, ControlNet, Embedding, Lora
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, Field, PlainValidator
 
+from jobs import attachments as limits
+from jobs.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Embedding, Lora, Parameter
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful, requiring
 from jobs.dialects.tams.reading import Reading
-from jobs.stages import attachments as limits
-from jobs.stages.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Embedding, Lora, Parameter
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from jobs.attachments import MAX_WEIGHT
 from jobs.dialects.protobuf_json import Message, Real, Text
 from jobs.dialects.tams.reading import Reading
 from jobs.prompt import Piece, Prompt
-from jobs.stages.attachments import MAX_WEIGHT
 from jobs.stages.diffusion import MAX_PROMPT_CHARACTERS, MAX_PROMPTS
 
 

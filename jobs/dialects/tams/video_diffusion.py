@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
+from jobs.attachments import DEFAULT_FPS, MAX_FPS, MAX_VIDEO_LENGTH
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Message, Name, Whole, requiring
 from jobs.dialects.tams.attachments import AtMost, LoraBody, attached, loras_of
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
 from jobs.stages import video_diffusion as limits
-from jobs.stages.attachments import DEFAULT_FPS, MAX_FPS, MAX_VIDEO_LENGTH
 from jobs.stages.video_diffusion import GenerationMode, Keyframes, VideoControl, VideoDiffusion
 
 Side = Whole(limits.MIN_SIDE_PX, limits.MAX_SIDE_PX)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from jobs.attachments import Animation, ControlNet, Embedding, Lora
 from jobs.dialects.protobuf_json import Message, Real, Whole
 from jobs.dialects.tams.diffusion import DiffusionBody
 from jobs.prompt import Piece
-from jobs.stages.attachments import Animation, ControlNet, Embedding, Lora
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
 from jobs.stages.image_to_inpaint import ImageToInpaint

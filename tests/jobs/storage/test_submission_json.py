@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jobs.attachments import ControlNet
 from jobs.prompt import Piece
 from jobs.stages import Stage
-from jobs.stages.attachments import ControlNet
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.input_initialize import InputInitialize
 from jobs.storage.submission_json import dumped, loaded
