@@ -92,7 +92,7 @@ class Engine(Protocol):
         """One picture per latent."""
 
     def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
-        """The masked part of the picture, or the whole. Raises FatalFailure if the mask cannot be that of the picture."""
+        """The masked part of the picture, or the whole. Raises FatalFailure if the mask is none of this picture."""
 
     def next_size(self, checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int]:
         """The least width and height, not under these, that the model can draw."""

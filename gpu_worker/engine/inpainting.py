@@ -1,7 +1,7 @@
 """Parts of pictures: cut out along a mask, and put back. It works on pixels, and knows neither latents nor networks.
 
-Source of all of it, down to the constants: AUTOMATIC1111's stable-diffusion-webui, StableDiffusionProcessingImg2Img.init
-and apply_overlay in modules/processing.py, modules/masking.py and resize_image in modules/images.py.
+Source of all of it, down to the constants: AUTOMATIC1111's stable-diffusion-webui, modules/processing.py
+(StableDiffusionProcessingImg2Img.init and apply_overlay), modules/masking.py, modules/images.py (resize_image).
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ REACH = 2.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureCutout:
-    """`picture` and `mask` are what is drawn again, at that size (but the picture that is to be resized as latents, at
-    its own); `around` is the whole, and `blend` says per pixel of it how much is taken from what was drawn into `box`."""
+    """`picture` and `mask` are what is drawn again, at that size (but a picture that is to be resized as latents, at
+    its own). `around` is the whole; `blend` says per pixel of it how much is taken from what was drawn into `box`."""
 
     picture: Image.Image
     mask: Image.Image

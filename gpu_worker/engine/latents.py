@@ -1,6 +1,7 @@
 """Latents from seeds and pictures, and pictures from latents. It denoises nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from jobs.upscalers import Upscaler
 PREVIEW_SIDE_PX = 256
 
 # Source: AUTOMATIC1111's stable-diffusion-webui, modules/shared_items.py, latent_upscale_modes.
-INTERPOLATIONS = {
+INTERPOLATIONS: Mapping[Upscaler, Mapping[str, Any]] = {
     Upscaler.LATENT: {"mode": "bilinear", "antialias": False},
     Upscaler.LATENT_ANTIALIASED: {"mode": "bilinear", "antialias": True},
     Upscaler.LATENT_BICUBIC: {"mode": "bicubic", "antialias": False},
