@@ -1,6 +1,8 @@
-"""`python -m training`: the whole recipe of the bundled model, stage after stage; each stage goes on where it was cut.
+"""`python -m training`: the whole recipe of the bundled model and its companions, stage after stage; each stage goes on
+where it was cut.
 
-About four hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model.
+About four and a half hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model;
+the companions' folders lie beside it.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from training.autoencoder import train_autoencoder, train_decoder
 from training.denoiser import FIRST_PASS, SCHEDULER, SECOND_PASS, Pass, Pool, new_denoiser, train_denoiser
 from training.latents import Encoders, make_shard, shards
+from training.reconstructions import make_reconstructions
 from training.text_encoder import train_text_encoder
 from training.tokenizer import make_tokenizer
 
@@ -27,9 +30,10 @@ DECODER_STEPS = 6000
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where each part lies while the model is made."""
+    """Where each part lies while the model is made. `folder` becomes the model."""
 
     work: Path
+    folder: Path
 
     @property
     def tokenizer(self) -> Path:
@@ -59,8 +63,15 @@ class Workshop:
     def pool(self) -> Path:
         return self.work / "pool"
 
+    @property
+    def reconstructions(self) -> Path:
+        return self.work / "reconstructions"
+
     def encoders(self) -> Encoders:
         return Encoders(self.tokenizer, self.text_encoder, self.autoencoder)
+
+    def companion(self, name: str) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-{name}")
 
 
 def _tokenizer(shop: Workshop) -> None:
@@ -99,7 +110,11 @@ def _decoder(shop: Workshop) -> None:
     train_decoder(shop.autoencoder, shop.finished_autoencoder, shop.work, DECODER_STEPS)
 
 
-def assemble(shop: Workshop, folder: Path) -> None:
+def _reconstructions(shop: Workshop) -> None:
+    make_reconstructions(shop.finished_autoencoder, shop.reconstructions)
+
+
+def assemble(shop: Workshop) -> None:
     """The parts as one diffusers folder in float16."""
     vae = shop.finished_autoencoder if shop.finished_autoencoder.exists() else shop.autoencoder
     unet = shop.finished_denoiser if shop.finished_denoiser.exists() else shop.denoiser
@@ -112,10 +127,10 @@ def assemble(shop: Workshop, folder: Path) -> None:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).save_pretrained(folder)
+    ).save_pretrained(shop.folder)
     for name in ("vocab.json", "merges.txt"):
-        shutil.copy(shop.tokenizer / name, folder / "tokenizer")
-    for config in folder.glob("*/config.json"):
+        shutil.copy(shop.tokenizer / name, shop.folder / "tokenizer")
+    for config in shop.folder.glob("*/config.json"):
         _forget_where_it_was_made(config)
 
 
@@ -133,6 +148,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "denoiser": _denoiser,
     "large-denoiser": _large_denoiser,
     "decoder": _decoder,
+    "reconstructions": _reconstructions,
 }
 
 
@@ -144,12 +160,12 @@ def main() -> None:
     parser.add_argument("--stage", choices=[*STAGES, "assemble"], help="only this one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    shop = Workshop(arguments.work)
+    shop = Workshop(arguments.work, arguments.folder)
     for name, make in STAGES.items():
         if arguments.stage in (None, name):
             _once(shop.work, name, lambda make=make: make(shop))
     if arguments.stage in (None, "assemble"):
-        assemble(shop, arguments.folder)
+        assemble(shop)
 
 
 def _once(work: Path, name: str, make: Callable[[], None]) -> None:
