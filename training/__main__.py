@@ -20,6 +20,7 @@ from training.autoencoder import train_autoencoder, train_decoder
 from training.denoiser import FIRST_PASS, SCHEDULER, SECOND_PASS, Pass, Pool, new_denoiser, train_denoiser
 from training.latents import Encoders, make_shard, shards
 from training.reconstructions import make_reconstructions
+from training.tagger import train_tagger
 from training.text_encoder import train_text_encoder
 from training.tokenizer import make_tokenizer
 
@@ -114,6 +115,10 @@ def _reconstructions(shop: Workshop) -> None:
     make_reconstructions(shop.finished_autoencoder, shop.reconstructions)
 
 
+def _tagger(shop: Workshop) -> None:
+    train_tagger(shop.reconstructions, shop.companion("tagger"), shop.work)
+
+
 def assemble(shop: Workshop) -> None:
     """The parts as one diffusers folder in float16."""
     vae = shop.finished_autoencoder if shop.finished_autoencoder.exists() else shop.autoencoder
@@ -149,6 +154,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "large-denoiser": _large_denoiser,
     "decoder": _decoder,
     "reconstructions": _reconstructions,
+    "tagger": _tagger,
 }
 
 
