@@ -23,10 +23,12 @@ from training.reconstructions import make_reconstructions
 from training.tagger import train_tagger
 from training.text_encoder import train_text_encoder
 from training.tokenizer import make_tokenizer
+from training.upscaler import train_upscaler
 
 TEXT_STEPS = 700
 AUTOENCODER_STEPS = 3200
 DECODER_STEPS = 6000
+UPSCALER_STEPS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,11 @@ def _tagger(shop: Workshop) -> None:
     train_tagger(shop.reconstructions, shop.companion("tagger"), shop.work)
 
 
+def _upscaler(shop: Workshop) -> None:
+    folder = shop.companion("4x")
+    train_upscaler(shop.reconstructions, folder / f"{folder.name}.safetensors", shop.work, UPSCALER_STEPS)
+
+
 def assemble(shop: Workshop) -> None:
     """The parts as one diffusers folder in float16."""
     vae = shop.finished_autoencoder if shop.finished_autoencoder.exists() else shop.autoencoder
@@ -155,6 +162,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "decoder": _decoder,
     "reconstructions": _reconstructions,
     "tagger": _tagger,
+    "upscaler": _upscaler,
 }
 
 
