@@ -28,6 +28,11 @@ up: install ## Start everything on this machine and stay (PORT=8080)
 test: install ## All tests, on embedded PostgreSQL and Redis
 	$(BIN)/pytest
 
+# Both are in `make test` too, with less left to chance. DARKROOM_FUZZ_SEED=2 makes other ones.
+fuzz: install ## Thousands of generated requests and spoiled bodies (minutes)
+	DARKROOM_FUZZ_EXAMPLES=100 DARKROOM_FUZZ_BODIES=20000 \
+		$(BIN)/pytest --timeout 3600 tests/orchestrator/test_schemathesis.py tests/orchestrator/test_mutations.py
+
 check: install lint types imports test ## What CI runs: format, lint, types, import contracts, tests
 
 lint: install ## Format and lint, changing nothing
@@ -53,4 +58,4 @@ model: install ## Train the bundled model again (hours; goes on where it was cut
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install demo up test check lint types imports format bench model clean
+.PHONY: help install demo up test fuzz check lint types imports format bench model clean

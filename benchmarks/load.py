@@ -1,4 +1,4 @@
-"""A load of POSTs over kept-alive connections. It is cheap on purpose, so that the server is what is measured."""
+"""A load of requests over kept-alive connections. It is cheap on purpose, so that the server is what is measured."""
 
 import asyncio
 import time

@@ -249,9 +249,9 @@ def _credits(item: Item, before: _Inherited, rates: Rates) -> Decimal:
 def _after(item: Item, before: _Inherited) -> _Inherited:
     match item:
         case Start():
-            return replace(before, count=item.count)
+            return _Inherited(count=item.count)
         case Draw():
-            return replace(before, family=item.family, size=(item.width, item.height), steps=item.steps)
+            return _Inherited(count=before.count, family=item.family, size=(item.width, item.height), steps=item.steps)
         case Rework():
             return replace(before, size=before.size or (item.width, item.height))
         case Upscale() | Video():

@@ -30,6 +30,9 @@ DarkroomError
 from dataclasses import dataclass
 from decimal import Decimal
 
+# Whoever makes more of them learns from these; all would cost us more than the caller.
+MAX_FAULTS = 100
+
 
 class DarkroomError(Exception):
     """Something went wrong in Darkroom."""
@@ -57,8 +60,8 @@ class InvalidSubmission(DarkroomError):
     """The request is not valid."""
 
     def __init__(self, faults: list[Fault]) -> None:
-        super().__init__("; ".join(map(str, faults)))
-        self.faults = tuple(faults)
+        self.faults = tuple(faults[:MAX_FAULTS])
+        super().__init__("; ".join(map(str, self.faults)))
 
 
 class NotAuthenticated(DarkroomError):

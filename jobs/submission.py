@@ -70,6 +70,8 @@ def input_faults(stages: Sequence[Stage]) -> list[Fault]:
 
 def upscale_faults(stages: Sequence[Stage]) -> list[Fault]:
     """Upscalers that are out of place, and upscaled pictures of too many or too few pixels."""
+    if not any(isinstance(stage, ImageToUpscaler) for stage in stages):
+        return []
     faults = []
     for i, (stage, size) in enumerate(zip(stages, [None, *picture_sizes(stages)], strict=False)):
         if isinstance(stage, ImageToUpscaler):

@@ -37,6 +37,7 @@ from orchestrator.job_cancel import JobCancelApi
 from orchestrator.job_events import JobEventsApi
 from orchestrator.job_feed import JobFeed
 from orchestrator.job_list import JobListApi
+from orchestrator.job_reader import JobReader, open_job_reader
 from orchestrator.job_views import JobViews
 from orchestrator.jobs_api import JobsApi
 from orchestrator.last_used import open_last_used
@@ -45,7 +46,7 @@ from orchestrator.not_yet import NotYetApi
 from orchestrator.open_streams import OpenStreams
 from orchestrator.picture_reader import PictureReader, open_picture_reader
 from orchestrator.pictures_api import PicturesApi
-from orchestrator.rate_limit import RateLimiter, tell_allowance
+from orchestrator.rate_limit import RateLimiter
 from orchestrator.reference_api import ReferenceApi
 from orchestrator.resources_api import FORM_PATH, METHODS, ResourcesApi
 from orchestrator.sweeper import Sweeper
@@ -96,10 +97,16 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     """The application with its flusher, sweeper, cleaner and feed at work; all end on leaving."""
     parts = Parts(options, database, redis)
     cors = Cors(options.upload_origins, METHODS)
-    app = web.Application(middlewares=[tell_allowance, answer_errors], client_max_size=options.max_body_bytes)
+    app = web.Application(
+        middlewares=[answer_errors],
+        client_max_size=options.max_body_bytes,
+        # A signature is of the bytes as they came; and aiohttp's own refusals are not in the API's words.
+        handler_args={"auto_decompress": False},
+    )
     async with (
         open_files(options.files) as files,
         open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon) as intake,
+        open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
         _open_authentication(options, database, redis) as authentication,
         _running(
@@ -108,7 +115,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
             Cleaner(CleaningStore(database), files).clean_for_ever(),
         ),
     ):
-        app.add_routes(_job_routes(parts, authentication, intake))
+        app.add_routes(_job_routes(parts, authentication, intake, job_reader))
         app.add_routes(_picture_routes(parts, authentication, files, reader))
         app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
         app.add_routes([*NotYetApi(authentication).routes(), *cors.routes()])
@@ -118,11 +125,14 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         yield app
 
 
-def _job_routes(parts: Parts, authentication: Authentication, intake: Intake) -> Iterator[web.RouteDef]:
+def _job_routes(
+    parts: Parts, authentication: Authentication, intake: Intake, reader: JobReader
+) -> Iterator[web.RouteDef]:
     options, jobs, links, views = parts.options, parts.jobs, parts.links, parts.views
     yield from JobsApi(
         authentication=authentication,
         intake=intake,
+        reader=reader,
         jobs=jobs,
         resources=parts.resources,
         views=views,

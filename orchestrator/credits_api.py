@@ -5,6 +5,7 @@ from aiohttp import web
 from jobs.account import Scope
 from jobs.catalog import Catalog
 from jobs.credits import Rates, price
+from jobs.dialects.tams_answers import CreditsAnswer
 from jobs.dialects.tams_request import parse_stages
 from orchestrator.authentication import Authentication
 from orchestrator.json_http import json_response, read_json
@@ -22,4 +23,4 @@ class CreditsApi:
     async def estimate(self, request: web.Request) -> web.Response:
         await self._authentication.account_of(request, Scope.JOBS_READ)
         stages = parse_stages(await read_json(request), self._catalog)
-        return json_response({"credits": float(price(stages, self._catalog, self._rates))})
+        return json_response(CreditsAnswer(credits=float(price(stages, self._catalog, self._rates))))

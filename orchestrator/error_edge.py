@@ -1,4 +1,4 @@
-"""Where every error becomes an answer, and every request one line of log."""
+"""Where every error becomes an answer, and what was refused or slow a line of log."""
 
 import math
 import time
@@ -13,8 +13,12 @@ from jobs.dialects.tams_signature import SCHEME
 from jobs.errors import DarkroomError, Fault, InvalidSubmission, NotFound, RateLimited, TooLarge, Unavailable
 from jobs.storage.database import DATABASE_AWAY
 from orchestrator.json_http import json_response
+from orchestrator.rate_limit import tell_allowance
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Streams of events, and of pictures, take as long as their readers do: of these it is no news.
+SLOW_S = 1.0
 
 log = structlog.get_logger()
 
@@ -26,10 +30,15 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         response = await handler(request)
     except Exception as error:
         response = _answer(request, error)
-    if response.status >= 400 or request.method != "GET":
-        seconds = round(time.perf_counter() - started, 4)
-        log.info("request_answered", method=request.method, path=request.path, status=response.status, seconds=seconds)
+    tell_allowance(request, response)
+    seconds = time.perf_counter() - started
+    if response.status >= 400 or (seconds > SLOW_S and isinstance(response, web.Response)):
+        _log(request, response.status, seconds)
     return response
+
+
+def _log(request: web.Request, status: int, seconds: float) -> None:
+    log.info("request_answered", method=request.method, path=request.path, status=status, seconds=round(seconds, 4))
 
 
 def _answer(request: web.Request, error: Exception) -> web.StreamResponse:

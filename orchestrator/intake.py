@@ -1,13 +1,10 @@
-"""How jobs get in: many requests share one commit and one call to Redis. It does not parse or render.
-
-One flusher, no timer: while a flush is under way the next batch gathers, so that a lone request waits for nothing
-and a crowd pays for few commits.
-"""
+"""How jobs get in: many requests share one commit and one call to Redis. It does not parse or render."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import asyncpg
 import structlog
@@ -18,10 +15,10 @@ from jobs.job import Job, JobStatus, QueuePlace
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobKey, JobStore, NewJob, Waiting
+from orchestrator.batcher import Batcher, Pending
 
-MAX_BATCH = 500
-MAX_PENDING = 20_000
-ANSWER_WITHIN_S = 30
+FLUSH_WITHIN_S = 15
+LATE = "The job may or may not have been stored; send the same request again to know."
 # All jobs that come in wait for this one call: rather no rank than no answer.
 QUEUE_WITHIN_S = 1
 
@@ -38,10 +35,7 @@ class Accepted:
     place: QueuePlace | None = None
 
 
-@dataclass(slots=True)
-class _Pending:
-    new_job: NewJob
-    answer: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+_Pending: TypeAlias = "Pending[NewJob, Accepted]"
 
 
 class Intake:
@@ -51,55 +45,43 @@ class Intake:
         self._jobs = jobs
         self._queue = queue
         self._on_unqueued = on_unqueued
-        self._pending: list[_Pending] = []
-        self._something_pending = asyncio.Event()
+        self._batcher: Batcher[NewJob, Accepted] = Batcher(self._flush_surely, within_s=FLUSH_WITHIN_S, late=LATE)
 
     async def accept(self, new_job: NewJob) -> Accepted:
         """Durable when it returns.
 
         Raises RequestIdConflict, InsufficientCredits, TooManyWaiting, or Unavailable where the database is away.
         """
-        if len(self._pending) >= MAX_PENDING:
-            raise Unavailable("Too many jobs are coming in; send the job again.")
-        pending = _Pending(new_job)
-        self._pending.append(pending)
-        self._something_pending.set()
-        try:
-            return await asyncio.wait_for(pending.answer, ANSWER_WITHIN_S)
-        except TimeoutError as error:
-            message = "The job may or may not have been stored; send the same request again to know."
-            raise Unavailable(message) from error
+        return await self._batcher.ask(new_job)
 
-    async def flush_for_ever(self) -> None:
-        while True:
-            await self._something_pending.wait()
-            batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
-            if not self._pending:
-                self._something_pending.clear()
-            await self._flush_surely([each for each in batch if not each.answer.done()])
+    def close(self) -> None:
+        self._batcher.close()
 
     async def _flush(self, batch: Sequence[_Pending]) -> None:
-        if not batch:
-            return
         try:
-            created, known, refused = await self._jobs.accept([each.new_job for each in batch])
+            created, known, refused = await self._jobs.accept([each.item for each in batch])
         except asyncpg.DataError as error:
             await self._flush_one_by_one(batch, error)
         except DATABASE_AWAY as error:
+            self._on_unqueued()  # the commit may have reached it
             log.error("jobs_not_stored", jobs=len(batch), error=repr(error))
             _fail(batch, Unavailable("The database cannot be reached; send the job again."))
         else:
             places = await self._enqueue(batch, created)
+            if created:
+                log.info("jobs_accepted", jobs=len(created), last=max(created.values()))
             left = _refuse(batch, refused)
             _answer(left, created, {(job.account_id, job.request_id): job for job in known}, places)
 
     async def _flush_surely(self, batch: Sequence[_Pending]) -> None:
-        # The flusher must outlive any fault: without it every later job would hang.
         try:
             await self._flush(batch)
-        except Exception as error:
+        except asyncio.CancelledError:
+            self._on_unqueued()  # too late: what was stored must still be queued
+            raise
+        except Exception:
             log.exception("flush_broke", jobs=len(batch))
-            _fail(batch, error)
+            raise
 
     async def _flush_one_by_one(self, batch: Sequence[_Pending], error: Exception) -> None:
         # One row that PostgreSQL cannot hold must not fail its neighbours.
@@ -112,7 +94,7 @@ class Intake:
     async def _enqueue(
         self, batch: Sequence[_Pending], created: dict[tuple[int, str], int]
     ) -> dict[tuple[int, str], QueuePlace]:
-        scores = {each.new_job.key: each.new_job.score for each in reversed(batch)}
+        scores = {each.item.key: each.item.score for each in reversed(batch)}
         if not created:
             return {}
         try:
@@ -129,19 +111,18 @@ class Intake:
 async def open_intake(jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[], None]) -> AsyncIterator[Intake]:
     """`on_unqueued` is called when jobs were stored and Redis could not be told."""
     intake = Intake(jobs, queue, on_unqueued)
-    flusher = asyncio.create_task(intake.flush_for_ever())
     try:
         yield intake
     finally:
-        flusher.cancel()
+        intake.close()
 
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:
     """Tells those that are refused, and gives the others."""
     for each in batch:
-        if each.new_job.key in refused:
-            _fail([each], refused[each.new_job.key])
-    return [each for each in batch if each.new_job.key not in refused]
+        if each.item.key in refused:
+            _fail([each], refused[each.item.key])
+    return [each for each in batch if each.item.key not in refused]
 
 
 def _answer(
@@ -151,20 +132,18 @@ def _answer(
     places: dict[tuple[int, str], QueuePlace],
 ) -> None:
     for each in batch:
-        key = each.new_job.key
+        key = each.item.key
         is_new = key in created and key not in known
         if is_new:
-            known[key] = _stored(each.new_job, created[key])
+            known[key] = stored(each.item, created[key])
         _resolve(each, Accepted(job=known[key], is_new=is_new, place=places.get(key)))
 
 
 def _resolve(pending: _Pending, accepted: Accepted) -> None:
-    if pending.answer.done():
-        return  # the client has gone
-    if pending.new_job.fingerprint == accepted.job.fingerprint:
-        pending.answer.set_result(accepted)
+    if pending.item.fingerprint == accepted.job.fingerprint:
+        pending.resolve(accepted)
     else:
-        pending.answer.set_exception(conflict(accepted.job, pending.new_job.fingerprint))
+        pending.fail(conflict(accepted.job, pending.item.fingerprint))
 
 
 def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:
@@ -176,7 +155,7 @@ def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:
     )
 
 
-def _stored(new_job: NewJob, job_id: int) -> Job:
+def stored(new_job: NewJob, job_id: int) -> Job:
     return Job(
         id=job_id,
         account_id=new_job.account_id,
@@ -194,5 +173,4 @@ def _stored(new_job: NewJob, job_id: int) -> Job:
 
 def _fail(batch: Sequence[_Pending], error: Exception) -> None:
     for each in batch:
-        if not each.answer.done():
-            each.answer.set_exception(error)
+        each.fail(error)

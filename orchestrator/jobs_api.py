@@ -1,6 +1,7 @@
 """POST /v1/jobs and GET /v1/jobs/{id}. The words of the bodies are the dialect's."""
 
 import hashlib
+import json
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -14,6 +15,7 @@ from jobs.account import Account, Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
 from jobs.credits import Rates, price
+from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
@@ -27,6 +29,7 @@ from jobs.submission import Submission, with_seeds
 from orchestrator.authentication import Authentication
 from orchestrator.intake import Accepted, Intake, conflict
 from orchestrator.job_path import JOB_PATH, job_id_of
+from orchestrator.job_reader import JobReader
 from orchestrator.job_views import JobViews
 from orchestrator.json_http import json_response, read_json
 
@@ -37,6 +40,7 @@ class JobsApi:
         *,
         authentication: Authentication,
         intake: Intake,
+        reader: JobReader,
         jobs: JobStore,
         resources: ResourceStore,
         views: JobViews,
@@ -47,6 +51,7 @@ class JobsApi:
     ) -> None:
         self._authentication = authentication
         self._intake = intake
+        self._reader = reader
         self._jobs = jobs
         self._resources = resources
         self._views = views
@@ -61,21 +66,19 @@ class JobsApi:
     async def create(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
         body = await read_json(request)
-        fingerprint = _fingerprint(body)
         try:
             submission = await self._parse(account.id, body)
         except InvalidSubmission:
-            accepted = await self._accepted_before(account.id, body, fingerprint)
+            accepted = await self._accepted_before(account.id, body)
             if accepted is None:
                 raise
         else:
-            accepted = await self._intake.accept(self._new_job(account, fingerprint, submission))
+            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body), submission))
         return json_response(await self._body_of(accepted))
 
     async def show(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)
-        job = await self._jobs.get(account.id, job_id_of(request))
-        return json_response(job_body(await self._view(job), self._links))
+        return json_response(job_body(await self._reader.view(account.id, job_id_of(request)), self._links))
 
     async def _parse(self, account_id: int, body: Any) -> Submission:
         submission = parse_submission(body, self._catalog, unsupported)
@@ -91,12 +94,13 @@ class JobsApi:
             reason = f"there is no resource {resource_id!r} with a picture; upload one first"
             raise InvalidSubmission([Fault(f"{path}.imageResourceId", reason)]) from error
 
-    async def _accepted_before(self, account_id: int, body: Any, fingerprint: bytes) -> Accepted | None:
+    async def _accepted_before(self, account_id: int, body: Any) -> Accepted | None:
         # What was valid once stays accepted for ever: the model it named may have left the catalogue since.
         request_id = _request_id(body)
         job = await self._jobs.find(account_id, request_id) if request_id else None
-        if job is None:
+        if job is None or not _is_finite(body):
             return None
+        fingerprint = _fingerprint(body)
         if job.fingerprint != fingerprint:
             raise conflict(job, fingerprint)
         return Accepted(job=job, is_new=False)
@@ -113,7 +117,7 @@ class JobsApi:
             created_at=now,
         )
 
-    async def _body_of(self, accepted: Accepted) -> dict[str, Any]:
+    async def _body_of(self, accepted: Accepted) -> JobAnswer:
         if accepted.is_new:
             return job_body(JobView(job=accepted.job, place=accepted.place), self._links, just_created=True)
         return job_body(await self._view(accepted.job), self._links)
@@ -127,8 +131,17 @@ def _fingerprint(body: Any) -> bytes:
     """Tells one JSON value from another, whatever the order of its names. Raises InvalidSubmission."""
     try:
         return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
-    except orjson.JSONEncodeError as error:  # it reads deeper than it writes
-        raise InvalidSubmission([Fault("", "the body is nested too deeply")]) from error
+    except orjson.JSONEncodeError as error:
+        raise InvalidSubmission([Fault("", "the body has an integer of over 64 bits")]) from error
+
+
+def _is_finite(body: Any) -> bool:
+    """Whether all its numbers are: 1e999 is read as infinite, and would have the fingerprint of null."""
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _request_id(body: Any) -> str | None:

@@ -1,20 +1,25 @@
 """JSON in and out over HTTP. It knows no endpoint."""
 
 import asyncio
-import json
-from collections import Counter
 from typing import Any
 
+import jiter
 import orjson
 from aiohttp import web
 
 from jobs.errors import Fault, InvalidSubmission
+from orchestrator.packed_body import unpacked
 
 BODY_WITHIN_S = 60
 
 
 async def read_body(request: web.Request) -> bytes:
-    """All of a body; a second call gives the same. Raises InvalidSubmission where it does not arrive in time."""
+    """All of a body, as it was sent; a second call gives the same.
+
+    Raises InvalidSubmission where it does not arrive in time.
+    """
+    if request.content.is_eof():
+        return await request.read()  # it came with the head, as most do
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
             return await request.read()
@@ -25,23 +30,18 @@ async def read_body(request: web.Request) -> bytes:
 async def read_json(request: web.Request) -> Any:
     """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
     body = await read_body(request)
+    if body:
+        body = unpacked(body, request.headers.get("Content-Encoding", ""), request.client_max_size)
     try:
-        value = orjson.loads(body)
-        # orjson would take the last of two values of one name, another reader the first.
-        json.loads(body, object_pairs_hook=_without_repeats)
-        return value
-    except orjson.JSONDecodeError as error:
-        raise InvalidSubmission([Fault("", f"the body is not JSON: {error}")]) from error
-    except RecursionError as error:
-        raise InvalidSubmission([Fault("", "the body is nested too deeply")]) from error
+        # Of two values of one name some readers take the first, others the last: such a body is refused.
+        return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError as error:
+        raise InvalidSubmission([Fault("", f"the body cannot be read as JSON: {_short(str(error))}")]) from error
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    named = dict(pairs)
-    if len(named) < len(pairs):
-        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise InvalidSubmission([Fault("", f"the name {twice[:40]!r} comes twice in one object")])
-    return named
+def _short(reason: str) -> str:
+    # It quotes the name that comes twice, and says at its end where.
+    return reason if len(reason) <= 200 else f"{reason[:100]} … {reason[-50:]}"
 
 
 def json_response(body: Any, status: int = 200) -> web.Response:

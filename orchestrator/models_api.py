@@ -3,35 +3,30 @@
 The key of a private model comes in the header X-Model-Access-Key: addresses are written to logs, headers are not.
 """
 
-import base64
+import re
 from itertools import islice
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from jobs.account import Scope
 from jobs.catalog import Catalog, Family, Kind, Model, UnknownModel
-from jobs.dialects.protobuf_json import Integer, Message, Name, faults_of
+from jobs.dialects.protobuf_json import Integer, Message, Name
+from jobs.dialects.query import decode_cursor, encode_cursor, read_query
 from jobs.dialects.tams_models import model_body, models_body
-from jobs.errors import Fault, InvalidSubmission, NotFound
+from jobs.errors import NotFound
 from orchestrator.authentication import Authentication
 from orchestrator.json_http import json_response
 
 ACCESS_KEY_HEADER = "X-Model-Access-Key"
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
+_CURSOR = re.compile(r"\d{1,20}", re.ASCII)
 
 
 def _read_cursor(text: str) -> int:
-    try:
-        return int(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))) if text else 0
-    except ValueError as error:
-        raise ValueError("is not a cursor of this list") from error
-
-
-def _cursor(last: Model) -> str:
-    return base64.urlsafe_b64encode(last.id.encode()).decode().rstrip("=")
+    return int(decode_cursor(text, _CURSOR)[0]) if text else 0
 
 
 class ListQuery(Message):
@@ -64,11 +59,12 @@ class ModelsApi:
 
     async def show_page(self, request: web.Request) -> web.Response:
         await self._authentication.account_of(request, Scope.JOBS_READ)
-        query, access_key = _query(request), _access_key(request)
+        query = read_query(ListQuery, {name: request.query.getall(name) for name in request.query})
+        access_key = _access_key(request)
         asked = (model for model in self._models if query.asks_for(model) and model.is_open_to(access_key))
         page = [*islice(asked, query.limit)]
         has_more = next(asked, None) is not None
-        return json_response(models_body(page, _cursor(page[-1]) if has_more else ""))
+        return json_response(models_body(page, encode_cursor(page[-1].id) if has_more else ""))
 
     async def show(self, request: web.Request) -> web.Response:
         await self._authentication.account_of(request, Scope.JOBS_READ)
@@ -88,16 +84,6 @@ class ModelsApi:
 
 def _access_key(request: web.Request) -> str:
     return request.headers.get(ACCESS_KEY_HEADER, "")
-
-
-def _query(request: web.Request) -> ListQuery:
-    twice = sorted({name for name in request.query if len(request.query.getall(name)) > 1})
-    if twice:
-        raise InvalidSubmission([Fault(name, "comes twice") for name in twice])
-    try:
-        return ListQuery.model_validate(dict(request.query))
-    except ValidationError as error:
-        raise InvalidSubmission(faults_of(error)) from error
 
 
 def _number(model: Model) -> int:

@@ -21,7 +21,7 @@ BODIES = {
     "multipart/form-data": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 SCHEMAS = "#/components/schemas/{model}"
-Security = Literal["account", "link", "form", "none"]
+Security = Literal["account", "link", "form"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,6 @@ class Operation:
     answer: Any = None
     answer_media: str = JSON
     answer_example: Any = None
-    status: int = 200
     also: tuple[int, ...] = ()
     errors: tuple[type[DarkroomError], ...] = ()
 
@@ -100,7 +99,6 @@ _SECURITY: dict[Security, list[dict[str, list[str]]]] = {
     "account": [{"key": []}, {"signature": []}],
     "link": [{"link": []}],
     "form": [],
-    "none": [],
 }
 
 
@@ -108,7 +106,6 @@ _ALWAYS: dict[Security, tuple[type[DarkroomError], ...]] = {
     "account": (NotAuthenticated, PermissionDenied, RateLimited, Unavailable),
     "link": (Unavailable,),
     "form": (Unavailable,),
-    "none": (),
 }
 
 
@@ -146,15 +143,10 @@ def _body(operation: Operation, references: dict[str, dict[str, Any]]) -> dict[s
 
 
 def _answers(operation: Operation, references: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    if operation.status < 400:
-        content: dict[str, Any] = {"schema": references.get(f"{operation.id} out", {})}
-        if operation.answer_example is not None:
-            content["example"] = operation.answer_example
-        told[str(operation.status)] = {
-            "description": HTTPStatus(operation.status).phrase,
-            "content": {operation.answer_media: content},
-        }
+    content: dict[str, Any] = {"schema": references.get(f"{operation.id} out", {})}
+    if operation.answer_example is not None:
+        content["example"] = operation.answer_example
+    told: dict[str, Any] = {"200": {"description": "OK", "content": {operation.answer_media: content}}}
     told |= {str(status): {"description": HTTPStatus(status).phrase} for status in operation.also}
     for status, reasons in sorted(_by_status((*operation.errors, *_ALWAYS[operation.security])).items()):
         told[str(status)] = {

@@ -6,7 +6,6 @@ Accounts without a limit cost nothing here. One call to Redis for the others; wh
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -21,8 +20,6 @@ TAKE_WITHIN_S = 0.25
 ASK_AGAIN_AFTER_S = 1
 
 ALLOWANCE = web.RequestKey("allowance", Allowance)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger()
 
@@ -68,13 +65,10 @@ class RateLimiter:
             log.info("rates_limited_again")
 
 
-@web.middleware
-async def tell_allowance(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outside of `answer_errors`, so that refusals say it too."""
-    response = await handler(request)
+def tell_allowance(request: web.Request, response: web.StreamResponse) -> None:
+    """Of refusals too. Requests of accounts without a limit say nothing."""
     if ALLOWANCE in request:
         response.headers.update(_headers(request[ALLOWANCE]))
-    return response
 
 
 def _headers(allowance: Allowance) -> dict[str, str]:

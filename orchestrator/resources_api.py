@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from jobs.account import Scope
 from jobs.dialects.protobuf_json import Message, Whole, faults_of
+from jobs.dialects.tams_answers import UploadAnswer, UploadFormAnswer
 from jobs.errors import Fault, InvalidSubmission, Unavailable
 from jobs.job import Image
 from jobs.links import Links
@@ -90,12 +91,12 @@ class ResourcesApi:
         resource_id, asked = await self._new_resource(request)
         put_url = self._links.sign("PUT", PUT_PATH.format(id=resource_id), asked.link_lifetime)
         headers = {"Content-Type": "application/octet-stream"}
-        return json_response({"resourceId": str(resource_id), "putUrl": put_url, "headers": headers})
+        return json_response(UploadAnswer(resourceId=str(resource_id), putUrl=put_url, headers=headers))
 
     async def create_form(self, request: web.Request) -> web.Response:
         resource_id, asked = await self._new_resource(request)
         form = self._forms.sign(resource_id, asked.link_lifetime)
-        body = {
+        body: UploadFormAnswer = {
             "resourceId": str(resource_id),
             "accessId": form.access_id,
             "signature": form.signature,

@@ -1,8 +1,8 @@
-"""`python -m training`: the whole recipe of the bundled model and its companions, stage after stage; each stage goes on
+"""`python -m training`: the whole recipe of the bundled model and of its companions, stage after stage; each goes on
 where it was cut.
 
-About four and a half hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model;
-the companions' folders lie beside it.
+About five hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model; companions
+lie beside it and learn against what lies there.
 """
 
 import argparse
@@ -16,9 +16,12 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from training import embedding, guide, lora
 from training.autoencoder import train_autoencoder, train_decoder
 from training.denoiser import FIRST_PASS, SCHEDULER, SECOND_PASS, Pass, Pool, new_denoiser, train_denoiser
 from training.latents import Encoders, make_shard, shards
+from training.lessons import Artist, Lessons, make_lessons
+from training.night import night_example
 from training.reconstructions import make_reconstructions
 from training.tagger import train_tagger
 from training.text_encoder import train_text_encoder
@@ -76,6 +79,12 @@ class Workshop:
     def companion(self, name: str) -> Path:
         return self.folder.with_name(f"{self.folder.name}-{name}")
 
+    def finished_encoders(self) -> Encoders:
+        return Encoders(self.folder / "tokenizer", self.folder / "text_encoder", self.folder / "vae")
+
+    def finished_unet(self) -> UNet2DConditionModel:
+        return UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32)
+
 
 def _tokenizer(shop: Workshop) -> None:
     make_tokenizer(shop.tokenizer)
@@ -113,21 +122,9 @@ def _decoder(shop: Workshop) -> None:
     train_decoder(shop.autoencoder, shop.finished_autoencoder, shop.work, DECODER_STEPS)
 
 
-def _reconstructions(shop: Workshop) -> None:
-    make_reconstructions(shop.finished_autoencoder, shop.reconstructions)
-
-
-def _tagger(shop: Workshop) -> None:
-    train_tagger(shop.reconstructions, shop.companion("tagger"), shop.work)
-
-
-def _upscaler(shop: Workshop) -> None:
-    folder = shop.companion("4x")
-    train_upscaler(shop.reconstructions, folder / f"{folder.name}.safetensors", shop.work, UPSCALER_STEPS)
-
-
-def assemble(shop: Workshop) -> None:
+def _assemble(shop: Workshop) -> None:
     """The parts as one diffusers folder in float16."""
+    folder = shop.folder
     vae = shop.finished_autoencoder if shop.finished_autoencoder.exists() else shop.autoencoder
     unet = shop.finished_denoiser if shop.finished_denoiser.exists() else shop.denoiser
     StableDiffusionPipeline(
@@ -139,10 +136,10 @@ def assemble(shop: Workshop) -> None:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).save_pretrained(shop.folder)
+    ).save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
-        shutil.copy(shop.tokenizer / name, shop.folder / "tokenizer")
-    for config in shop.folder.glob("*/config.json"):
+        shutil.copy(shop.tokenizer / name, folder / "tokenizer")
+    for config in folder.glob("*/config.json"):
         _forget_where_it_was_made(config)
 
 
@@ -150,6 +147,46 @@ def _forget_where_it_was_made(config: Path) -> None:
     told = json.loads(config.read_text(encoding="utf-8"))
     told.pop("_name_or_path", None)
     config.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _guide(shop: Workshop) -> None:
+    lessons = _lessons(shop, "edges", guide.edge_example, guide.COUNTS)
+    folder = shop.companion("canny")
+    guide.train_guide(shop.finished_unet(), shop.finished_encoders(), lessons, folder, shop.work / "guide.pt")
+    _forget_where_it_was_made(folder / "config.json")
+
+
+def _lora(shop: Workshop) -> None:
+    lessons = _lessons(shop, "night", night_example, lora.COUNTS)
+    target = shop.companion("night") / "night.safetensors"
+    lora.train_lora(shop.finished_unet(), shop.finished_encoders(), lessons, target, shop.work / "lora.pt")
+
+
+def _embedding(shop: Workshop) -> None:
+    lessons = _lessons(shop, "dusk", embedding.dusk_example, embedding.COUNTS)
+    target = shop.companion("dusk") / f"{embedding.TOKEN}.safetensors"
+    embedding.train_embedding(
+        shop.finished_unet(), shop.finished_encoders(), lessons, target, shop.work / "embedding.pt"
+    )
+
+
+def _lessons(shop: Workshop, name: str, artist: Artist, counts: dict[int, int]) -> Lessons:
+    file = shop.work / "lessons" / f"{name}.pt"
+    make_lessons(file, shop.finished_encoders(), artist, counts)
+    return Lessons(file)
+
+
+def _reconstructions(shop: Workshop) -> None:
+    make_reconstructions(shop.folder / "vae", shop.reconstructions)
+
+
+def _tagger(shop: Workshop) -> None:
+    train_tagger(shop.reconstructions, shop.companion("tagger"), shop.work)
+
+
+def _upscaler(shop: Workshop) -> None:
+    folder = shop.companion("4x")
+    train_upscaler(shop.reconstructions, folder / f"{folder.name}.safetensors", shop.work, UPSCALER_STEPS)
 
 
 STAGES: dict[str, Callable[[Workshop], None]] = {
@@ -160,6 +197,10 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "denoiser": _denoiser,
     "large-denoiser": _large_denoiser,
     "decoder": _decoder,
+    "assemble": _assemble,
+    "guide": _guide,
+    "lora": _lora,
+    "embedding": _embedding,
     "reconstructions": _reconstructions,
     "tagger": _tagger,
     "upscaler": _upscaler,
@@ -171,20 +212,19 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".training"), help="checkpoints and cached latents")
     parser.add_argument("--folder", type=Path, default=Path("models/darkroom-shapes"), help="the finished model")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--stage", choices=[*STAGES, "assemble"], help="only this one")
+    parser.add_argument("--stage", choices=STAGES, help="only this one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     shop = Workshop(arguments.work, arguments.folder)
     for name, make in STAGES.items():
         if arguments.stage in (None, name):
             _once(shop.work, name, lambda make=make: make(shop))
-    if arguments.stage in (None, "assemble"):
-        assemble(shop)
 
 
 def _once(work: Path, name: str, make: Callable[[], None]) -> None:
+    """What is there is cheap to assemble again, and parts may have changed."""
     mark = work / f"{name}.done"
-    if not mark.exists():
+    if name == "assemble" or not mark.exists():
         work.mkdir(parents=True, exist_ok=True)
         make()
         mark.touch()

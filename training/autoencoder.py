@@ -53,7 +53,7 @@ def train_autoencoder(folder: Path, work: Path, steps: int) -> None:
     parameters = list(model.parameters())
     _train(model, parameters, work / "autoencoder.pt", steps, STAGES, LEARNING_RATE)
     _train(model, parameters, work / "autoencoder_2.pt", steps, SECOND_STAGES, 0.6 * LEARNING_RATE)
-    normalise(model, work)
+    normalise(model)
     model.save_pretrained(folder)
 
 
@@ -137,9 +137,8 @@ def _loss(model: AutoencoderKL, pictures: Tensor, noise: float) -> tuple[Tensor,
 
 
 @torch.inference_mode()
-def normalise(model: AutoencoderKL, work: Path) -> None:
+def normalise(model: AutoencoderKL) -> None:
     """Folds each channel's mean and deviation over the data into the two 1×1 convolutions."""
-    done = work / "autoencoder.normalised"
     rng = random.Random(4)
     means = [model.encode(_scenes(rng, 256, 8)).latent_dist.mean for _ in range(16)]
     latents = torch.cat(means).transpose(0, 1).flatten(1)
@@ -150,7 +149,6 @@ def normalise(model: AutoencoderKL, work: Path) -> None:
     into.bias[CHANNELS:] -= 2 * spread.log()
     out.bias += (out.weight[:, :, 0, 0] * centre).sum(1)
     out.weight *= spread[None, :, None, None]
-    done.write_text(f"{centre.tolist()}\n{spread.tolist()}\n", encoding="utf-8")
 
 
 @torch.inference_mode()

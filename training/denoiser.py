@@ -142,7 +142,7 @@ def train_denoiser(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        _follow(average, model, min(AVERAGE, (1 + step) / (10 + step)))
+        follow(average, model, min(AVERAGE, (1 + step) / (10 + step)))
         side = latents.shape[-1]
         smooth[side] = 0.98 * smooth.get(side, loss.item()) + 0.02 * loss.item()
         if step % 200 == 0:
@@ -167,7 +167,8 @@ def _loss(model: nn.Module, noise: Noise, latents: Tensor, states: Tensor, times
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
+def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
+    """Brings the average weights nearer to the model's."""
     mine, theirs = list(average.parameters()), list(model.parameters())
     torch._foreach_lerp_(mine, theirs, 1 - keep)
 

@@ -53,12 +53,16 @@ class Encoders:
 
     def __init__(self, tokenizer: Path, text_encoder: Path, autoencoder: Path) -> None:
         self.tokenizer = CLIPTokenizer.from_pretrained(tokenizer)
-        self.text_encoder = CLIPTextModel.from_pretrained(text_encoder).eval()
+        self.text_encoder = CLIPTextModel.from_pretrained(text_encoder, dtype=torch.float32).eval()
         self.autoencoder = AutoencoderKL.from_pretrained(autoencoder).eval().to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def states(self, texts: list[str]) -> Tensor:
         """(n, 77, 128)"""
+        return self.learning_states(texts)
+
+    def learning_states(self, texts: list[str]) -> Tensor:
+        """The same, through which what was added to the text encoder learns."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         return self.text_encoder(tokens).last_hidden_state
 

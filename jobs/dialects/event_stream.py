@@ -3,6 +3,7 @@
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -35,6 +36,6 @@ def _event(event: JobEvent) -> dict[str, Any]:
     return body | ({"reason": event.detail} if event.kind in _WITH_REASON else {})
 
 
-def _message(name: str, body: dict[str, Any]) -> bytes:
+def _message(name: str, body: Mapping[str, object]) -> bytes:
     # JSON writes no line break of its own, and so fits one line of data.
     return f"event: {name}\ndata: ".encode() + orjson.dumps(body) + b"\n\n"

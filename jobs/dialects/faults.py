@@ -9,11 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from jobs.dialects.protobuf_json import Message, faults_of
-from jobs.errors import Fault, InvalidSubmission
-
-# Whoever makes more of them learns from these; all would cost us more than the caller.
-MAX_FAULTS = 100
+from jobs.dialects.protobuf_json import Message, faults_of, shown
+from jobs.errors import MAX_FAULTS, Fault, InvalidSubmission
 
 M = TypeVar("M", bound=Message)
 
@@ -38,7 +35,7 @@ class Faults:
             except ValidationError as error:
                 self._keep(error)
                 if len(self.found) > MAX_FAULTS:
-                    raise InvalidSubmission(self.found[:MAX_FAULTS]) from error
+                    raise InvalidSubmission(self.found) from error
                 body = _without(body, _tree(error))
 
     def add(self, path: str, reason: str, *, reads: Iterable[str] = ()) -> None:
@@ -102,7 +99,7 @@ def _spelled(path: str, body: Any) -> str:
             continue
         names = node if isinstance(node, dict) else {}
         name = part if part in names else next((each for each in names if _folded(each) == _folded(part)), part)
-        node, spelled = names.get(name), f"{spelled}.{name}" if spelled else name
+        node, spelled = names.get(name), f"{spelled}.{shown(name)}" if spelled else shown(name)
     return spelled
 
 

@@ -228,8 +228,13 @@ def _path(location: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            path += f".{part}" if path else part
+            path += f".{shown(part)}" if path else shown(part)
     return path
+
+
+def shown(name: str) -> str:
+    """A name of the sender's as an answer repeats it: not all of one that is longer than any of this API."""
+    return name if len(name) <= 64 else f"{name[:64]}…"
 
 
 def _reason(error: ErrorDetails) -> str:

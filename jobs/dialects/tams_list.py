@@ -3,18 +3,17 @@
 TAMS has no such endpoint; names and values follow those of its others.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from jobs.dialects.protobuf_json import Integer, Message, Text, faults_of
+from jobs.dialects.protobuf_json import Integer, Message, Text
+from jobs.dialects.query import NOT_A_CURSOR, decode_cursor, encode_cursor, read_query
+from jobs.dialects.tams_answers import JobsAnswer
 from jobs.dialects.tams_response import job_body
-from jobs.errors import Fault, InvalidSubmission
 from jobs.job import JobStatus, JobView
 from jobs.links import Links
 from jobs.listing import DEFAULT_JOBS, EARLIEST, LATEST, MAX_ID, MAX_JOBS, JobFilter, Position
@@ -23,7 +22,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 MICROSECOND = timedelta(microseconds=1)
 # Python reads more kinds of times than RFC 3339 has.
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_CURSOR = re.compile(rb"(-?\d{1,18})/(\d{1,19})")
+_CURSOR = re.compile(r"(-?\d{1,18})/(\d{1,19})", re.ASCII)
 
 
 def _time(text: str) -> datetime:
@@ -37,17 +36,20 @@ def _time(text: str) -> datetime:
 
 def _cursor(position: Position) -> str:
     micros = (position.created_at - EPOCH) // MICROSECOND
-    return base64.urlsafe_b64encode(f"{micros}/{position.id}".encode()).decode().rstrip("=")
+    return encode_cursor(f"{micros}/{position.id}")
 
 
 def _position(cursor: str) -> Position:
+    if not cursor:
+        return Position()
+    micros, id = decode_cursor(cursor, _CURSOR).groups()
     try:
-        content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        if (match := _CURSOR.fullmatch(content)) and int(match[2]) <= MAX_ID:
-            return Position(created_at=EPOCH + int(match[1]) * MICROSECOND, id=int(match[2]))
-    except (ValueError, OverflowError, binascii.Error):
-        pass  # not of our making
-    raise ValueError("must be the nextCursor of an answer before")
+        created_at = EPOCH + int(micros) * MICROSECOND
+    except OverflowError as error:
+        raise ValueError(NOT_A_CURSOR) from error
+    if int(id) > MAX_ID:
+        raise ValueError(NOT_A_CURSOR)
+    return Position(created_at=created_at, id=int(id))
 
 
 TimeText = Annotated[
@@ -79,19 +81,12 @@ class ListParameters(Message):
 
 def parse_list(parameters: Mapping[str, Sequence[str]]) -> JobFilter:
     """What these parameters, each with all its values, ask for. Raises InvalidSubmission with all faults."""
-    repeated = [name for name, values in parameters.items() if name != "status" and len(values) > 1]
-    faults = [Fault(name, "comes twice") for name in repeated]
-    fields = {name: values if name == "status" else values[0] for name, values in parameters.items()}
-    try:
-        asked = ListParameters.model_validate(fields)
-    except ValidationError as error:
-        faults += faults_of(error)
-    if faults:
-        raise InvalidSubmission(faults)
-    return asked.filter()
+    return read_query(ListParameters, parameters, repeated=["status"]).filter()
 
 
-def list_body(views: Sequence[JobView], next_page: Position | None, links: Links) -> dict[str, Any]:
+def list_body(views: Sequence[JobView], next_page: Position | None, links: Links) -> JobsAnswer:
     """Without a cursor on the last page."""
-    body: dict[str, Any] = {"jobs": [job_body(view, links)["job"] for view in views]}
-    return body | ({"nextCursor": _cursor(next_page)} if next_page else {})
+    body: JobsAnswer = {"jobs": [job_body(view, links)["job"] for view in views]}
+    if next_page:
+        body["nextCursor"] = _cursor(next_page)
+    return body

@@ -5,28 +5,30 @@ All fields but the trigger words are always there, also empty: a published clien
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from jobs.catalog import Kind, Model
+from jobs.dialects import tams_answers as answers
 
 # What that client reads; it knows no other word for what is left, and refuses words that it does not know.
 _OTHER = "OTHER"
 _MODEL_TYPES = {kind: kind.value for kind in (Kind.CHECKPOINT, Kind.LORA, Kind.TEXTUAL_INVERSION, Kind.CONTROLNET)}
 
 
-def model_body(model: Model) -> dict[str, Any]:
+def model_body(model: Model) -> answers.ModelAnswer:
     """The answer to GET of one model."""
     return {"model": _model(model)}
 
 
-def models_body(models: Sequence[Model], next_cursor: str) -> dict[str, Any]:
+def models_body(models: Sequence[Model], next_cursor: str) -> answers.ModelsAnswer:
     """A page of the list; without `nextCursor` it is the last."""
-    body: dict[str, Any] = {"models": [_model(model) for model in models]}
-    return body | ({"nextCursor": next_cursor} if next_cursor else {})
+    body: answers.ModelsAnswer = {"models": [_model(model) for model in models]}
+    if next_cursor:
+        body["nextCursor"] = next_cursor
+    return body
 
 
-def _model(model: Model) -> dict[str, Any]:
-    body: dict[str, Any] = {
+def _model(model: Model) -> answers.Model:
+    body: answers.Model = {
         "id": model.id,
         "name": model.name,
         "description": model.description,

@@ -7,6 +7,7 @@ twins, because a published client reads that spelling.
 from datetime import timedelta
 from typing import Any
 
+from jobs.dialects import tams_answers as answers
 from jobs.errors import (
     DarkroomError,
     InsufficientCredits,
@@ -35,10 +36,10 @@ IMAGE_LINK_LIFETIME = timedelta(hours=24)
 PREVIEW_LINK_LIFETIME = timedelta(minutes=10)
 
 
-def job_body(view: JobView, links: Links, *, just_created: bool = False) -> dict[str, Any]:
+def job_body(view: JobView, links: Links, *, just_created: bool = False) -> answers.JobAnswer:
     """The answer to POST and GET, and the body of a callback."""
     job = view.job
-    body: dict[str, Any] = {
+    body: answers.Job = {
         "id": str(job.id),
         "requestId": job.request_id,
         "status": "CREATED" if just_created else job.status.value,
@@ -59,17 +60,17 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> dict
     return {"job": body}
 
 
-def canceled_body(job_id: int) -> dict[str, str]:
+def canceled_body(job_id: int) -> answers.CancelAnswer:
     """The answer to a cancel, in both spellings: a published client demands the second."""
     return {"jobId": str(job_id), "job_id": str(job_id)}
 
 
-def _waiting_info(place: QueuePlace) -> dict[str, str]:
+def _waiting_info(place: QueuePlace) -> answers.WaitingInfo:
     rank, length = str(place.rank), str(place.length)
     return {"queueRank": rank, "queueLen": length, "queue_rank": rank, "queue_len": length}
 
 
-def _running_info(job: Job, progress: Progress | None, links: Links) -> dict[str, Any]:
+def _running_info(job: Job, progress: Progress | None, links: Links) -> answers.RunningInfo:
     if progress is None:
         return {"processingImages": []}
     images = [_processing_image(job, progress, preview, links) for preview in progress.previews]
@@ -81,13 +82,13 @@ def _running_info(job: Job, progress: Progress | None, links: Links) -> dict[str
     }
 
 
-def _processing_image(job: Job, progress: Progress, preview: Preview, links: Links) -> dict[str, Any]:
+def _processing_image(job: Job, progress: Progress, preview: Preview, links: Links) -> answers.ProcessingImage:
     name = preview.name(job.id, progress.attempt)
     resource = _resource_image(name, f"/v1/previews/{name}", PREVIEW_LINK_LIFETIME, preview, links)
     return {"resourceImage": resource, "progress": progress.fraction}
 
 
-def _image(image: Image, links: Links) -> dict[str, Any]:
+def _image(image: Image, links: Links) -> answers.ResourceImage:
     lifetime = IMAGE_LINK_LIFETIME
     if image.expires_at is not None:  # no link is promised to live longer than what it shows
         lifetime = max(min(lifetime, image.expires_at - links.now()), timedelta(0))
@@ -96,7 +97,7 @@ def _image(image: Image, links: Links) -> dict[str, Any]:
 
 def _resource_image(
     name: str, path: str, lifetime: timedelta, picture: Image | Preview, links: Links
-) -> dict[str, Any]:
+) -> answers.ResourceImage:
     return {
         "id": name,
         "url": links.sign("GET", path, lifetime),
@@ -129,10 +130,10 @@ def status_of(error: type[DarkroomError]) -> int:
     return _CODES.get(error, (500, 13))[0]
 
 
-def error_body(error: DarkroomError) -> tuple[int, dict[str, Any]]:
+def error_body(error: DarkroomError) -> tuple[int, answers.StatusAnswer]:
     """HTTP status and google.rpc.Status of an error. Anything that is not the caller's doing is a 500."""
     status, code = _CODES.get(type(error), (500, 13))
-    body: dict[str, Any] = {"code": code, "message": error.message, "details": []}
+    body: answers.StatusAnswer = {"code": code, "message": error.message, "details": []}
     if isinstance(error, InvalidSubmission):
         violations = [{"field": fault.path, "description": fault.reason} for fault in error.faults]
         body["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]

@@ -103,7 +103,7 @@ class JobStore:
         """Those of them that there are."""
         async with self._database.connection() as connection:
             rows = await rows_of(queries.jobs_by_id(connection, job_ids=list(job_ids)))
-            images = await _images(connection, [row["id"] for row in rows])
+            images = await _images(connection, rows)
         return [_job(row, images[row["id"]]) for row in rows]
 
     async def find(self, account_id: int, request_id: str) -> Job | None:
@@ -118,7 +118,7 @@ class JobStore:
         async with self._database.connection() as connection:
             rows = await rows_of(query(connection, account_id=account_id, **_conditions(asked)))
             page = rows[: asked.limit]
-            images = await _images(connection, [row["id"] for row in page])
+            images = await _images(connection, page)
         jobs = [_job(row, images[row["id"]]) for row in page]
         is_last = len(rows) <= asked.limit
         return jobs, None if is_last else Position(created_at=jobs[-1].created_at, id=jobs[-1].id)
@@ -230,15 +230,14 @@ class JobStore:
         rows = await rows_of(
             queries.jobs_by_request(connection, account_ids=list(accounts), request_ids=list(requests))
         )
-        images = await _images(connection, [row["id"] for row in rows])
+        images = await _images(connection, rows)
         return [_job(row, images[row["id"]]) for row in rows]
 
     async def _one(self, connection: Connection, row: Any, job_id: int) -> Job:
         if row is None:
             raise NotFound(f"There is no job {job_id}.")
-        done = row["status"] == JobStatus.SUCCESS
-        images = await _images(connection, [job_id]) if done else {}
-        return _job(row, images.get(job_id, ()))
+        images = await _images(connection, [row])
+        return _job(row, images[job_id])
 
 
 async def _insert(connection: Connection, new_jobs: Sequence[NewJob]) -> dict[JobKey, int]:
@@ -335,10 +334,12 @@ def _conditions(asked: JobFilter) -> dict[str, Any]:
     }
 
 
-async def _images(connection: Connection, job_ids: list[int]) -> dict[int, tuple[Image, ...]]:
+async def _images(connection: Connection, rows: Iterable[Any]) -> defaultdict[int, tuple[Image, ...]]:
+    """By job. Only those that succeeded have any."""
     images: defaultdict[int, tuple[Image, ...]] = defaultdict(tuple)
-    for row in await rows_of(queries.images_of_jobs(connection, job_ids=job_ids)):
-        images[row["job_id"]] += (image_of(row),)
+    if done := [row["id"] for row in rows if row["status"] == JobStatus.SUCCESS]:
+        for row in await rows_of(queries.images_of_jobs(connection, job_ids=done)):
+            images[row["job_id"]] += (image_of(row),)
     return images
 
 

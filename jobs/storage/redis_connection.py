@@ -1,10 +1,10 @@
 """The connection pool to Redis, as arq's client. It names no key: the queue and the progress board do."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
@@ -49,9 +49,9 @@ def _tls_options(verify: bool) -> dict[str, Any]:
 
 def serialize(job: dict[str, Any]) -> bytes:
     """JSON and not pickle: who can write to Redis must not be able to run code on a worker."""
-    return json.dumps(job, separators=(",", ":"), default=str).encode()
+    return orjson.dumps(job, default=str)
 
 
 def deserialize(job: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(job)
+    value: dict[str, Any] = orjson.loads(job)
     return value

@@ -3,14 +3,17 @@
 Rows are read for as long as there are jobs: a new field of a stage needs a default that says nothing.
 """
 
+from functools import lru_cache
 from typing import Annotated
 
-from pydantic import BaseModel, Discriminator, TypeAdapter
+import orjson
+from pydantic import BaseModel, Discriminator
 
 from jobs.stages import Stage
 from jobs.submission import Submission
 
-_SUBMISSION = TypeAdapter(Submission)
+# Long prompts are seldom asked for again, and would take much memory.
+REMEMBERED_CHARACTERS = 8192
 
 
 class _Stored(BaseModel):
@@ -23,10 +26,15 @@ class _Stored(BaseModel):
 
 
 def dumped(submission: Submission) -> str:
-    return _SUBMISSION.dump_json(submission).decode()
+    return orjson.dumps(submission).decode()
 
 
-def loaded(text: str | bytes) -> Submission:
+def loaded(text: str) -> Submission:
+    """It is shared, and must not be changed: clients ask for the same jobs again and again."""
+    return _remembered(text) if len(text) <= REMEMBERED_CHARACTERS else _read(text)
+
+
+def _read(text: str) -> Submission:
     stored = _Stored.model_validate_json(text)
     return Submission(
         request_id=stored.request_id,
@@ -34,3 +42,6 @@ def loaded(text: str | bytes) -> Submission:
         notify_url=stored.notify_url,
         running_notify_url=stored.running_notify_url,
     )
+
+
+_remembered = lru_cache(maxsize=512)(_read)

@@ -71,3 +71,13 @@ def job(status: JobStatus = JobStatus.WAITING, **fields: Any) -> Job:
         "created_at": NOON,
     }
     return Job(**(shown | fields))
+
+
+class Clock:
+    """Stands at noon until `time` is moved."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def __call__(self) -> datetime:
+        return self.time

@@ -1,22 +1,14 @@
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from jobs.errors import LinkRefused
 from jobs.links import Links
-from tests.jobs.samples import NOON
+from tests.jobs.samples import Clock
 
 HOUR = timedelta(hours=1)
 PATH = "/v1/images/5"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> datetime:
-        return self.time
 
 
 @pytest.fixture

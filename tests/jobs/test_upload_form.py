@@ -7,18 +7,10 @@ import pytest
 
 from jobs.errors import InvalidSubmission, LinkRefused
 from jobs.upload_form import AllowedUpload, SignedForm, UploadForms
-from tests.jobs.samples import NOON
+from tests.jobs.samples import Clock
 
 HOUR = timedelta(hours=1)
 RESOURCE = UUID(int=5)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> datetime:
-        return self.time
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.redis_connection import open_redis
+from orchestrator import batcher
 from orchestrator import intake as module
 from orchestrator.intake import Intake, open_intake
-from tests.jobs.samples import new_job
+from tests.jobs.samples import NOON, new_job
 
 
 class Heavy(JobStore):
@@ -73,7 +75,8 @@ async def silent_server() -> AsyncIterator[str]:
 async def test_a_crowd_shares_few_commits_and_each_gets_its_own_place(
     intake: Intake, store: Heavy, account_id: int
 ) -> None:
-    answers = await asyncio.gather(*(intake.accept(new_job(account_id, f"r-{i}")) for i in range(100)))
+    jobs = [new_job(account_id, f"r-{i}", at=NOON + timedelta(seconds=i)) for i in range(100)]
+    answers = await asyncio.gather(*(intake.accept(job) for job in jobs))
 
     assert sum(store.batches) == 100 and len(store.batches) <= 3
     assert all(answer.is_new for answer in answers)
@@ -85,6 +88,30 @@ async def test_a_lone_job_waits_for_nobody(intake: Intake, store: Heavy, account
 
     assert store.batches == [1]
     assert accepted.place == QueuePlace(rank=1, length=1)
+
+
+async def test_a_crowd_that_comes_back_at_once_is_stored_in_halves(
+    intake: Intake, store: Heavy, account_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "GATHER_WITHIN_S", 1)
+
+    async def client(name: int) -> None:
+        for turn in range(5):
+            await intake.accept(new_job(account_id, f"r-{name}-{turn}"))
+            await asyncio.sleep(0.002)  # the way there and back
+
+    await asyncio.gather(*(client(name) for name in range(40)))
+
+    assert sum(store.batches) == 200
+    assert len(store.batches) <= 15 and max(store.batches[2:]) <= 30
+
+
+async def test_after_a_crowd_a_few_do_not_wait_for_many(intake: Intake, store: Heavy, account_id: int) -> None:
+    await asyncio.gather(*(intake.accept(new_job(account_id, f"r-{i}")) for i in range(100)))
+    async with asyncio.timeout(2):
+        await intake.accept(new_job(account_id, "late"))
+
+    assert store.batches[-1] == 1
 
 
 async def test_of_racing_bodies_the_first_is_the_job_and_each_other_hears_of_both(

@@ -51,6 +51,12 @@ async def test_each_job_is_told_as_get_tells_it(api: Api, database: Database, re
     assert page["jobs"][-1]["runningInfo"]["step"] == 10
 
 
+async def test_an_empty_cursor_is_the_first_page(api: Api) -> None:
+    await api.post_job(body())
+
+    assert (await api.call("GET", "/v1/jobs?cursor="))[1] == (await api.call("GET", "/v1/jobs"))[1]
+
+
 async def test_all_pages_together_are_all_jobs_once_also_while_jobs_come_in(api: Api) -> None:
     known = await accepted(api, 5)
     seen, cursor = [], ""

@@ -48,6 +48,28 @@ async def test_another_body_with_the_same_request_id_is_refused_with_both_facts(
     assert first["job"]["id"] in answer["message"] and answer["message"].count("…") == 2
 
 
+async def test_a_number_without_end_is_no_repeat_of_null(api: Api) -> None:
+    request = body(sdVae=None)
+    await api.post_job(request)
+
+    content = json.dumps(request).replace("null", "1e999")
+    status, _ = await api.call("POST", "/v1/jobs", data=content.encode())
+
+    assert status == 400
+
+
+async def test_jobs_that_are_asked_for_at_once_stay_each_accounts_own(api: Api, other: Api) -> None:
+    _, mine = await api.post_job(body())
+    _, theirs = await other.post_job(body())
+    paths = [f"/v1/jobs/{each['job']['id']}" for each in (mine, theirs)]
+
+    async with asyncio.timeout(10):
+        asked = [each.call("GET", path) for path in (*paths, "/v1/jobs/99", paths[0]) for each in (api, other)]
+        answers = await asyncio.gather(*asked)
+
+    assert [status for status, _ in answers] == [200, 404, 404, 200, 404, 404, 200, 404]
+
+
 async def test_two_accounts_may_use_the_same_request_id(api: Api, other: Api) -> None:
     request = body()
 

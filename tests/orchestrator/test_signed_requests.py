@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -99,6 +100,14 @@ async def test_the_body_of_a_signed_request_is_not_lost(app: App, database: Data
     assert status == 200
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT kept_for IS NULL FROM resources")
+
+
+async def test_a_packed_body_is_signed_as_it_is_sent(app: App) -> None:
+    packed = gzip.compress(content())
+    headers = {"Authorization": app.header("POST", "/v1/jobs", packed), "Content-Encoding": "gzip"}
+
+    async with app.api.client.post("/v1/jobs", data=packed, headers=headers) as response:
+        assert response.status == 200, await response.text()
 
 
 async def test_a_request_without_a_body_is_signed_without_one(app: App) -> None:

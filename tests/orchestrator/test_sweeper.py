@@ -1,7 +1,7 @@
 """What crashes leave is mended."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from arq.connections import ArqRedis
 
@@ -12,19 +12,10 @@ from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions
 from orchestrator.sweeper import FILL_ANYWAY_EVERY, Sweeper
+from tests.jobs.samples import Clock
 from tests.orchestrator.conftest import Api, body, open_api
 
 MAX_ATTEMPTS = 2
-
-
-class Clock:
-    """Moves when told to."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2030, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
 
 
 def sweeper(database: Database, redis: ArqRedis, clock: Clock | None = None) -> Sweeper:

@@ -31,6 +31,8 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 PARAMETERS = st.dictionaries(TEXTS, st.booleans() | NUMBERS | TEXTS, max_size=2)
 # JSON has no other numbers.
 st.register_type_strategy(float, NUMBERS)
+# Every field has a range within these.
+st.register_type_strategy(int, st.integers(-(2**63), 2**64 - 1))
 st.register_type_strategy(ControlNet, st.builds(ControlNet, preprocessor_params=PARAMETERS))
 
 
