@@ -1,8 +1,9 @@
 """The upscaler: ESRGAN's network, small, that makes four pixels of one.
 
 It learns from drawings and their quarter, reduced by one filter or another and worn a little, and from what the
-autoencoder makes of a quarter: so it also mends the softness of the model's own pictures. The loss is the distance of
-pixels, squared and not, and late in training that of edges too; no adversary, for there is no texture to invent.
+autoencoder makes of a quarter: so it also mends a little of the softness of the model's own pictures. The loss is the
+distance of pixels, squared and not, and late in training that of edges too; no adversary, for there is no texture to
+invent.
 """
 
 import copy

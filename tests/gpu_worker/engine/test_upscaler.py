@@ -18,9 +18,10 @@ from gpu_worker.engine.upscaler import Layout, RRDBNet, load_upscaler, upscale
 from jobs.catalog import Family, Kind, Model
 from jobs.errors import FatalFailure
 from training.drawing import draw
-from training.evaluate_upscaler import psnr
+from training.evaluate_upscaler import open_upscaler, quarters, score_upscaler
 from training.scenes import held_out_scene
 
+MODELS = ModelSettings().models_folder
 SMALL = Layout(features=8, growth=4, blocks=2, doublings=2)
 
 
@@ -161,23 +162,23 @@ def test_a_tile_never_sees_more_than_its_overlap_adds(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bundled() -> Model:
-    settings = ModelSettings()
-    catalog = read_catalog(settings.catalog_file, settings.models_folder)
-    return catalog.resolve(Kind.UPSCALER, "darkroom-shapes-4x")
+    return read_catalog(ModelSettings().catalog_file, MODELS).resolve(Kind.UPSCALER, "darkroom-shapes-4x")
 
 
-def test_the_bundled_upscaler_is_far_nearer_to_drawings_than_lanczos(bundled: Model) -> None:
-    loaded = load_upscaler(bundled, CPU)
-    rng = random.Random(11)
-    gains = []
-    for _ in range(4):
-        large = draw(held_out_scene(rng, simple=False), rng, 256, 256)
-        small = Image.fromarray(large).reduce(4)
-        network, lanczos = upscale(loaded, small), small.resize((256, 256), Image.Resampling.LANCZOS)
-        gains.append(psnr(np.asarray(network), large) - psnr(np.asarray(lanczos), large))
+@pytest.mark.parametrize(
+    ("kind", "count", "nearer_db", "times_sharper"),
+    [("box", 5, 5, 2.5), ("bicubic", 5, 5, 2.5), ("worn", 5, 2.5, 2), ("autoencoder", 2, 0.1, 1.3)],
+)
+def test_the_bundled_upscaler_is_nearer_to_held_out_pictures_and_sharper_than_bicubic(
+    bundled: Model, kind: str, count: int, nearer_db: float, times_sharper: float
+) -> None:
+    pairs = quarters(kind, count, MODELS / "darkroom-shapes" / "vae")
 
-    assert np.mean(gains) > 4
-    assert min(gains) > 2
+    scores = score_upscaler(open_upscaler(bundled.path), pairs)
+
+    (near, sharp), (bicubic_near, bicubic_sharp) = scores["network"], scores["bicubic"]
+    assert near > bicubic_near + nearer_db
+    assert times_sharper * bicubic_sharp < sharp < 1.1
 
 
 def test_the_bundled_upscaler_shows_no_seams(bundled: Model) -> None:
