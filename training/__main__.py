@@ -1,7 +1,7 @@
 """`python -m training`: the whole recipe of the bundled model and of its companions, stage after stage; each goes on
 where it was cut.
 
-About five hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model; companions
+About six hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model; companions
 lie beside it and learn against what lies there.
 """
 
