@@ -54,7 +54,7 @@ class Pass:
 
 # One figure teaches what words mean; then those of two, of which each is half as large, and of groups.
 FIRST_PASS = Pass(3e-3, 3000, 0.3, 0.0)
-SECOND_PASS = Pass(1.5e-3, 1000, 0.2, 0.6)
+SECOND_PASS = Pass(1.5e-3, 1500, 0.2, 0.6)
 
 
 def words_of(scene: Scene) -> frozenset[str]:
