@@ -4,7 +4,9 @@
 """
 
 import argparse
+import itertools
 import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,13 @@ from training.tagger import words, words_of
 from training.wear import worn
 
 GUIDANCE = 3.0
+SEED = 2027
+KINDS: dict[str, Callable[[Scene], bool]] = {
+    "one figure": lambda scene: scene.pattern == 0 and scene.count == 1 and scene.other_shape is None,
+    "a patterned ground": lambda scene: scene.pattern > 0,
+    "two to four": lambda scene: scene.count > 1,
+    "two that differ": lambda scene: scene.other_shape is not None,
+}
 Pixels = NDArray[np.uint8]
 
 
@@ -44,13 +53,18 @@ def agreement(told: list[frozenset[str]], true: list[frozenset[str]]) -> dict[st
     }
 
 
-def score_drawn(tagger: Tagger, count: int, *, simple: bool, wear: bool = False) -> dict[str, float]:
-    rng = random.Random(2027)
-    scenes = [held_out_scene(rng, simple=simple) for _ in range(count)]
-    drawn = [draw(scene, rng, *rng.choice(((256, 256), (512, 512), (512, 384)))) for scene in scenes]
+def score_drawn(tagger: Tagger, scenes: Iterator[Scene], count: int, *, wear: bool = False) -> dict[str, float]:
+    rng, asked = random.Random(SEED), list(itertools.islice(scenes, count))
+    drawn = [draw(scene, rng, *rng.choice(((256, 256), (512, 512), (512, 384)))) for scene in asked]
     if wear:
         drawn = [np.asarray(worn(Image.fromarray(each), rng, blur=2.0, noise=12, quality=40)) for each in drawn]
-    return agreement([tagger.words(each) for each in drawn], [words_of(scene) for scene in scenes])
+    return agreement([tagger.words(each) for each in drawn], [words_of(scene) for scene in asked])
+
+
+def held_out_scenes(seed: int, holds: Callable[[Scene], bool] = lambda _: True) -> Iterator[Scene]:
+    """Of all kinds, as often as training saw them, or those only of which it holds."""
+    rng = random.Random(seed)
+    return filter(holds, (held_out_scene(rng, simple=False) for _ in itertools.count()))
 
 
 def score_model(tagger: Tagger, folder: Path, count: int) -> dict[str, dict[str, float]]:
@@ -82,9 +96,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     tagger = Tagger(arguments.tagger)
-    print("one figure:", score_drawn(tagger, 500, simple=True), flush=True)
-    print("all kinds:", score_drawn(tagger, 500, simple=False), flush=True)
-    print("all kinds, worn:", score_drawn(tagger, 500, simple=False, wear=True), flush=True)
+    for kind, holds in KINDS.items():
+        print(f"{kind}:", score_drawn(tagger, held_out_scenes(SEED, holds), 300), flush=True)
+    print("all kinds, worn:", score_drawn(tagger, held_out_scenes(SEED), 500, wear=True), flush=True)
     print("the model's:", score_model(tagger, arguments.model, arguments.count), flush=True)
 
 
