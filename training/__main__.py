@@ -1,7 +1,7 @@
 """`python -m training`: the whole recipe of the bundled model and of its companions, stage after stage; each goes on
 where it was cut.
 
-About five hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model; companions
+About six hours on one core. `--work` keeps checkpoints and cached latents, `--folder` becomes the model; companions
 lie beside it and learn against what lies there.
 """
 
@@ -22,17 +22,21 @@ from training.denoiser import FIRST_PASS, SCHEDULER, SECOND_PASS, Pass, Pool, ne
 from training.latents import Encoders, make_shard, shards
 from training.lessons import Artist, Lessons, make_lessons
 from training.night import night_example
+from training.reconstructions import make_reconstructions
+from training.tagger import train_tagger
 from training.text_encoder import train_text_encoder
 from training.tokenizer import make_tokenizer
+from training.upscaler import train_upscaler
 
 TEXT_STEPS = 700
 AUTOENCODER_STEPS = 3200
 DECODER_STEPS = 6000
+UPSCALER_STEPS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where each part lies while the model is made."""
+    """Where each part lies while the model is made. `folder` becomes the model."""
 
     work: Path
     folder: Path
@@ -64,6 +68,10 @@ class Workshop:
     @property
     def pool(self) -> Path:
         return self.work / "pool"
+
+    @property
+    def reconstructions(self) -> Path:
+        return self.work / "reconstructions"
 
     def encoders(self) -> Encoders:
         return Encoders(self.tokenizer, self.text_encoder, self.autoencoder)
@@ -168,6 +176,19 @@ def _lessons(shop: Workshop, name: str, artist: Artist, counts: dict[int, int]) 
     return Lessons(file)
 
 
+def _reconstructions(shop: Workshop) -> None:
+    make_reconstructions(shop.folder / "vae", shop.reconstructions)
+
+
+def _tagger(shop: Workshop) -> None:
+    train_tagger(shop.reconstructions, shop.companion("tagger"), shop.work)
+
+
+def _upscaler(shop: Workshop) -> None:
+    folder = shop.companion("4x")
+    train_upscaler(shop.reconstructions, folder / f"{folder.name}.safetensors", shop.work, UPSCALER_STEPS)
+
+
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "tokenizer": _tokenizer,
     "text-encoder": _text_encoder,
@@ -180,6 +201,9 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "guide": _guide,
     "lora": _lora,
     "embedding": _embedding,
+    "reconstructions": _reconstructions,
+    "tagger": _tagger,
+    "upscaler": _upscaler,
 }
 
 

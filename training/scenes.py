@@ -54,8 +54,8 @@ def random_scene(rng: random.Random, *, simple: bool = False) -> Scene:
     return next(scene for scene in _scenes(rng, simple) if not held_out(scene))
 
 
-def held_out_scene(rng: random.Random) -> Scene:
-    return next(scene for scene in _scenes(rng, True) if held_out(scene))
+def held_out_scene(rng: random.Random, *, simple: bool = True) -> Scene:
+    return next(scene for scene in _scenes(rng, simple) if held_out(scene))
 
 
 def _scenes(rng: random.Random, simple: bool) -> Iterator[Scene]:
