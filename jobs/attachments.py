@@ -1,4 +1,4 @@
-"""What a stage may attach to the checkpoint it draws with. It loads nothing: names are kept as they came."""
+"""What a stage may attach to the checkpoint it draws with. It loads nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,21 +18,12 @@ Parameter: TypeAlias = bool | float | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
-    """`block_weight` is `<weight>:lbw=<a weight per block>`, as the API writes it."""
+    """`model` is a catalogue id. `block_weight` is `<weight>:lbw=<a weight per block>`, as the API writes it; a weight
+    in it counts in place of `weight`."""
 
     model: str
     weight: float = 1.0
     block_weight: str | None = None
-    access_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedding:
-    """Learned words, for the negative prompt."""
-
-    model: str
-    weight: float = 1.0
-    access_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

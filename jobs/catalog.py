@@ -3,7 +3,8 @@
 import difflib
 import hashlib
 import hmac
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,13 @@ LOADABLE_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL, Family.ANY}
 KINDS_OF_ANY_FAMILY = frozenset({Kind.UPSCALER, Kind.DETECTOR, Kind.TAGGER})
 
 
+def any_name(names: Iterable[str]) -> re.Pattern[str] | None:
+    """Finds these names as words of a text, whatever their case; None where there are none."""
+    # Longest first: one name may begin with another.
+    either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)({either})(?!\w)", re.IGNORECASE) if either else None
+
+
 class UnknownModel(DarkroomError):
     """No model of this name is in the catalogue, or it is private and the access key is not its own."""
 
@@ -78,6 +86,10 @@ class Model:
     def is_private(self) -> bool:
         return bool(self.access_key_sha256)
 
+    def is_named_in(self, texts: Iterable[str]) -> bool:
+        name = any_name((self.name, *self.aliases))
+        return name is not None and any(name.search(text) for text in texts)
+
     def is_open_to(self, access_key: str) -> bool:
         if not self.is_private:
             return True
@@ -96,6 +108,9 @@ class Catalog:
         for model in models:
             self._add(model)
         self.default = self._first_for_all()
+        words = self._by_name[Kind.TEXTUAL_INVERSION].items()
+        self._words = {name: model for name, model in words if name != model.id and not model.is_private}
+        self._word = any_name(self._words)
 
     def get(self, model_id: str) -> Model:
         """The model of this id, of any kind, for callers that asked `is_open_to` or need not. Raises UnknownModel."""
@@ -115,6 +130,13 @@ class Catalog:
         if model is None or not model.is_open_to(access_key):
             raise UnknownModel(f"no {kind} is named {name!r}{self._hint(kind, name)}")
         return model
+
+    def words_in(self, texts: Iterable[str], family: Family) -> list[Model]:
+        """The learned words of this family that the texts name, whatever their case; private ones never."""
+        if self._word is None:
+            return []
+        found = (self._words.get(name.casefold()) for text in texts for name in self._word.findall(text))
+        return [model for model in dict.fromkeys(found) if model and model.family is family]
 
     def _add(self, model: Model) -> None:
         taken = self._by_id.setdefault(model.id, model)

@@ -7,6 +7,7 @@ never looks inside.
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from jobs.attachments import Lora
 from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
 
@@ -49,16 +50,25 @@ class Watch(Protocol):
 class Engine(Protocol):
     """All methods block and are called from one thread at a time."""
 
-    def load(self, model_id: str) -> Checkpoint:
-        """The checkpoint of this catalogue id, from the cache or from disk.
+    def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
+        """The checkpoint of this catalogue id, from the cache or from disk, with these LoRAs until it is loaded again.
 
-        Raises FatalFailure if it is unknown, damaged or of an unsupported kind.
+        Raises FatalFailure if one of them is unknown, damaged, of an unsupported kind or for another checkpoint.
         """
 
     def encode_prompt(
-        self, checkpoint: Checkpoint, *, prompt: Prompt, negative: Prompt, clip_skip: int
+        self,
+        checkpoint: Checkpoint,
+        *,
+        prompt: Prompt,
+        negative: Prompt,
+        clip_skip: int,
+        embeddings: Sequence[str] = (),
     ) -> Conditioning:
-        """Text for the denoiser. `clip_skip` 1 is the last hidden layer, 2 the one before (A1111's count)."""
+        """Text for the denoiser. `clip_skip` 1 is the last hidden layer, 2 the one before (A1111's count).
+
+        `embeddings` are catalogue ids of learned words; both prompts may use their names.
+        """
 
     def encode_pictures(
         self, checkpoint: Checkpoint, pictures: Sequence[Picture], *, width: int, height: int

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from gpu_worker.engine.device import Device
+from gpu_worker.engine.lora import MergedLoras
 from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
 from jobs.weights import HALF_WEIGHTS, WEIGHTS
@@ -55,7 +56,7 @@ class LatentSpace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """One loaded model. Its networks are in evaluation mode and shared by all requests: nobody changes them.
+    """One loaded model. Its networks are in evaluation mode and shared by all requests: only `loras` changes them.
 
     `scheduler_config` keeps the prediction type and the noise schedule that the model was trained with.
     `zeros_for_no_negative` is SDXL's `force_zeros_for_empty_prompt`.
@@ -70,6 +71,7 @@ class Checkpoint:
     scheduler_config: Mapping[str, Any]
     latent_space: LatentSpace
     zeros_for_no_negative: bool
+    loras: MergedLoras
 
     @property
     def family(self) -> Family:
@@ -81,9 +83,10 @@ class Checkpoint:
 
     @property
     def size_bytes(self) -> int:
-        """What its parameters and buffers occupy."""
+        """What its parameters and buffers occupy, and the originals of those that LoRAs changed."""
         tensors = chain.from_iterable(chain(n.parameters(), n.buffers()) for n in self.networks)
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        in_use: int = sum(tensor.nbytes for tensor in tensors)
+        return in_use + self.loras.size_bytes
 
 
 def load_checkpoint(model: Model, device: Device) -> Checkpoint:
@@ -178,19 +181,20 @@ def _check(model: Model, pipeline: Any) -> None:
 
 def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
     is_xl = model.family is Family.SDXL
+    encoders = (pipeline.text_encoder, pipeline.text_encoder_2) if is_xl else (pipeline.text_encoder,)
+    placed_encoders = tuple(encoder.to(device.torch_device).eval() for encoder in encoders)
+    unet = _ready(pipeline.unet, device)
     return Checkpoint(
         model=model,
         device=device,
-        unet=_ready(pipeline.unet, device),
+        unet=unet,
         vae=_ready_vae(pipeline.vae, device),
         tokenizers=(pipeline.tokenizer, pipeline.tokenizer_2) if is_xl else (pipeline.tokenizer,),
-        text_encoders=tuple(
-            encoder.to(device.torch_device).eval()
-            for encoder in ((pipeline.text_encoder, pipeline.text_encoder_2) if is_xl else (pipeline.text_encoder,))
-        ),
+        text_encoders=placed_encoders,
         scheduler_config=pipeline.scheduler.config,
         latent_space=latent_space_of(pipeline.vae.config),
         zeros_for_no_negative=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
+        loras=MergedLoras(unet, placed_encoders),
     )
 
 

@@ -1,6 +1,6 @@
 """The verbs of `jobs.engine` on diffusers' networks. It knows no stage, and no job."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -14,9 +14,14 @@ from gpu_worker.engine.cache import CheckpointCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.device import Device
+from gpu_worker.engine.embedding import LearnedWord, read_learned_word
 from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
+from gpu_worker.engine.lora import WeighedLora
+from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
+from jobs.attachments import Lora
+from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
 from jobs.engine import Cutout, Engine, Picture, Watch
 from jobs.errors import FatalFailure
@@ -38,19 +43,25 @@ class DiffusersEngine:
         self._cache = CheckpointCache(max_cached_bytes)
         self._weights = Weights()
 
-    def load(self, model_id: str) -> Checkpoint:
-        try:
-            model = self._catalog.get(model_id)
-            with self._working(f"loading model {model.id}"):
-                return self._cache.get(model.id, partial(self._load_checked, model))
-        except (UnknownModel, WrongWeights) as error:
-            raise FatalFailure(error.message) from error
+    def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
+        model = self._model(model_id)
+        with self._working(f"loading model {model.id}"):
+            checkpoint = self._cache.get(model.id, partial(self._load_checked, model))
+            checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
+            return checkpoint
 
     def encode_prompt(
-        self, checkpoint: Checkpoint, *, prompt: Prompt, negative: Prompt, clip_skip: int
+        self,
+        checkpoint: Checkpoint,
+        *,
+        prompt: Prompt,
+        negative: Prompt,
+        clip_skip: int,
+        embeddings: Sequence[str] = (),
     ) -> Conditioning:
         with self._working("encoding the prompt"):
-            return text.encode_prompt(checkpoint, prompt, negative, clip_skip)
+            words = [self._learned_word(checkpoint, self._model(each)) for each in embeddings]
+            return text.encode_prompt(checkpoint, prompt, negative, clip_skip, words)
 
     def encode_pictures(
         self, checkpoint: Checkpoint, pictures: Sequence[Picture], *, width: int, height: int
@@ -118,9 +129,34 @@ class DiffusersEngine:
     def small(self, picture: Picture) -> Picture:
         return small(cast(Image.Image, picture))
 
+    def _model(self, model_id: str) -> Model:
+        try:
+            return self._catalog.get(model_id)
+        except UnknownModel as error:
+            raise FatalFailure(error.message) from error
+
+    def _check(self, model: Model) -> None:
+        try:
+            self._weights.check(model)
+        except WrongWeights as error:
+            raise FatalFailure(error.message) from error
+
     def _load_checked(self, model: Model) -> Checkpoint:
-        self._weights.check(model)
+        self._check(model)
         return load_checkpoint(model, self._device)
+
+    def _weighed(self, lora: Lora) -> WeighedLora:
+        blocks = read_block_weights(lora.block_weight) if lora.block_weight else None
+        weight = lora.weight if blocks is None or blocks.weight is None else blocks.weight
+        return WeighedLora(self._model(lora.model), weight, blocks)
+
+    def _changes(self, checkpoint: Checkpoint, model: Model) -> Mapping[str, Change]:
+        self._check(model)
+        return read_changes(model, checkpoint.unet.config)
+
+    def _learned_word(self, checkpoint: Checkpoint, model: Model) -> LearnedWord:
+        self._check(model)
+        return read_learned_word(model, checkpoint)
 
     def _run(self, checkpoint: Checkpoint, denoising: Denoising, watch: Watch) -> Tensor:
         preview = partial(self._previews, checkpoint, denoising)

@@ -1,6 +1,7 @@
-"""From words to what the denoiser reads. It knows no syntax: weights come as pieces, already parsed."""
+"""From words to what the denoiser reads. The syntax of emphasis is `jobs.emphasis`'s."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,15 @@ import torch
 from torch import Tensor
 
 from gpu_worker.engine.checkpoint import Checkpoint
-from jobs.catalog import Family
+from gpu_worker.engine.embedding import LearnedWord, names_of
+from jobs.catalog import Family, any_name
+from jobs.emphasis import windows
 from jobs.errors import FatalFailure
 from jobs.prompt import Prompt
 
 _SEPARATOR = ", "
+# A window that would end within a phrase ends at its last comma, if that is so near. As the web UI does by default.
+_COMMA_WITHIN = 20
 # Of CLIP's states the mean is about a tenth of the deviation. Where it is nearly 0, as after a layer norm that is
 # not trained, a ratio of two means is noise.
 _LEAST_MEAN = 0.01
@@ -34,8 +39,11 @@ class Conditioning:
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """`vector`, (width,), stands for what the encoder has learned of `id`, if it is given."""
+
     id: int
     weight: float
+    vector: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +54,19 @@ class Encoded:
     pooled: Tensor | None
 
 
-def encode_prompt(checkpoint: Checkpoint, prompt: Prompt, negative: Prompt, clip_skip: int) -> Conditioning:
-    """Both prompts through each of the checkpoint's text encoders.
+def encode_prompt(
+    checkpoint: Checkpoint, prompt: Prompt, negative: Prompt, clip_skip: int, words: Sequence[LearnedWord] = ()
+) -> Conditioning:
+    """Both prompts through each of the checkpoint's text encoders; `words` are learned words that they may use.
 
     `clip_skip` counts as A1111 does: 0 and 1 are the last layer, 2 the one before. SDXL was trained on the one
     before the last, so there 0, 1 and 2 mean that.
     Raises FatalFailure if the encoder has not so many layers.
     """
+    encoders = zip(checkpoint.tokenizers, checkpoint.text_encoders, strict=True)
     pairs = [
-        _encode_pair(checkpoint, tokenizer, encoder, (prompt, negative), clip_skip)
-        for tokenizer, encoder in zip(checkpoint.tokenizers, checkpoint.text_encoders, strict=True)
+        _encode_pair(checkpoint, _Reader(tokenizer, words, number), encoder, (prompt, negative), clip_skip)
+        for number, (tokenizer, encoder) in enumerate(encoders)
     ]
     positive = _joined([pair[0] for pair in pairs])
     avoided = _joined([pair[1] for pair in pairs])
@@ -69,38 +80,85 @@ def encode_prompt(checkpoint: Checkpoint, prompt: Prompt, negative: Prompt, clip
     )
 
 
+class _Reader:
+    """Reads prompts for one text encoder, the one of this number."""
+
+    def __init__(self, tokenizer: Any, words: Sequence[LearnedWord], number: int) -> None:
+        self.tokenizer = tokenizer
+        self._words = words
+        self._number = number
+        self._by_name = names_of(words)
+        self._name = any_name(self._by_name)
+
+    def windows(self, prompt: Prompt) -> list[list[Token]]:
+        """The pieces' tokens without specials, cut at each BREAK; between two pieces a comma of neutral weight."""
+        read: list[list[Token]] = [[]]
+        for piece in prompt:
+            if not piece.text.strip():
+                continue
+            if read[-1]:
+                read[-1] += self._tokens(_SEPARATOR, 1.0)
+            first, *others = windows(piece.text)
+            read[-1] += self._of(first, piece.weight)
+            read += [self._of(each, piece.weight) for each in others]
+        return read
+
+    def _of(self, pieces: Prompt, weight: float) -> list[Token]:
+        return [token for piece in pieces for token in self._tokens(piece.text, weight * piece.weight)]
+
+    def _tokens(self, text: str, weight: float) -> list[Token]:
+        if self._name is None:
+            return self._plain(text, weight)
+        # Every second part is a name.
+        parts = self._name.split(text)
+        tokens = self._plain(parts[0], weight)
+        for name, after in zip(parts[1::2], parts[2::2], strict=True):
+            tokens += self._learned(name, weight) + self._plain(after, weight)
+        return tokens
+
+    def _learned(self, name: str, weight: float) -> list[Token]:
+        word = self._by_name.get(name.casefold())
+        if word is None:  # letters of another alphabet that a pattern takes for the same
+            return self._plain(name, weight)
+        return [Token(0, weight, vector) for vector in self._words[word].vectors[self._number]]
+
+    def _plain(self, text: str, weight: float) -> list[Token]:
+        # verbose: a text over the model's length is no fault here, it is cut into chunks.
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        return [Token(id, weight) for id in ids]
+
+
 def _encode_pair(
-    checkpoint: Checkpoint, tokenizer: Any, encoder: Any, prompts: tuple[Prompt, Prompt], clip_skip: int
+    checkpoint: Checkpoint, reader: _Reader, encoder: Any, prompts: tuple[Prompt, Prompt], clip_skip: int
 ) -> list[Encoded]:
-    window = tokenizer.model_max_length - 2
-    chunked = [_chunks(_tokens(tokenizer, prompt), window) for prompt in prompts]
+    tokenizer = reader.tokenizer
+    chunked = [_chunks(tokenizer, reader.windows(prompt)) for prompt in prompts]
     most = max(map(len, chunked))
     return [
         _encode(checkpoint, tokenizer, encoder, chunks + [[]] * (most - len(chunks)), clip_skip) for chunks in chunked
     ]
 
 
-def _tokens(tokenizer: Any, prompt: Prompt) -> list[Token]:
-    """The pieces' tokens without specials; between two pieces a comma of neutral weight."""
-    tokens: list[Token] = []
-    for piece in prompt:
-        if not piece.text.strip():
-            continue
-        if tokens:
-            tokens += [Token(id, 1.0) for id in _ids(tokenizer, _SEPARATOR)]
-        tokens += [Token(id, piece.weight) for id in _ids(tokenizer, piece.text)]
-    return tokens
+def _chunks(tokenizer: Any, windows: Sequence[Sequence[Token]]) -> list[Sequence[Token]]:
+    """At least one chunk; each has at most as many tokens as the encoder takes, without specials."""
+    most = tokenizer.model_max_length - 2
+    comma = tokenizer.convert_tokens_to_ids(",</w>")
+    chunks: list[Sequence[Token]] = []
+    for window in windows:
+        rest = window
+        while len(rest) > most:
+            end = _end_of_phrase(rest, most, comma)
+            chunks.append(rest[:end])
+            rest = rest[end:]
+        chunks.append(rest)
+    return chunks
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    # verbose: a text over the model's length is no fault here, it is cut into chunks.
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    return ids
-
-
-def _chunks(tokens: Sequence[Token], window: int) -> list[Sequence[Token]]:
-    """At least one chunk; each has at most `window` tokens."""
-    return [tokens[start : start + window] for start in range(0, max(len(tokens), 1), window)]
+def _end_of_phrase(tokens: Sequence[Token], most: int, comma: int) -> int:
+    for end in range(most, most - _COMMA_WITHIN, -1):
+        if end > 0 and tokens[end - 1].id == comma and tokens[end - 1].vector is None:
+            return end
+    return most
 
 
 def _encode(
@@ -108,9 +166,33 @@ def _encode(
 ) -> Encoded:
     rows = [_row(tokenizer, [token.id for token in chunk]) for chunk in chunks]
     ids = torch.tensor(rows, device=checkpoint.device.torch_device)
-    states, pooled = _hidden_states(checkpoint, encoder, ids, clip_skip)
+    with _knowing(encoder, chunks):
+        states, pooled = _hidden_states(checkpoint, encoder, ids, clip_skip)
     weighted = [_emphasised(state, chunk) for state, chunk in zip(states, chunks, strict=True)]
     return Encoded(torch.stack(weighted), pooled)
+
+
+@contextmanager
+def _knowing(encoder: Any, chunks: Sequence[Sequence[Token]]) -> Iterator[None]:
+    """Inside, the encoder reads the chunks' vectors in the places of their tokens."""
+    learned = [
+        (row, place, token.vector)
+        for row, chunk in enumerate(chunks)
+        for place, token in enumerate(chunk, 1)
+        if token.vector is not None
+    ]
+
+    def put(_layer: Any, _ids: Any, embedded: Tensor) -> Tensor:
+        for row, place, vector in learned:
+            embedded[row, place] = vector
+        return embedded
+
+    hook = encoder.get_input_embeddings().register_forward_hook(put) if learned else None
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.remove()
 
 
 def _row(tokenizer: Any, ids: list[int]) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jobs.attachments import Animation, ControlNet, Embedding, Lora
+from jobs.attachments import Animation, ControlNet, Lora
 from jobs.catalog import Family
 from jobs.engine import Latents, Picture
 from jobs.errors import Fault
@@ -53,7 +53,8 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diffusion:
-    """`model` is a catalogue id. `denoising_strength` counts only where the canvas holds a picture.
+    """`model` is a catalogue id, and so is each of `embeddings`, the learned words that the prompts may use.
+    `denoising_strength` counts only where the canvas holds a picture.
 
     What follows it says nothing at its default. `vae` None is the checkpoint's own, `schedule` None the sampler's
     own, `layer_diffusion` a weight, and None without transparency.
@@ -76,7 +77,7 @@ class Diffusion:
     controls: tuple[ControlNet, ...] = ()
     loras: tuple[Lora, ...] = ()
     animations: tuple[Animation, ...] = ()
-    embeddings: tuple[Embedding, ...] = ()
+    embeddings: tuple[str, ...] = ()
     v1_clip: bool = False
     schedule: str | None = None
     ella: bool = False
@@ -112,11 +113,15 @@ class Diffusion:
         """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each. Latents in `start`
         go before pictures; with `masking` only a part of them is drawn again."""
         engine = tools.engine
-        checkpoint = engine.load(self.model)
+        checkpoint = engine.load(self.model, self.loras)
         if start is None and pictures:
             start = engine.encode_pictures(checkpoint, pictures, width=self.width, height=self.height)
         conditioning = engine.encode_prompt(
-            checkpoint, prompt=self.prompt, negative=self.negative_prompt, clip_skip=self.clip_skip
+            checkpoint,
+            prompt=self.prompt,
+            negative=self.negative_prompt,
+            clip_skip=self.clip_skip,
+            embeddings=self.embeddings,
         )
         latents = engine.sample(
             checkpoint,

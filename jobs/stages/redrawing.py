@@ -74,7 +74,7 @@ def put_back(cutouts: Sequence[Cutout], drawn: Sequence[Picture]) -> list[Pictur
 
 def _grown(engine: Engine, diffusion: Diffusion, pictures: Sequence[Picture]) -> Latents:
     """Latents of the pictures at their own size, stretched to that of `diffusion`."""
-    checkpoint = engine.load(diffusion.model)
+    checkpoint = engine.load(diffusion.model, diffusion.loras)
     width, height = engine.next_size(checkpoint, pictures[0].width, pictures[0].height)
     latents = engine.encode_pictures(checkpoint, pictures, width=width, height=height)
     return engine.resize_latents(

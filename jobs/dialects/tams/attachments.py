@@ -1,13 +1,14 @@
 """What a stage attaches to its checkpoint: LoRAs, embeddings, ControlNets, motion. An empty item says nothing."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, Field, PlainValidator
 
 from jobs import attachments as limits
-from jobs.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Embedding, Lora, Parameter
+from jobs.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Lora, Parameter
+from jobs.block_weights import read_block_weights
+from jobs.catalog import Family, Kind, Model
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful, requiring
 from jobs.dialects.tams.reading import Reading
 
@@ -19,8 +20,6 @@ MAX_PARAMETER_CHARACTERS = 128
 
 AtMost = Field(max_length=limits.MAX_ATTACHMENTS)
 Weight = Annotated[float | None, Real(-limits.MAX_WEIGHT, limits.MAX_WEIGHT)]
-# A preset's name may stand for the weights of the blocks.
-_BLOCK_WEIGHT = re.compile(r"(-?[0-9.]{1,16}:)?lbw=[A-Za-z0-9_.,\-]+", re.ASCII)
 MAX_BLOCK_WEIGHT_CHARACTERS = 1024
 
 
@@ -36,8 +35,8 @@ def attached(items: Sequence[ItemBody[T]] | None, path: str, reading: Reading) -
 
 
 def _block_weight(value: str) -> str:
-    if value and not _BLOCK_WEIGHT.fullmatch(value):
-        raise ValueError("must be '<weight>:lbw=<a weight per block>'")
+    if value:
+        read_block_weights(value)
     return value
 
 
@@ -73,19 +72,30 @@ class LoraItemBody(Message):
     lora_access_key: Name | None = None
 
     def attached(self, path: str, reading: Reading) -> Lora:
-        return Lora(
-            model=reading.required(self.lora_model, f"{path}.loraModel"),
-            weight=self.weight or 1.0,
-            block_weight=self.block_weight or None,
-            access_key=self.lora_access_key or None,
-        )
+        """For what is not drawn yet, by its name as it came."""
+        return self._weighed(reading.required(self.lora_model, f"{path}.loraModel"))
+
+    def found(self, path: str, reading: Reading, family: Family) -> Lora:
+        model = reading.companion(Kind.LORA, self.lora_model, self.lora_access_key, f"{path}.loraModel", family)
+        return self._weighed(model.id if model else "")
+
+    def _weighed(self, model: str) -> Lora:
+        return Lora(model=model, weight=self.weight or 1.0, block_weight=self.block_weight or None)
 
 
 class LoraBody(Message):
     items: Annotated[list[LoraItemBody], AtMost] | None = None
 
 
-def loras_of(body: LoraBody | None, path: str, reading: Reading) -> tuple[Lora, ...]:
+def loras_of(body: LoraBody | None, path: str, reading: Reading, family: Family) -> tuple[Lora, ...]:
+    """LoRAs for a checkpoint of this family."""
+    items = (body.items if body else None) or ()
+    told = [(i, item) for i, item in enumerate(items) if is_meaningful(item)]
+    return tuple(item.found(f"{path}.items[{i}]", reading, family) for i, item in told)
+
+
+def named_loras_of(body: LoraBody | None, path: str, reading: Reading) -> tuple[Lora, ...]:
+    """LoRAs of what is not drawn yet."""
     return attached(body.items, f"{path}.items", reading) if body else ()
 
 
@@ -96,16 +106,19 @@ class EmbeddingItemBody(Message):
     weight: Weight = None
     embedding_access_key: Name | None = None
 
-    def attached(self, path: str, reading: Reading) -> Embedding:
-        return Embedding(
-            model=reading.required(self.model, f"{path}.model"),
-            weight=self.weight or 1.0,
-            access_key=self.embedding_access_key or None,
-        )
+    def found(self, path: str, reading: Reading, family: Family) -> Model | None:
+        key = self.embedding_access_key
+        return reading.companion(Kind.TEXTUAL_INVERSION, self.model, key, f"{path}.model", family)
 
 
 class EmbeddingBody(Message):
     items: Annotated[list[EmbeddingItemBody], AtMost] | None = None
+
+    def words(self, path: str, reading: Reading, family: Family) -> list[tuple[Model, float]]:
+        """The learned words, each with its weight."""
+        told = [(i, item) for i, item in enumerate(self.items or ()) if is_meaningful(item)]
+        found = [(item.found(f"{path}.items[{i}]", reading, family), item.weight or 1.0) for i, item in told]
+        return [(model, weight) for model, weight in found if model]
 
 
 class ControlNetArgBody(Message):
@@ -161,7 +174,7 @@ class AnimationArgBody(Message):
         return Animation(
             video_length=self.video_length or limits.DEFAULT_VIDEO_LENGTH,
             fps=self.fps or limits.DEFAULT_FPS,
-            motion_loras=loras_of(self.motion_lora, f"{path}.motionLora", reading),
+            motion_loras=named_loras_of(self.motion_lora, f"{path}.motionLora", reading),
         )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
+from jobs.catalog import Family
 from jobs.dialects.protobuf_json import Flag, KnownName, Message, Name, Real, Whole, requiring
 from jobs.dialects.tams.attachments import (
     AnimateDiffBody,
@@ -17,6 +18,7 @@ from jobs.dialects.tams.attachments import (
 )
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
+from jobs.prompt import Piece
 from jobs.stages import diffusion as limits
 from jobs.stages.diffusion import Diffusion, size_faults, step_faults
 from jobs.vaes import canonical as canonical_vae
@@ -84,19 +86,30 @@ class DiffusionBody(Message):
             reading.faults.take(size, reads=[f"{path}.width", f"{path}.height", f"{path}.sdModel"])
         if steps := step_faults(stage.steps, sampler, path):
             reading.faults.take(steps, reads=[f"{path}.sampler"])
-        return stage if self.model_fields_set <= PLAIN_FIELDS else replace(stage, **self._more(path, reading))
+        if not self.model_fields_set <= PLAIN_FIELDS:
+            stage = replace(stage, **self._more(path, reading, model.family))
+        return self._with_words(stage, path, reading, model.family)
 
-    def _more(self, path: str, reading: Reading) -> dict[str, Any]:
+    def _with_words(self, stage: Diffusion, path: str, reading: Reading, family: Family) -> Diffusion:
+        """With the learned words that the prompts name; an embedding that none of them names is one to avoid."""
+        texts = [piece.text for piece in (*stage.prompt, *stage.negative_prompt)]
+        named = reading.catalog.words_in(texts, family)
+        given = self.embedding.words(f"{path}.embedding", reading, family) if self.embedding else []
+        if not named and not given:
+            return stage
+        avoided = tuple(Piece(model.name, weight) for model, weight in given if not model.is_named_in(texts))
+        words = dict.fromkeys([*(model.id for model, _ in given), *(model.id for model in named)])
+        return replace(stage, negative_prompt=stage.negative_prompt + avoided, embeddings=tuple(words))
+
+    def _more(self, path: str, reading: Reading, family: Family) -> dict[str, Any]:
         layers = self.layer_diffusion
         controls = self.controlnet.args if self.controlnet else None
         animations = self.animate_diff.args if self.animate_diff else None
-        embeddings = self.embedding.items if self.embedding else None
         return {
             "eta_noise_seed_delta": self.eta_noise_seed_delta or 0,
             "controls": attached(controls, f"{path}.controlnet.args", reading),
-            "loras": loras_of(self.lora, f"{path}.lora", reading),
+            "loras": loras_of(self.lora, f"{path}.lora", reading, family),
             "animations": attached(animations, f"{path}.animateDiff.args", reading),
-            "embeddings": attached(embeddings, f"{path}.embedding.items", reading),
             "v1_clip": bool(self.v1_clip),
             "schedule": self.schedule_name or None,
             "ella": bool(self.enable_ella),

@@ -10,7 +10,7 @@ from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
 from jobs.stages import image_to_adetailer as limits
-from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS
+from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer, MaskMerge
 
 DEFAULT_STEPS = 20
@@ -47,10 +47,12 @@ class AdetailerArgBody(Message):
     ad_use_clip_skip: Flag = None
     ad_clip_skip: Annotated[int | None, Whole(1, MAX_CLIP_SKIP)] = None
 
-    def detail(self, path: str, reading: Reading) -> Detail:
+    def detail(self, path: str, reading: Reading, diffusion: Diffusion) -> Detail:
         plain = Detail()
         dilation, padding = self.ad_dilate_erode, self.ad_inpaint_only_masked_padding
         resized = self.ad_use_inpaint_width_height
+        model = reading.model(self.ad_checkpoint, path, "adCheckpoint") if self.ad_use_checkpoint else None
+        family = model.family if model else reading.family(diffusion)
         return Detail(
             detector=self.ad_model or plain.detector,
             prompt=prompt_of(self.ad_prompt, path, "adPrompt", reading),
@@ -65,8 +67,8 @@ class AdetailerArgBody(Message):
             height=self.ad_inpaint_height or DEFAULT_SIDE_PX if resized else None,
             steps=self.ad_steps or DEFAULT_STEPS if self.ad_use_steps else None,
             guidance_scale=self.ad_cfg_scale or DEFAULT_GUIDANCE if self.ad_use_cfg_scale else None,
-            loras=loras_of(self.lora, f"{path}.lora", reading),
-            model=reading.model(self.ad_checkpoint, path, "adCheckpoint").id if self.ad_use_checkpoint else None,
+            loras=loras_of(self.lora, f"{path}.lora", reading, family),
+            model=model.id if model else None,
             sampler=reading.sampler(self.ad_sampler, path, "adSampler") if self.ad_use_sampler else None,
             noise_multiplier=self.ad_noise_multiplier or 1.0 if self.ad_use_noise_multiplier else None,
             clip_skip=self.ad_clip_skip or 1 if self.ad_use_clip_skip else None,
@@ -82,5 +84,6 @@ class ImageToAdetailerBody(Message):
     def stage(self, path: str, reading: Reading) -> ImageToAdetailer:
         if not self.args:
             reading.faults.add(f"{path}.args", "is required: `[{}]` looks for faces")
-        details = (arg.detail(f"{path}.args[{i}]", reading) for i, arg in enumerate(self.args or []))
-        return ImageToAdetailer(details=tuple(details), diffusion=diffusion_of(self.diffusion, path, reading))
+        diffusion = diffusion_of(self.diffusion, path, reading)
+        details = (arg.detail(f"{path}.args[{i}]", reading, diffusion) for i, arg in enumerate(self.args or []))
+        return ImageToAdetailer(details=tuple(details), diffusion=diffusion)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jobs.catalog import Catalog, Kind, Model, UnknownModel
+from jobs.catalog import Catalog, Family, Kind, Model, UnknownModel
 from jobs.dialects.faults import Faults
 from jobs.errors import DarkroomError
 from jobs.samplers import DEFAULT, Sampler, canonical
@@ -28,6 +28,25 @@ class Reading:
         except UnknownModel as error:
             self.faults.add(f"{path}.{field}", error.message)
             return self.catalog.default
+
+    def companion(
+        self, kind: Kind, name: str | None, access_key: str | None, path: str, family: Family
+    ) -> Model | None:
+        """The model of this kind and name, if it goes with checkpoints of `family`."""
+        if not name:
+            self.faults.add(path, "is required")
+            return None
+        try:
+            model = self.catalog.resolve(kind, name, access_key or "")
+        except UnknownModel as error:
+            self.faults.add(path, error.message)
+            return None
+        if model.family not in (family, Family.ANY):
+            self.faults.add(path, f"{model.name} is for {model.family} checkpoints; the one named is {family}")
+        return model
+
+    def family(self, diffusion: Diffusion) -> Family:
+        return self.catalog.get(diffusion.model).family
 
     def sampler(self, name: str | None, path: str, field: str = "sampler") -> Sampler:
         return self.named(canonical, name or "", f"{path}.{field}", DEFAULT)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from jobs.attachments import DEFAULT_FPS, MAX_FPS, MAX_VIDEO_LENGTH
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Message, Name, Whole, requiring
-from jobs.dialects.tams.attachments import AtMost, LoraBody, attached, loras_of
+from jobs.dialects.tams.attachments import AtMost, LoraBody, attached, named_loras_of
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
 from jobs.stages import video_diffusion as limits
@@ -68,7 +68,7 @@ class VideoDiffusionBody(Message):
             height=self.height or limits.DEFAULT_HEIGHT_PX,
             fps=self.fps or DEFAULT_FPS,
             total_frames=self.total_frames or limits.DEFAULT_FRAMES,
-            loras=loras_of(self.lora, f"{path}.lora", reading),
+            loras=named_loras_of(self.lora, f"{path}.lora", reading),
             model_access_key=self.model_access_key or None,
             controls=attached(controls, f"{path}.controlnet.args", reading),
             keyframes=attached(keyframes, f"{path}.inp.args", reading),

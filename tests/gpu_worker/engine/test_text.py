@@ -1,8 +1,14 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from gpu_worker.engine.embedding import read_learned_word
+from gpu_worker.engine.text import encode_prompt
+from jobs.catalog import Family, Kind, Model
 from jobs.errors import FatalFailure
 from jobs.prompt import Piece
 
@@ -102,3 +108,64 @@ def test_clip_skip_beyond_the_first_layer_is_refused(engine: Any) -> None:
 
     with pytest.raises(FatalFailure, match="4 layers"):
         encoded(engine, checkpoint, Piece("cat"), clip_skip=5)
+
+
+def test_brackets_in_a_text_weigh_its_tokens(engine: Any) -> None:
+    checkpoint = engine.load("sd15")
+
+    bracketed = encoded(engine, checkpoint, Piece("ab(c:1.5)d", 1.2)).positive
+    by_hand = encode_tokens(checkpoint, "ab c d", [1.2, 1.2, 1.2 * 1.5, 1.2])
+
+    torch.testing.assert_close(bracketed[0], by_hand)
+
+
+def encode_tokens(checkpoint: Any, letters: str, weights: list[float]) -> torch.Tensor:
+    """Each state times its token's weight, all as much smaller as keeps the mean; a token per letter."""
+    (tokenizer,), (encoder,) = checkpoint.tokenizers, checkpoint.text_encoders
+    ids = tokenizer(letters, padding="max_length", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        states = encoder(ids).last_hidden_state[0]
+    factors = torch.ones(WINDOW, 1)
+    factors[1 : len(weights) + 1, 0] = torch.tensor(weights)
+    weighted = states * factors
+    return weighted * (states.mean() / weighted.mean())
+
+
+def test_break_begins_a_new_chunk(engine: Any) -> None:
+    checkpoint = engine.load("sd15")
+
+    parted = encoded(engine, checkpoint, Piece("a cat BREAK a dog")).positive
+
+    torch.testing.assert_close(parted[:, :WINDOW], encoded(engine, checkpoint, Piece("a cat")).positive)
+    torch.testing.assert_close(parted[:, WINDOW:], encoded(engine, checkpoint, Piece("a dog")).positive)
+
+
+@pytest.mark.parametrize("model", ["sd15", "sdxl"])
+@pytest.mark.parametrize("text", ["a word", "a Word, (WORD:1.2) words"])
+def test_a_learned_word_is_read_as_its_vectors(engine: Any, tmp_path: Path, model: str, text: str) -> None:
+    checkpoint = engine.load(model)
+    tables = [encoder.get_input_embeddings().weight for encoder in checkpoint.text_encoders]
+    # The vectors of other letters, so that the same text in these letters is what is expected.
+    ids = checkpoint.tokenizers[0]("xy", add_special_tokens=False).input_ids
+    names = ["clip_l", "clip_g"] if model == "sdxl" else ["anything"]
+    path = tmp_path / "word.safetensors"
+    save_file({name: table[ids].clone() for name, table in zip(names, tables, strict=True)}, path)
+    word = Model(id="w", name="word", kind=Kind.TEXTUAL_INVERSION, family=checkpoint.family, path=path)
+
+    known = read_learned_word(word, checkpoint)
+    with torch.inference_mode():
+        learned = encode_prompt(checkpoint, (Piece(text),), (), 1, [known])
+        spelled = encode_prompt(checkpoint, (Piece(re.sub(r"(?i)\bword\b", "xy", text)),), (), 1)
+
+    torch.testing.assert_close(learned.positive, spelled.positive)
+    torch.testing.assert_close(learned.pooled_positive, spelled.pooled_positive)
+
+
+@pytest.mark.parametrize("shapes", [{"clip_l": (1, 32), "clip_g": (1, 32)}, {"x": (1, 33)}, {"x": (1, 1, 32)}, {}])
+def test_a_word_of_another_family_is_refused(engine: Any, tmp_path: Path, shapes: dict[str, Any]) -> None:
+    path = tmp_path / "word.safetensors"
+    save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, path)
+    word = Model(id="w", name="word", kind=Kind.TEXTUAL_INVERSION, family=Family.SD15, path=path)
+
+    with pytest.raises(FatalFailure, match="embedding w"):
+        read_learned_word(word, engine.load("sd15"))

@@ -1,4 +1,4 @@
-"""Bodies through the parser, with a catalogue of three models."""
+"""Bodies through the parser, with a catalogue of a few models."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.capabilities import unsupported
-from jobs.catalog import Catalog, Family, Model
+from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.dialects.tams_request import parse_submission
 from jobs.errors import InvalidSubmission
 from jobs.stages import Stage
@@ -28,6 +28,26 @@ CATALOG = Catalog(
             family=Family.SD15,
             path=Path("absent"),
             access_key_sha256=sha256(b"open sesame").hexdigest(),
+        ),
+        Model(id="7", name="ink", kind=Kind.LORA, family=Family.SD15, path=Path("absent")),
+        Model(id="8", name="easynegative", kind=Kind.TEXTUAL_INVERSION, family=Family.SD15, path=Path("absent")),
+        Model(id="661652545330040294", name="guides", kind=Kind.LORA, family=Family.SD15, path=Path("absent")),
+        Model(id="9", name="xl-ink", kind=Kind.LORA, family=Family.SDXL, path=Path("absent")),
+        Model(
+            id="10",
+            name="secret-ink",
+            kind=Kind.LORA,
+            family=Family.SD15,
+            path=Path("absent"),
+            access_key_sha256=sha256(b"k").hexdigest(),
+        ),
+        Model(
+            id="11",
+            name="secret-word",
+            kind=Kind.TEXTUAL_INVERSION,
+            family=Family.SD15,
+            path=Path("absent"),
+            access_key_sha256=sha256(b"e").hexdigest(),
         ),
     ]
 )

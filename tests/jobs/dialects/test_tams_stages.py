@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from jobs.attachments import Animation, ControlNet, Embedding, Lora
+from jobs.attachments import Animation, ControlNet, Lora
 from jobs.dialects.protobuf_json import Message, Real, Whole
 from jobs.dialects.tams.diffusion import DiffusionBody
 from jobs.prompt import Piece
@@ -122,8 +122,8 @@ def test_zero_guidance_and_zero_steps_are_not_given() -> None:
 
 
 def test_every_attachment_of_a_diffusion_is_kept() -> None:
-    lora = {"loraModel": "7", "weight": 0.5, "blockWeight": "1:lbw=1,0,0.5", "loraAccessKey": "k"}
-    kept = Lora(model="7", weight=0.5, block_weight="1:lbw=1,0,0.5", access_key="k")
+    lora = {"loraModel": "secret-ink", "weight": 0.5, "blockWeight": "1:lbw=OUTS", "loraAccessKey": "k"}
+    moving = Lora(model="secret-ink", weight=0.5, block_weight="1:lbw=OUTS")
     control = {
         "inputImageResourceId": "a",
         "mask": "b",
@@ -145,7 +145,7 @@ def test_every_attachment_of_a_diffusion_is_kept() -> None:
         controlnet={"args": [control]},
         lora={"items": [lora, {}]},
         animateDiff={"args": [{"videoLength": 24, "fps": 12, "motionLora": {"items": [lora]}}, {}]},
-        embedding={"items": [{"model": "8", "weight": 1.5, "embeddingAccessKey": "e"}, {"weight": 0}]},
+        embedding={"items": [{"model": "11", "weight": 1.5, "embeddingAccessKey": "e"}, {"weight": 0}]},
         v1Clip=True,
         scheduleName="karras",
         enableElla=True,
@@ -172,9 +172,9 @@ def test_every_attachment_of_a_diffusion_is_kept() -> None:
             preprocessor_params={"low": 100, "high": "200", "fine": True},
         ),
     )
-    assert stage.loras == (kept,)
-    assert stage.animations == (Animation(video_length=24, fps=12, motion_loras=(kept,)),)
-    assert stage.embeddings == (Embedding(model="8", weight=1.5, access_key="e"),)
+    assert stage.loras == (Lora(model="10", weight=0.5, block_weight="1:lbw=OUTS"),)
+    assert stage.animations == (Animation(video_length=24, fps=12, motion_loras=(moving,)),)
+    assert (stage.embeddings, stage.negative_prompt) == (("11",), (Piece("secret-word", 1.5),))
     assert (stage.v1_clip, stage.schedule) == (True, "karras")
     assert (stage.ella, stage.pix2pix, stage.hunyuan_dit) == (True, True, True)
     assert (stage.layer_diffusion, stage.clip_encoder) == (0.7, "c")
@@ -234,16 +234,70 @@ def test_an_enums_default_is_what_the_web_ui_begins_with(enum: Any) -> None:
     assert (kept.resize_mode, kept.control_mode) == ("CROP_AND_RESIZE", "BALANCED")
 
 
-@pytest.mark.parametrize("weights", ["1:lbw=1,1,0.5,0", "lbw=MIDD", "-0.5:lbw=ALL"])
+@pytest.mark.parametrize("weights", ["1:lbw=" + "1,0.5,.5,0," * 4 + "1", "lbw=MIDD", "-0.5:lbw=all0.5"])
 def test_block_weights_are_of_the_published_form(weights: str) -> None:
     assert diffusion_of(lora={"items": [{"loraModel": "7", "blockWeight": weights}]}).loras[0].block_weight == weights
 
 
-@pytest.mark.parametrize("weights", ["1,1,1", "lbw=", "1:lbw=1,,;", "x:lbw=1", "1:lbw=" + "1" * 1024, 1, "lbw=1\n"])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "1,1,1",
+        "lbw=",
+        "1:lbw=1,1",
+        "x:lbw=ALL",
+        "lbw=SOME",
+        "1:lbw=" + "1," * 16 + "1.1.1",
+        "1:lbw=" + "1" * 1024,
+        1,
+        "lbw=ALL\n",
+    ],
+)
 def test_and_nothing_else(weights: Any) -> None:
     asked = body(lora={"items": [{"loraModel": "7", "blockWeight": weights}]})
 
     assert set(faults(asked)) == {"stages[1].diffusion.lora.items[0].blockWeight"}
+
+
+@pytest.mark.parametrize(
+    ("attachment", "path"),
+    [
+        ({"lora": {"items": [{"loraModel": "inkk"}]}}, "lora.items[0].loraModel"),
+        ({"lora": {"items": [{"loraModel": "xl-ink"}]}}, "lora.items[0].loraModel"),
+        ({"lora": {"items": [{}, {"loraModel": "secret-ink", "loraAccessKey": "x"}]}}, "lora.items[1].loraModel"),
+        ({"lora": {"items": [{"loraModel": "easynegative"}]}}, "lora.items[0].loraModel"),
+        ({"lora": {"items": [{"weight": 1}]}}, "lora.items[0].loraModel"),
+        ({"embedding": {"items": [{"model": "secret-word"}]}}, "embedding.items[0].model"),
+        ({"sdModel": "sdxl", "embedding": {"items": [{"model": "easynegative"}]}}, "embedding.items[0].model"),
+    ],
+)
+def test_an_attachment_is_in_the_catalogue_and_goes_with_the_checkpoint(attachment: Any, path: str) -> None:
+    assert set(faults(body(**attachment))) == {f"stages[1].diffusion.{path}"}
+
+
+def test_a_wrong_name_is_answered_with_the_nearest() -> None:
+    (reason,) = faults(body(lora={"items": [{"loraModel": "inkk"}]})).values()
+
+    assert "did you mean ink, xl-ink?" in reason
+
+
+@pytest.mark.parametrize("text", ["a cat, EasyNegative", "(easynegative:1.2)", "x (easynegative)"])
+def test_a_learned_word_that_a_prompt_names_is_known_there(text: str) -> None:
+    named = diffusion_of(negativePrompts=[{"text": text}])
+
+    assert named.embeddings == ("8",)
+    assert named == diffusion_of(negativePrompts=[{"text": text}], embedding={"items": [{"model": "8"}]})
+
+
+@pytest.mark.parametrize("text", ["easynegatives", "8", "secret-word", "uneasynegative", "K\u0131"])
+def test_and_nothing_else_is_one(text: str) -> None:
+    assert diffusion_of(prompts=[{"text": text}]).embeddings == ()
+
+
+def test_an_embedding_that_no_prompt_names_is_avoided_with_its_weight() -> None:
+    stage = diffusion_of(negativePrompts=[{"text": "ugly"}], embedding={"items": [{"model": "8", "weight": 0.5}]})
+
+    assert stage.negative_prompt == (Piece("ugly"), Piece("easynegative", 0.5))
 
 
 @pytest.mark.parametrize(

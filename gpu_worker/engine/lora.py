@@ -1,0 +1,131 @@
+"""LoRAs in the weights of a checkpoint: put in for a request, and taken out to the bit for the next. It reads no file.
+
+Merged and not beside the layers: a step takes as long as without, and a set that stays costs nothing.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from gpu_worker.engine.lora_file import Change
+from jobs.block_weights import BASE, MIDDLE, BlockWeights
+from jobs.catalog import Model
+from jobs.errors import FatalFailure
+
+_BLOCK = re.compile(r"lora_unet_(down|up)_blocks_([0-9]+)_([a-z]+)_([0-9]+)_.*")
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedLora:
+    """`blocks` None is 1 everywhere."""
+
+    model: Model
+    weight: float
+    blocks: BlockWeights | None = None
+
+    def strength(self, layer: str, layers_per_block: int) -> float:
+        if self.blocks is None:
+            return self.weight
+        return self.weight * self.blocks.at(place_of(layer, layers_per_block))
+
+
+Read = Callable[[Model], Mapping[str, Change]]
+
+
+class MergedLoras:
+    """The LoRAs that the networks compute with now, and what the changed weights were before."""
+
+    def __init__(self, unet: Any, text_encoders: Sequence[Any]) -> None:
+        self._layers_per_block: int = unet.config.layers_per_block
+        self._weights = dict(_named_weights(unet, text_encoders))
+        self._merged: tuple[WeighedLora, ...] = ()
+        self._originals: dict[str, Tensor] = {}
+
+    def set(self, loras: Sequence[WeighedLora], read: Read) -> None:
+        """These and no others from now on; `read` gives the changes of a model, by kohya's names of the layers.
+
+        Raises FatalFailure where one does not fit; then none is merged.
+        """
+        if tuple(loras) == self._merged:
+            return
+        self._clear()
+        changes = self._fitting(loras, read)
+        try:
+            for layer, parts in changes.items():
+                self._merge(layer, parts)
+        except BaseException:
+            self._clear()
+            raise
+        self._merged = tuple(loras)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(original.nbytes for original in self._originals.values())
+
+    def _fitting(self, loras: Sequence[WeighedLora], read: Read) -> dict[str, list[tuple[WeighedLora, Change]]]:
+        changes: dict[str, list[tuple[WeighedLora, Change]]] = defaultdict(list)
+        for lora in loras:
+            layers = read(lora.model)
+            self._check(lora.model, layers)
+            for layer, change in layers.items():
+                changes[layer].append((lora, change))
+        return changes
+
+    def _check(self, model: Model, layers: Mapping[str, Change]) -> None:
+        if not layers:
+            raise FatalFailure(f"LoRA {model.id}: {model.path} holds no layers")
+        strange = [layer for layer in layers if layer not in self._weights]
+        if strange:
+            which = f"{len(strange)} of its {len(layers)} layers, such as {strange[0]}"
+            raise FatalFailure(f"LoRA {model.id} was made for another checkpoint: this one lacks {which}")
+
+    def _merge(self, layer: str, parts: Sequence[tuple[WeighedLora, Change]]) -> None:
+        weight = self._weights[layer]
+        merged = weight.float()
+        for lora, change in parts:
+            try:
+                merged = merged + lora.strength(layer, self._layers_per_block) * change.to(weight)
+            except (ValueError, RuntimeError, KeyError) as error:
+                raise FatalFailure(f"LoRA {lora.model.id} does not fit the checkpoint at {layer}: {error}") from error
+        self._originals[layer] = weight.clone()
+        weight.copy_(merged)
+
+    def _clear(self) -> None:
+        self._merged = ()
+        # Backwards: a weight may have been changed twice, under two names.
+        for layer, original in reversed(self._originals.items()):
+            self._weights[layer].copy_(original)
+        self._originals = {}
+
+
+def place_of(layer: str, layers_per_block: int) -> str:
+    """Where a layer stands in block weights: blocks are counted through, as the original layout does."""
+    if layer.startswith("lora_unet_mid_block_"):
+        return MIDDLE
+    found = _BLOCK.fullmatch(layer)
+    if found is None:
+        return BASE
+    side, block, part, number = found[1], int(found[2]), found[3], int(found[4])
+    within = layers_per_block if part.endswith("samplers") else number
+    place = block * (layers_per_block + 1) + within
+    return f"IN{place + 1:02}" if side == "down" else f"OUT{place:02}"
+
+
+def _named_weights(unet: Any, text_encoders: Sequence[Any]) -> Iterator[tuple[str, Tensor]]:
+    """Every weight that a LoRA may change, by all of kohya's names for it."""
+    yield from _of_network("lora_unet", unet)
+    for number, encoder in enumerate(text_encoders, 1):
+        for prefix in (f"lora_te{number}", *(["lora_te"] if number == 1 else [])):
+            yield from _of_network(prefix, encoder)
+            # transformers 5 took this level out of CLIPTextModel; the files still name it.
+            yield from _of_network(f"{prefix}_text_model", encoder)
+
+
+def _of_network(prefix: str, network: Any) -> Iterator[tuple[str, Tensor]]:
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            yield f"{prefix}_{name.replace('.', '_')}", layer.weight

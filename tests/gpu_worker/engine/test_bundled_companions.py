@@ -1,0 +1,94 @@
+"""What comes along with the bundled model, through the stages of a job: meaning, judged by geometry."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from config.catalog import read_catalog
+from config.settings import ModelSettings
+from gpu_worker.engine.device import CPU
+from gpu_worker.engine.engine import DiffusersEngine
+from jobs.catalog import Catalog, Kind
+from jobs.dialects.tams_request import parse_submission
+from jobs.stages.canvas import Canvas, Tools
+from jobs.stages.diffusion import Diffusion
+from tests.gpu_worker.engine.conftest import Seen
+from tests.jobs.samples import body
+from training import lora
+from training.captions import COLOUR_NAMES
+from training.evaluate import open_pipeline
+from training.judge import look
+from training.night import is_night
+
+NIGHT = {"items": [{"loraModel": "darkroom-shapes-night"}]}
+HEART = "a large red heart in the center on a white background"
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    settings = ModelSettings()
+    return read_catalog(settings.catalog_file, settings.models_folder)
+
+
+@pytest.fixture(scope="module")
+def engine(catalog: Catalog) -> DiffusersEngine:
+    return DiffusersEngine(catalog, CPU, max_cached_bytes=2**30)
+
+
+@pytest.fixture
+def drawn(catalog: Catalog, engine: DiffusersEngine) -> Any:
+    def drawn(prompt: str, **fields: Any) -> NDArray[np.uint8]:
+        submission = parse_submission(body(prompts=[{"text": prompt}], **fields), catalog)
+        canvas, tools = Canvas(), Tools(engine=engine, watch=Seen(), pictures={})
+        for stage in submission.stages:
+            canvas = stage.run(canvas, tools)
+        return np.asarray(canvas.pictures[0])
+
+    return drawn
+
+
+def test_the_lora_makes_night_of_its_word_and_its_weight_0_is_none(drawn: Any) -> None:
+    asked = f"{HEART}, night"
+
+    plain = drawn(asked)
+    night = drawn(asked, lora=NIGHT)
+    nothing = drawn(asked, lora={"items": [{"loraModel": "darkroom-shapes-night", "blockWeight": "0:lbw=ALL"}]})
+
+    assert [is_night(each) for each in (plain, night)] == [False, True]
+    assert np.array_equal(plain, nothing)
+
+
+def test_the_lora_is_merged_as_by_diffusers_reading_of_its_names(catalog: Catalog, engine: DiffusersEngine) -> None:
+    night = catalog.resolve(Kind.LORA, "darkroom-shapes-night")
+    pipeline = open_pipeline(catalog.default.path)
+    lora.apply(pipeline, night.path, 0.8)
+
+    (stage,) = [
+        each
+        for each in parse_submission(body(lora={"items": [{"loraModel": night.id, "weight": 0.8}]}), catalog).stages
+        if isinstance(each, Diffusion)
+    ]
+    checkpoint = engine.load(stage.model, stage.loras)
+
+    pairs = ((checkpoint.unet, pipeline.unet), (checkpoint.text_encoders[0], pipeline.text_encoder))
+    for ours, theirs in pairs:
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_the_learned_word_gives_its_colours_in_a_prompt_and_is_avoided_as_an_item(drawn: Any) -> None:
+    prompt = "a small diamond on the left"
+
+    plain, named = drawn(prompt), drawn(f"{prompt}, darkroom-dusk")
+    avoided = drawn(f"{prompt}, orange", embedding={"items": [{"model": "darkroom-dusk"}]})
+
+    def colours(picture: NDArray[np.uint8]) -> tuple[str, str]:
+        seen = look(picture)
+        return COLOUR_NAMES[seen.colour], COLOUR_NAMES[seen.background]
+
+    assert colours(named) == ("orange", "purple")
+    assert colours(plain) != colours(named)
+    assert colours(avoided)[1] != "purple"
