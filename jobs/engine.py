@@ -122,5 +122,12 @@ class Engine(Protocol):
         Where they are of another ratio, the middle of larger ones; or stretched, if they need not keep it.
         """
 
+    def enlarge(self, picture: Picture, upscaler: str, *, width: int, height: int, keeps_ratio: bool = True) -> Picture:
+        """The picture at this size, by an upscaler that works on pixels: its name, or the catalogue id of a network.
+
+        Where it is of another ratio, the middle of a larger one; or stretched, if it need not keep it.
+        Raises FatalFailure for a network that cannot be loaded.
+        """
+
     def small(self, picture: Picture) -> Picture:
         """As large as a preview."""

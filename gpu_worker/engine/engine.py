@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from gpu_worker.engine import denoise, inpainting, text
-from gpu_worker.engine.cache import CheckpointCache
+from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.device import Device
@@ -20,6 +20,7 @@ from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
+from gpu_worker.engine.upscaler import RESAMPLINGS, Upscaler, load_upscaler, upscale_to
 from jobs.attachments import Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
@@ -33,14 +34,14 @@ from jobs.weights import Weights, WrongWeights
 class DiffusersEngine:
     """Stable Diffusion 1.5, 2 and XL on one device.
 
-    Every method raises TransitoryFailure if memory does not suffice, after forgetting the cached checkpoints.
+    Every method raises TransitoryFailure if memory does not suffice, after forgetting the cached models.
     On one machine the same arguments give the same bytes.
     """
 
     def __init__(self, catalog: Catalog, device: Device, *, max_cached_bytes: int) -> None:
         self._catalog = catalog
         self._device = device
-        self._cache = CheckpointCache(max_cached_bytes)
+        self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
 
     def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
@@ -125,6 +126,21 @@ class DiffusersEngine:
 
     def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
         return cast(Cutout, inpainting.cut_out(cast(Image.Image, picture), cast(Image.Image, mask), cut))
+
+    def enlarge(self, picture: Picture, upscaler: str, *, width: int, height: int, keeps_ratio: bool = True) -> Picture:
+        image = cast(Image.Image, picture)
+        if keeps_ratio:
+            image = inpainting.in_ratio(image, width, height)
+        way = RESAMPLINGS.get(upscaler)
+        if way is None and (image.width < width or image.height < height):
+            with self._working(f"enlarging {image.width} x {image.height} to {width} x {height}"):
+                image = upscale_to(self._upscaler(upscaler), image, width, height)
+        return cast(Picture, image.resize((width, height), way or Image.Resampling.LANCZOS))
+
+    def _upscaler(self, model_id: str) -> Upscaler:
+        model = self._model(model_id)
+        self._check(model)
+        return self._cache.get(model.id, partial(load_upscaler, model, self._device))
 
     def small(self, picture: Picture) -> Picture:
         return small(cast(Image.Image, picture))

@@ -128,6 +128,14 @@ def resized(picture: Image.Image, width: int, height: int, mode: ResizeMode) -> 
     return _centred(scaled, width, height)
 
 
+def in_ratio(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The largest middle part of it in the ratio of this size."""
+    across = min(max(round(picture.height * width / height), 1), picture.width)
+    down = min(max(round(picture.width * height / width), 1), picture.height)
+    left, top = (picture.width - across) // 2, (picture.height - down) // 2
+    return picture.crop((left, top, left + across, top + down))
+
+
 def _centred(picture: Image.Image, width: int, height: int) -> Image.Image:
     """The middle of it; where it does not reach, its edge goes on."""
     pixels = np.asarray(picture)
