@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 
 from jobs.errors import Fault, TransitoryFailure
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.input_initialize import InputInitialize
+from jobs.stages.redrawing import Redrawing
 from jobs.submission import Submission
 
-RunnableStage: TypeAlias = InputInitialize | Diffusion
+RunnableStage: TypeAlias = InputInitialize | Diffusion | ImageToInpaint
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,6 @@ class Refusal:
 STAGES: Mapping[str, str] = {
     "IMAGE_TO_UPSCALER": "upscaling is not built yet",
     "IMAGE_TO_ADETAILER": "finding and redrawing of faces and hands is not built yet",
-    "IMAGE_TO_INPAINT": "inpainting is not built yet",
     "IMAGE_TO_ANIMATE_DIFF": "animation is not built yet",
     "VIDEO_DIFFUSION": "video is not built yet",
 }
@@ -53,12 +54,15 @@ _PLAIN: tuple[Any, ...] = tuple(_DEFAULTS[name] for name in DIFFUSION_FIELDS)
 def unsupported(submission: Submission) -> list[Fault]:
     """Every stage, and every field of a stage that runs, which this service cannot honour yet."""
     faults: list[Fault] = []
+    has_diffusion = False
     for i, stage in enumerate(submission.stages):
         if isinstance(stage, Diffusion):
-            if _values(stage) != _PLAIN:
-                faults += _diffusion_faults(stage, f"stages[{i}].{stage.field_name}")
+            has_diffusion = True
+            faults += _diffusion_faults(stage, f"stages[{i}].{stage.field_name}")
         elif reason := STAGES.get(stage.type):
             faults.append(Fault(f"stages[{i}].type", f"{stage.type}: {reason}"))
+        elif isinstance(stage, Redrawing) and not has_diffusion:
+            faults += _diffusion_faults(stage.diffusion, f"stages[{i}].{stage.field_name}.diffusion")
     return faults
 
 
@@ -70,6 +74,8 @@ def runnable(submission: Submission) -> tuple[RunnableStage, ...]:
 
 
 def _diffusion_faults(stage: Diffusion, path: str) -> Iterator[Fault]:
+    if _values(stage) == _PLAIN:
+        return
     for name, refusal in DIFFUSION_FIELDS.items():
         if getattr(stage, name) != _DEFAULTS[name]:
             yield Fault(f"{path}.{refusal.name}", refusal.reason)

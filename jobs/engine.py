@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from jobs.attachments import Lora
+from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
 
 Checkpoint: TypeAlias = Any
@@ -23,6 +24,20 @@ class Picture(Protocol):
 
     @property
     def height(self) -> int: ...
+
+
+class Cutout(Protocol):
+    """A part of a picture. `picture` and `mask` have the size at which it is to be drawn again; but a picture that
+    the cut wants resized as latents has its own."""
+
+    @property
+    def picture(self) -> Picture: ...
+
+    @property
+    def mask(self) -> Picture: ...
+
+    def put_back(self, drawn: Picture) -> Picture:
+        """The whole with the part as it was drawn, of any size. Where the mask is black every bit is as it was."""
 
 
 class Watch(Protocol):
@@ -74,12 +89,38 @@ class Engine(Protocol):
         watch: Watch,
         start: Latents | None = None,
         strength: float = 1.0,
+        masking: Masking | None = None,
     ) -> Latents:
         """Denoised latents (len(seeds), C, h, w), one per seed.
 
         With `start`, (1 or len(seeds), C, h, w), begins from it at `strength` in (0, 1]: 1 keeps next to nothing of it.
+        With `masking` too, the latents of what is not masked are those of `start`.
         Raises FatalFailure for a sampler it does not know, or a size that the model cannot make.
         """
 
     def decode(self, checkpoint: Checkpoint, latents: Latents) -> list[Picture]:
         """One picture per latent."""
+
+    def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
+        """The masked part of the picture, or the whole. Raises FatalFailure if the mask cannot be that of the picture."""
+
+    def next_size(self, checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int]:
+        """The least width and height, not under these, that the model can draw."""
+
+    def resize_latents(
+        self,
+        checkpoint: Checkpoint,
+        latents: Latents,
+        upscaler: str,
+        *,
+        width: int,
+        height: int,
+        keeps_ratio: bool = True,
+    ) -> Latents:
+        """Latents of width × height pixels, interpolated as the upscaler of this name does it.
+
+        Where they are of another ratio, the middle of larger ones; or stretched, if they need not keep it.
+        """
+
+    def small(self, picture: Picture) -> Picture:
+        """As large as a preview."""

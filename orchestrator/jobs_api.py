@@ -22,6 +22,7 @@ from jobs.errors import Fault, InvalidSubmission, NotFound
 from jobs.job import Job, JobView
 from jobs.links import Links
 from jobs.score import score
+from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.input_initialize import MAX_SEED, InputInitialize
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.resource_store import ResourceStore
@@ -84,7 +85,10 @@ class JobsApi:
         submission = parse_submission(body, self._catalog, unsupported)
         for i, stage in enumerate(submission.stages):
             if isinstance(stage, InputInitialize) and stage.image_resource_id:
-                await self._check_image(account_id, stage.image_resource_id, f"stages[{i}].inputInitialize")
+                path = f"stages[{i}].inputInitialize.imageResourceId"
+                await self._check_image(account_id, stage.image_resource_id, path)
+            if isinstance(stage, ImageToInpaint):
+                await self._check_image(account_id, stage.mask, f"stages[{i}].imageToInpaint.maskImageResourceId")
         return submission
 
     async def _check_image(self, account_id: int, resource_id: str, path: str) -> None:
@@ -92,7 +96,7 @@ class JobsApi:
             await self._resources.get(account_id, UUID(resource_id))
         except (NotFound, ValueError) as error:
             reason = f"there is no resource {resource_id!r} with a picture; upload one first"
-            raise InvalidSubmission([Fault(f"{path}.imageResourceId", reason)]) from error
+            raise InvalidSubmission([Fault(path, reason)]) from error
 
     async def _accepted_before(self, account_id: int, body: Any) -> Accepted | None:
         # What was valid once stays accepted for ever: the model it named may have left the catalogue since.

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from gpu_worker.engine.checkpoint import Checkpoint
 from gpu_worker.engine.latents import generators, noise
+from gpu_worker.engine.masking import Kept, kept_of
 from gpu_worker.engine.samplers import new_scheduler
 from gpu_worker.engine.text import Conditioning
 from jobs.errors import FatalFailure
+from jobs.inpainting import Masking
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Denoising:
     A request of n pictures has n rows, or 2n with guidance: first those of the negative prompt.
     `latents` is (n, C, h, w), `text` (rows, tokens, width), `timesteps` (calls,). `added` holds SDXL's pooled
     texts and sizes, a row each. Some samplers call the UNet more often than `steps`, and one that begins from a
-    picture less often.
+    picture less often. `kept` is what the denoising may not change.
     """
 
     scheduler: Any
@@ -48,6 +50,7 @@ class Denoising:
     scheduler_options: Mapping[str, Any]
     calls_done: int = 0
     last: Prediction | None = field(default=None, repr=False)
+    kept: Kept | None = field(default=None, repr=False)
 
     @property
     def is_done(self) -> bool:
@@ -82,8 +85,10 @@ class Denoising:
         options = self.scheduler_options
         after, *clean = self.scheduler.step(output, self.timestep, self.latents, **options, return_dict=False)
         self.last = Prediction(self.latents, output, clean[0] if clean else None)
-        self.latents = after
         self.calls_done += 1
+        if self.kept is not None:
+            after = self.kept.within(after, self.scheduler, None if self.is_done else self.timestep)
+        self.latents = after
 
     def _guided(self, predicted: Tensor) -> Tensor:
         """Source: Ho and Salimans 2022, arXiv:2207.12598, eq. 6."""
@@ -135,11 +140,13 @@ def begin(
     guidance_scale: float,
     start: Tensor | None = None,
     strength: float = 1.0,
+    masking: Masking | None = None,
 ) -> Denoising:
     """A request before its first call of the UNet, one picture per seed.
 
     With `start`, (1 or n, C, h, w), only the last `strength` of the steps are taken, at least one; as in diffusers,
     a trace of `start` shines through even at strength 1, because the last training step is not pure noise.
+    With `masking` only what is masked moves.
     Raises FatalFailure for a size, sampler or number of steps that the model or sampler cannot take.
     """
     device = checkpoint.device.torch_device
@@ -148,6 +155,10 @@ def begin(
     by_seed = generators(seeds)
     fresh = noise(checkpoint, by_seed, width=width, height=height)
     is_guided = guidance_scale > 1
+    kept = None
+    if masking is not None and start is not None:
+        kept = kept_of(start, fresh, masking)
+        start, fresh = kept.start, fresh * masking.noise_multiplier
     return Denoising(
         scheduler=scheduler,
         latents=_first_latents(scheduler, timesteps, fresh, start),
@@ -158,6 +169,7 @@ def begin(
         text=_rows(conditioning.negative, conditioning.positive, len(seeds), is_guided),
         added=_added(checkpoint, conditioning, (height, width), len(seeds), is_guided),
         scheduler_options={"generator": by_seed} if _takes_generator(scheduler) else {},
+        kept=kept,
     )
 
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gpu_worker.engine import denoise, text
+from gpu_worker.engine import denoise, inpainting, text
 from gpu_worker.engine.cache import CheckpointCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.embedding import LearnedWord, read_learned_word
-from gpu_worker.engine.latents import from_picture, to_pictures, to_previews
+from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import out_of_memory_is_transitory
@@ -23,8 +23,9 @@ from gpu_worker.engine.text import Conditioning
 from jobs.attachments import Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
-from jobs.engine import Engine, Picture, Watch
+from jobs.engine import Cutout, Engine, Picture, Watch
 from jobs.errors import FatalFailure
+from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
 from jobs.weights import Weights, WrongWeights
 
@@ -83,6 +84,7 @@ class DiffusersEngine:
         watch: Watch,
         start: Tensor | None = None,
         strength: float = 1.0,
+        masking: Masking | None = None,
     ) -> Tensor:
         with self._working(f"drawing {len(seeds)} of {width} x {height}"):
             denoising = denoise.begin(
@@ -96,12 +98,36 @@ class DiffusersEngine:
                 guidance_scale=guidance_scale,
                 start=start,
                 strength=strength,
+                masking=masking,
             )
             return self._run(checkpoint, denoising, watch)
 
     def decode(self, checkpoint: Checkpoint, latents: Tensor) -> list[Picture]:
         with self._working(f"decoding {tuple(latents.shape)} latents"):
             return list(to_pictures(checkpoint, latents))
+
+    def next_size(self, checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int]:
+        return next_size(checkpoint, width, height)
+
+    def resize_latents(
+        self,
+        checkpoint: Checkpoint,
+        latents: Tensor,
+        upscaler: str,
+        *,
+        width: int,
+        height: int,
+        keeps_ratio: bool = True,
+    ) -> Tensor:
+        with self._working(f"resizing {tuple(latents.shape)} latents"):
+            size = {"width": width, "height": height}
+            return resized_latents(checkpoint, latents, upscaler, **size, keeps_ratio=keeps_ratio)
+
+    def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
+        return cast(Cutout, inpainting.cut_out(cast(Image.Image, picture), cast(Image.Image, mask), cut))
+
+    def small(self, picture: Picture) -> Picture:
+        return small(cast(Image.Image, picture))
 
     def _model(self, model_id: str) -> Model:
         try:

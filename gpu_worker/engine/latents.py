@@ -10,8 +10,19 @@ from torch import Tensor
 
 from gpu_worker.engine.checkpoint import Checkpoint
 from jobs.errors import FatalFailure
+from jobs.upscalers import Upscaler
 
 PREVIEW_SIDE_PX = 256
+
+# Source: AUTOMATIC1111's stable-diffusion-webui, modules/shared_items.py, latent_upscale_modes.
+INTERPOLATIONS = {
+    Upscaler.LATENT: {"mode": "bilinear", "antialias": False},
+    Upscaler.LATENT_ANTIALIASED: {"mode": "bilinear", "antialias": True},
+    Upscaler.LATENT_BICUBIC: {"mode": "bicubic", "antialias": False},
+    Upscaler.LATENT_BICUBIC_ANTIALIASED: {"mode": "bicubic", "antialias": True},
+    Upscaler.LATENT_NEAREST: {"mode": "nearest"},
+    Upscaler.LATENT_NEAREST_EXACT: {"mode": "nearest-exact"},
+}
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -34,6 +45,12 @@ def latent_shape(checkpoint: Checkpoint, *, width: int, height: int) -> tuple[in
         wanted = f"width and height must be multiples of {space.factor}"
         raise FatalFailure(f"{width} x {height}: with model {checkpoint.model.id} {wanted}")
     return space.channels, height // space.factor, width // space.factor
+
+
+def next_size(checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int]:
+    """The least width and height, not under these, that `latent_shape` takes."""
+    factor = checkpoint.latent_space.factor
+    return -(-width // factor) * factor, -(-height // factor) * factor
 
 
 def from_picture(checkpoint: Checkpoint, picture: Image.Image, *, width: int, height: int) -> Tensor:
@@ -72,6 +89,31 @@ def _shrunk(latents: Tensor, side: int) -> Tensor:
         return latents
     size = [max(1, round(length * side / longer)) for length in latents.shape[-2:]]
     return torch.nn.functional.interpolate(latents, size, mode="area")
+
+
+def resized_latents(
+    checkpoint: Checkpoint, latents: Tensor, upscaler: str, *, width: int, height: int, keeps_ratio: bool
+) -> Tensor:
+    """(n, C, h, w) for width × height pixels: stretched, or the middle of what is interpolated in its own ratio.
+
+    Source: AUTOMATIC1111's stable-diffusion-webui, modules/processing.py, calculate_target_resolution and
+    sample_hr_pass.
+    """
+    _, rows, columns = latent_shape(checkpoint, width=width, height=height)
+    before_rows, before_columns = latents.shape[-2:]
+    size = (rows, columns)
+    if keeps_ratio:
+        size = (max(rows, columns * before_rows // before_columns), max(columns, rows * before_columns // before_rows))
+    larger: Tensor = torch.nn.functional.interpolate(latents, size, **INTERPOLATIONS[Upscaler(upscaler)])
+    top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
+    return larger[..., top : top + rows, left : left + columns]
+
+
+def small(picture: Image.Image) -> Image.Image:
+    """At most 256 pixels on its longer side."""
+    reduced = picture.copy()
+    reduced.thumbnail((PREVIEW_SIDE_PX, PREVIEW_SIDE_PX))
+    return reduced
 
 
 def _to_tensor(picture: Image.Image) -> Tensor:

@@ -13,10 +13,12 @@ Size: TypeAlias = tuple[int, int]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canvas:
     """`seeds` has one seed per output. `pictures` is empty before the first stage that makes one; an initial
-    picture is single and stands for all outputs."""
+    picture is single and stands for all outputs. `size` is what the stages so far made of `size_after`:
+    None before the first that draws."""
 
     seeds: tuple[int, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    size: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 
 from jobs.attachments import Animation, ControlNet, Lora
 from jobs.catalog import Family
-from jobs.engine import Picture
+from jobs.engine import Latents, Picture
 from jobs.errors import Fault
+from jobs.inpainting import Masking
 from jobs.prompt import Prompt
 from jobs.samplers import MAX_STEPS as MAX_STEPS_OF_SAMPLERS
 from jobs.samplers import Sampler
@@ -97,13 +98,24 @@ class Diffusion:
         return self.width, self.height
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:
-        return Canvas(seeds=canvas.seeds, pictures=self.draw(tools, seeds=canvas.seeds, pictures=canvas.pictures))
+        pictures = self.draw(tools, seeds=canvas.seeds, pictures=canvas.pictures)
+        return Canvas(seeds=canvas.seeds, pictures=pictures, size=(self.width, self.height))
 
-    def draw(self, tools: Tools, *, seeds: Sequence[int], pictures: Sequence[Picture] = ()) -> tuple[Picture, ...]:
-        """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each."""
+    def draw(
+        self,
+        tools: Tools,
+        *,
+        seeds: Sequence[int],
+        pictures: Sequence[Picture] = (),
+        start: Latents | None = None,
+        masking: Masking | None = None,
+    ) -> tuple[Picture, ...]:
+        """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each. Latents in `start`
+        go before pictures; with `masking` only a part of them is drawn again."""
         engine = tools.engine
         checkpoint = engine.load(self.model, self.loras)
-        start = engine.encode_pictures(checkpoint, pictures, width=self.width, height=self.height) if pictures else None
+        if start is None and pictures:
+            start = engine.encode_pictures(checkpoint, pictures, width=self.width, height=self.height)
         conditioning = engine.encode_prompt(
             checkpoint,
             prompt=self.prompt,
@@ -123,6 +135,7 @@ class Diffusion:
             watch=tools.watch,
             start=start,
             strength=self.denoising_strength if start is not None else 1.0,
+            masking=masking,
         )
         return tuple(engine.decode(checkpoint, latents))
 

@@ -1,9 +1,14 @@
 """What the stages that change a finished picture have in common."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
-from jobs.stages.canvas import Size
+from jobs.engine import Cutout, Engine, Latents, Picture, Watch
+from jobs.inpainting import Cut, Masking
+from jobs.stages.canvas import Size, Tools
 from jobs.stages.diffusion import Diffusion
+from jobs.upscalers import Upscaler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +27,56 @@ class Redrawing:
 
     def size_after(self, before: Size | None) -> Size:
         return before or self.diffusion.size_after(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassWatch:
+    """Sees one drawing of several that a stage makes, which brings it from `begin` to `end`, shares of its `work`.
+
+    `whole` makes pictures as the job will have them of those that are being drawn.
+    """
+
+    watch: Watch
+    work: int
+    begin: Fraction = Fraction(0)
+    end: Fraction = Fraction(1)
+    whole: Callable[[Sequence[Picture]], Sequence[Picture]]
+
+    def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Picture]]) -> None:
+        share = self.begin + (self.end - self.begin) * Fraction(step, steps)
+        self.watch.step_done(max(int(share * self.work), 1), self.work, lambda: self.whole(preview()))
+
+
+def redraw(
+    tools: Tools,
+    diffusion: Diffusion,
+    cutouts: Sequence[Cutout],
+    cut: Cut,
+    seeds: Sequence[int],
+    noise_multiplier: float = 1.0,
+) -> tuple[Picture, ...]:
+    """The pictures from which the cutouts were made, each with its masked part drawn again. They share a mask."""
+    sized = replace(diffusion, width=cut.width, height=cut.height)
+    pictures = [cutout.picture for cutout in cutouts]
+    drawn = sized.draw(
+        tools,
+        seeds=seeds,
+        pictures=pictures,
+        start=_grown(tools.engine, sized, pictures) if cut.grows_as_latents else None,
+        masking=Masking(mask=cutouts[0].mask, fill=cut.fill, noise_multiplier=noise_multiplier),
+    )
+    return tuple(put_back(cutouts, drawn))
+
+
+def put_back(cutouts: Sequence[Cutout], drawn: Sequence[Picture]) -> list[Picture]:
+    return [cutout.put_back(each) for cutout, each in zip(cutouts, drawn, strict=True)]
+
+
+def _grown(engine: Engine, diffusion: Diffusion, pictures: Sequence[Picture]) -> Latents:
+    """Latents of the pictures at their own size, stretched to that of `diffusion`."""
+    checkpoint = engine.load(diffusion.model, diffusion.loras)
+    width, height = engine.next_size(checkpoint, pictures[0].width, pictures[0].height)
+    latents = engine.encode_pictures(checkpoint, pictures, width=width, height=height)
+    return engine.resize_latents(
+        checkpoint, latents, Upscaler.LATENT, width=diffusion.width, height=diffusion.height, keeps_ratio=False
+    )

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from jobs.engine import Picture, Watch
+from jobs.inpainting import Masking
 from jobs.prompt import Prompt
 
 
@@ -68,6 +69,7 @@ class ScriptedEngine:
         watch: Watch,
         start: Any = None,
         strength: float = 1.0,
+        masking: Masking | None = None,
     ) -> list[Picture]:
         pictures: list[Picture] = [Image.new("RGB", (width, height), (seed % 256,) * 3) for seed in seeds]
         for step in range(1, steps + 1):

@@ -37,7 +37,6 @@ SAID: dict[str, Any] = {
 REFUSED: list[Stage] = [
     ImageToUpscaler(upscaler=Upscaler.LANCZOS, scale=2.0, steps=5, denoising_strength=0.3, diffusion=DRAWN),
     ImageToAdetailer(details=(Detail(),), diffusion=DRAWN),
-    ImageToInpaint(mask="m", diffusion=DRAWN),
     ImageToAnimateDiff(animations=(Animation(),), diffusion=DRAWN),
     VideoDiffusion(model="m", prompt=()),
 ]
@@ -70,6 +69,15 @@ def test_a_stage_that_is_not_built_is_refused_by_its_type(stage: Stage) -> None:
     assert unsupported(asked) == [Fault("stages[2].type", f"{stage.type}: {STAGES[stage.type]}")]
     with pytest.raises(TransitoryFailure, match=f"this worker cannot run stages.2..type: {stage.type}"):
         runnable(asked)
+
+
+def test_what_a_stage_draws_with_is_refused_like_a_diffusion_unless_it_is_that_of_the_job() -> None:
+    stage = ImageToInpaint(mask="m", diffusion=replace(DRAWN, clip_encoder="clip"))
+    alone = replace(PLAIN, stages=(PLAIN.stages[0], stage))
+    reason = DIFFUSION_FIELDS["clip_encoder"].reason
+
+    assert unsupported(alone) == [Fault("stages[1].imageToInpaint.diffusion.clipEncoderName", reason)]
+    assert unsupported(replace(PLAIN, stages=(*PLAIN.stages, stage))) == []
 
 
 def test_every_stage_is_either_run_or_refused() -> None:
