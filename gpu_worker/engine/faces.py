@@ -5,6 +5,7 @@ It draws nothing, and knows no other kind of thing.
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import combinations
 from math import exp
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 Found: TypeAlias = tuple[Box, float]
 """With a confidence of 0 to 1."""
+Feature: TypeAlias = tuple[float, float, float]
+"""Of a face: x and y of its middle, from that of the face, and its width; the face is 1 wide and high."""
 Mask: TypeAlias = NDArray[np.bool_]
 
 # Pictures are looked at in this size, so that faces are as easily found in large ones.
@@ -85,7 +88,7 @@ def _cascade() -> Any:
     from skimage.data import lbp_frontal_face_cascade_filename
     from skimage.feature import Cascade
 
-    return Cascade(lbp_frontal_face_cascade_filename())
+    return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
 
 
 def _groups(boxes: Sequence[Box]) -> list[list[Box]]:
@@ -109,6 +112,7 @@ DRAWN_PX = 256
 FLAT = (8, 12, 18, 27, 40)
 SMALLEST_SHARE = 0.002
 SMALLEST_FEATURE = 0.004
+OTHER_COLOURS = (60, 100)
 ROUND = 0.85
 
 
@@ -116,39 +120,43 @@ def drawn(pixels: NDArray[np.uint8]) -> Iterator[Found]:
     """By how round the disc is, and how well its eyes are a pair."""
     step = max(max(pixels.shape[:2]) // DRAWN_PX, 1)
     values = np.asarray(Image.fromarray(pixels).reduce(step), np.int16)
-    contrast = ndimage.maximum_filter(values, (3, 3, 1)) - ndimage.minimum_filter(values, (3, 3, 1))
+    contrast = (ndimage.maximum_filter(values, (3, 3, 1)) - ndimage.minimum_filter(values, (3, 3, 1))).max(2)
     for flat in FLAT:
-        for (left, top, right, bottom), likeness in _discs(contrast.max(2) < flat):
-            yield (left * step, top * step, right * step, bottom * step), likeness
+        labels, _ = ndimage.label(contrast < flat)
+        for number, place in enumerate(ndimage.find_objects(labels), 1):
+            likeness = _likeness(labels[place] == number, values[place], labels.size)
+            if likeness > 0:
+                rows, columns = place
+                # One more on each side: the edge itself is not flat.
+                box = (columns.start - 1, rows.start - 1, columns.stop + 1, rows.stop + 1)
+                yield (box[0] * step, box[1] * step, box[2] * step, box[3] * step), likeness
 
 
-def _discs(flat: Mask) -> Iterator[Found]:
-    labels, _ = ndimage.label(flat)
-    for number, place in enumerate(ndimage.find_objects(labels), 1):
-        height, width = (each.stop - each.start for each in place)
-        if height * width < SMALLEST_SHARE * labels.size or not 0.75 < height / width < 1.33:
-            continue
-        likeness = _likeness(labels[place] == number)
-        if likeness > 0:
-            # The edge itself is not flat.
-            yield (place[1].start - 1.0, place[0].start - 1.0, place[1].stop + 1.0, place[0].stop + 1.0), likeness
-
-
-def _likeness(colour: Mask) -> float:
-    """0 to 1: whether this region, in its own bounds, is a face."""
-    disc = ndimage.binary_fill_holes(colour)
+def _likeness(flat: Mask, values: NDArray[np.int16], of: int) -> float:
+    """0 to 1: whether this region, in its own bounds, is a face. `of` is the size of the whole picture."""
+    height, width = flat.shape
+    if flat.size < SMALLEST_SHARE * of or not 0.75 < height / width < 1.33:
+        return 0.0
+    disc = ndimage.binary_fill_holes(flat)
     roundness = _roundness(disc)
     if roundness < ROUND:
         return 0.0
-    height, width = colour.shape
+    away = np.sqrt(((values - np.median(values[flat], axis=0)) ** 2).sum(2))
+    inside = ndimage.binary_erosion(disc)
+    # Eyes that are near each other are one hole; eyes of nearly the disc's colour are no other colour.
+    marks = (disc & ~flat, *(inside & (away > least) for least in OTHER_COLOURS))
+    return roundness * max(_pairing(_features(each)) for each in marks)
+
+
+def _features(marks: Mask) -> list[Feature]:
+    height, width = marks.shape
+    labels, count = ndimage.label(marks)
     features = []
-    holes, count = ndimage.label(disc & ~colour)
     for number in range(1, count + 1):
-        hole = holes == number
-        if hole.mean() > SMALLEST_FEATURE:
-            rows, columns = np.nonzero(hole)
+        rows, columns = np.nonzero(labels == number)
+        if len(rows) > SMALLEST_FEATURE * marks.size:
             features.append((columns.mean() / width - 0.5, rows.mean() / height - 0.5, np.ptp(columns) / width))
-    return roundness * _pairing(features)
+    return features
 
 
 def _roundness(disc: Mask) -> float:
@@ -158,11 +166,14 @@ def _roundness(disc: Mask) -> float:
     return float((disc & ellipse).sum() / (disc | ellipse).sum())
 
 
-def _pairing(features: Sequence[tuple[float, float, float]]) -> float:
-    """Of (x, y, width), with the middle at 0: two above it, left and right, and one below that lies across."""
+def _pairing(features: Sequence[Feature]) -> float:
+    """Whether two of them are eyes, left and right in the upper half, and one a mouth, across the lower."""
     eyes = [each for each in features if each[1] < 0.02 and abs(each[0]) > 0.06]
-    mouths = [each for each in features if each[1] > 0.02 and abs(each[0]) < 0.15 and each[2] > 0.2]
-    if len(eyes) != 2 or not mouths or eyes[0][0] * eyes[1][0] > 0:
+    if not any(each[1] > 0.02 and abs(each[0]) < 0.15 and each[2] > 0.12 for each in features):
         return 0.0
-    (x, y, width), (other_x, other_y, other_width) = eyes
-    return max(0.0, 1 - abs(x + other_x) - abs(y - other_y) - abs(width - other_width))
+    pairs = (_evenness(one, other) for one, other in combinations(eyes, 2) if one[0] * other[0] < 0)
+    return max(pairs, default=0.0)
+
+
+def _evenness(one: Feature, other: Feature) -> float:
+    return max(0.0, 1 - abs(one[0] + other[0]) - abs(one[1] - other[1]) - abs(one[2] - other[2]))

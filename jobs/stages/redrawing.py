@@ -47,6 +47,9 @@ class PassWatch:
         share = self.begin + (self.end - self.begin) * Fraction(step, steps)
         self.watch.step_done(ceil(share * self.work), self.work, lambda: self.whole(preview()))
 
+    def note(self, text: str) -> None:
+        self.watch.note(text)
+
 
 def redraw(
     tools: Tools,

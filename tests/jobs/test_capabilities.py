@@ -8,7 +8,6 @@ from jobs.capabilities import DIFFUSION_FIELDS, STAGES, RunnableStage, runnable,
 from jobs.errors import Fault, TransitoryFailure
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
-from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
 from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.video_diffusion import VideoDiffusion
@@ -33,7 +32,6 @@ SAID: dict[str, Any] = {
     "clip_encoder": "clip",
 }
 REFUSED: list[Stage] = [
-    ImageToAdetailer(details=(Detail(),), diffusion=DRAWN),
     ImageToAnimateDiff(animations=(Animation(),), diffusion=DRAWN),
     VideoDiffusion(model="m", prompt=()),
 ]
