@@ -18,6 +18,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 Found: TypeAlias = tuple[Box, float]
 """With a confidence of 0 to 1."""
+Place: TypeAlias = tuple[slice, slice]
 Feature: TypeAlias = tuple[float, float, float]
 """Of a face: x and y of its middle, from that of the face, and its width; the face is 1 wide and high."""
 Mask: TypeAlias = NDArray[np.bool_]
@@ -58,7 +59,7 @@ def _area(box: Box) -> float:
 
 SMALLEST_PX = 32
 # Windows that agree: of 100 faces of LFW 86 have 12 or more; of things that are none, hardly any has 8.
-SURE_AT, BAND = 12, 3
+SURE_AT, BAND = 13, 2.5
 
 
 def photographed(pixels: NDArray[np.uint8]) -> Iterator[Found]:
@@ -112,7 +113,8 @@ DRAWN_PX = 256
 FLAT = (8, 12, 18, 27, 40)
 SMALLEST_SHARE = 0.002
 SMALLEST_FEATURE = 0.004
-OTHER_COLOURS = (60, 100)
+# Of eyes and mouth, from that of the disc.
+OTHER_COLOURS = (45, 70, 100)
 ROUND = 0.85
 
 
@@ -122,30 +124,46 @@ def drawn(pixels: NDArray[np.uint8]) -> Iterator[Found]:
     values = np.asarray(Image.fromarray(pixels).reduce(step), np.int16)
     contrast = (ndimage.maximum_filter(values, (3, 3, 1)) - ndimage.minimum_filter(values, (3, 3, 1))).max(2)
     for flat in FLAT:
-        labels, _ = ndimage.label(contrast < flat)
-        for number, place in enumerate(ndimage.find_objects(labels), 1):
-            likeness = _likeness(labels[place] == number, values[place], labels.size)
+        for place, disc in _discs(contrast < flat):
+            likeness = _likeness(disc, values[place])
             if likeness > 0:
                 rows, columns = place
-                # One more on each side: the edge itself is not flat.
-                box = (columns.start - 1, rows.start - 1, columns.stop + 1, rows.stop + 1)
-                yield (box[0] * step, box[1] * step, box[2] * step, box[3] * step), likeness
+                yield (columns.start * step, rows.start * step, columns.stop * step, rows.stop * step), likeness
 
 
-def _likeness(flat: Mask, values: NDArray[np.int16], of: int) -> float:
-    """0 to 1: whether this region, in its own bounds, is a face. `of` is the size of the whole picture."""
-    height, width = flat.shape
-    if flat.size < SMALLEST_SHARE * of or not 0.75 < height / width < 1.33:
-        return 0.0
-    disc = ndimage.binary_fill_holes(flat)
-    roundness = _roundness(disc)
-    if roundness < ROUND:
-        return 0.0
-    away = np.sqrt(((values - np.median(values[flat], axis=0)) ** 2).sum(2))
-    inside = ndimage.binary_erosion(disc)
-    # Eyes that are near each other are one hole; eyes of nearly the disc's colour are no other colour.
-    marks = (disc & ~flat, *(inside & (away > least) for least in OTHER_COLOURS))
-    return roundness * max(_pairing(_features(each)) for each in marks)
+def _discs(flat: Mask) -> Iterator[tuple[Place, Mask]]:
+    """Round parts of one colour, and round holes in one: a disc's colour may run into its eyes, or into its ground."""
+    labels, _ = ndimage.label(flat)
+    for number, place in enumerate(ndimage.find_objects(labels), 1):
+        colour = labels[place] == number
+        if colour.size < SMALLEST_SHARE * flat.size:
+            continue
+        whole = ndimage.binary_fill_holes(colour)
+        if _is_disc(whole):
+            yield place, whole
+        holes, _ = ndimage.label(whole & ~colour)
+        for index, inner in enumerate(ndimage.find_objects(holes), 1):
+            hole = holes[inner] == index
+            if hole.size > SMALLEST_SHARE * flat.size and _is_disc(hole):
+                yield _within(place, inner), hole
+
+
+def _within(outer: Place, inner: Place) -> Place:
+    down, across = outer[0].start, outer[1].start
+    rows, columns = inner
+    return slice(down + rows.start, down + rows.stop), slice(across + columns.start, across + columns.stop)
+
+
+def _is_disc(region: Mask) -> bool:
+    height, width = region.shape
+    return 0.75 < height / width < 1.33 and _roundness(region) > ROUND
+
+
+def _likeness(disc: Mask, values: NDArray[np.int16]) -> float:
+    """0 to 1: whether this disc is a face."""
+    away = np.sqrt(((values - np.median(values[disc], axis=0)) ** 2).sum(2))
+    inside = ndimage.binary_erosion(disc, iterations=2)
+    return _roundness(disc) * max(_pairing(_features(inside & (away > least))) for least in OTHER_COLOURS)
 
 
 def _features(marks: Mask) -> list[Feature]:

@@ -1,6 +1,8 @@
 """What is found in pictures, and what becomes of its masks."""
 
+import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,13 +13,24 @@ import torch
 from PIL import Image
 from skimage import data
 
+from config.catalog import read_catalog
+from config.settings import ModelSettings
 from gpu_worker.engine import detectors
 from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
+from gpu_worker.engine.device import CPU
+from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.faces import find_faces, overlap
 from jobs.catalog import Family, Kind, Model
 from jobs.detectors import Look
 from jobs.errors import FatalFailure
+from jobs.prompt import Piece
+from jobs.stages.canvas import Canvas, Tools
+from jobs.stages.diffusion import Diffusion
+from tests.gpu_worker.engine.conftest import Seen
+from training.drawing import draw as draw_scene
+from training.scenes import SHAPES, random_scene
 
+FACE_SHAPE = SHAPES.index("face")
 # Where the face of scikit-image's astronaut is, by eye.
 FACE = (175, 70, 275, 185)
 
@@ -61,6 +74,43 @@ def _framed(patch: Any) -> Image.Image:
 @pytest.mark.parametrize("size", [(1, 1), (20, 600), (31, 31), (1, 700)])
 def test_pictures_too_small_for_a_face_have_none(size: tuple[int, int]) -> None:
     assert find_faces(Image.new("RGB", size, "red")) == []
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_drawn_faces_are_found_where_they_are(size: int) -> None:
+    rng, found, others = random.Random(4), 0, 0
+    for _ in range(40):
+        scene = random_scene(rng, simple=True)
+        scenes = [replace(scene, shape=FACE_SHAPE), replace(scene, shape=rng.randrange(FACE_SHAPE))]
+        face, other = (Image.fromarray(draw_scene(each, rng, size, size)) for each in scenes)
+        boxes = [box for box, sure in find_faces(face) if sure >= 0.3]
+        found += len(boxes) == 1 and all(0.1 < (box[2] - box[0]) / size < 0.7 for box in boxes)
+        others += len(bundled_masks(other, 0.3))
+
+    assert found >= 39
+    assert others == 0
+
+
+def test_faces_that_the_bundled_model_draws_are_found_and_other_figures_are_not() -> None:
+    settings = ModelSettings()
+    engine = DiffusersEngine(read_catalog(settings.catalog_file, settings.models_folder), CPU, max_cached_bytes=2**30)
+    tools = Tools(engine=engine, watch=Seen(), pictures={})
+    prompts = ["a large yellow smiling face on a blue background", "girl, portrait", "a small red face on the left"]
+    prompts += ["a large yellow circle on a blue background", "a house", "a small red ring on the left"]
+
+    found = []
+    for prompt in prompts:
+        drawn = Diffusion(
+            width=512,
+            height=512,
+            prompt=(Piece(prompt),),
+            model="1000000000000000001",
+            sampler="DPM++ 2M Karras",
+        )
+        (picture,) = drawn.run(Canvas(seeds=(1,)), tools).pictures
+        found.append(len(engine.find(picture, Look())))
+
+    assert found == [1, 1, 1, 0, 0, 0]
 
 
 # Masks

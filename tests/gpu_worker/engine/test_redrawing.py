@@ -12,9 +12,12 @@ from config.catalog import read_catalog
 from config.settings import ModelSettings
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
+from gpu_worker.engine.faces import find_faces
+from jobs.detectors import Look
 from jobs.prompt import Piece
 from jobs.stages.canvas import Canvas, Tools
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.upscalers import Upscaler
@@ -31,11 +34,15 @@ class Watcher:
 
     steps: list[tuple[int, int]] = field(default_factory=list)
     previews: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def step_done(self, step: int, steps: int, preview: Any) -> None:
         self.steps.append((step, steps))
         if step == steps // 2:
             self.previews = preview()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +269,130 @@ def test_a_second_pass_draws_into_the_larger_picture(engine: Any, star: Canvas) 
     )
 
     assert words(picture) == ("blue", "star", "center", "purple")
+
+
+# ADetailer
+
+RED_FACE = (Piece("a large red face in the center on a white background"),)
+
+
+def detail(**fields: Any) -> Detail:
+    return Detail(**({"prompt": RED_FACE, "denoising_strength": 0.9, "noise_multiplier": 1.0} | fields))
+
+
+def adetailer(*details: Detail, **fields: Any) -> ImageToAdetailer:
+    return ImageToAdetailer(details=details, diffusion=diffusion("a small green face on a white background", **fields))
+
+
+def drawn_scene(**fields: Any) -> Image.Image:
+    scene = Scene(**({"background": 7, "shape": 10, "colour": 1, "size": 0} | fields))
+    return Image.fromarray(draw_scene(scene, random.Random(2), SIDE, SIDE))
+
+
+def colour_at(picture: Any, place: int) -> str:
+    """Of the main colour of one of nine parts that is not the ground's."""
+    x, y = 512 * (0.5 + (place % 3 - 1) * 0.28), 512 * (0.5 + (place // 3 - 1) * 0.28)
+    return words(picture.crop((int(x) - 90, int(y) - 90, int(x) + 90, int(y) + 90)))[0]
+
+
+def test_a_face_is_found_and_only_it_is_drawn_again(engine: Any) -> None:
+    # A green face left of a blue square.
+    pair = drawn_scene(side=0, other_shape=1, other_colour=2)
+    held = tools(engine)
+
+    (picture,) = adetailer(detail()).run(Canvas(seeds=(3,), pictures=(pair,)), held).pictures
+
+    was, now = np.asarray(pair, int), np.asarray(picture, int)
+    rows, columns = np.nonzero(np.abs(now - was).max(2))
+    ((left, top, right, bottom), _), *others = find_faces(pair)
+    # What is found, 2 pixels of dilation and 10 of blur.
+    assert left - 13 <= columns.min() and columns.max() <= right + 13
+    assert top - 13 <= rows.min() and rows.max() <= bottom + 13
+    assert not others
+    assert (colour_at(pair, 3), colour_at(picture, 3), colour_at(picture, 5)) == ("green", "red", "blue")
+    assert held.watch.steps[-1] == (20, 20)  # type: ignore[attr-defined]
+    assert held.watch.notes == []  # type: ignore[attr-defined]
+
+
+def test_each_of_several_faces_is_drawn_again_and_progress_only_rises(engine: Any) -> None:
+    # Two faces, one picture; and one without any.
+    two, none = drawn_scene(count=2), drawn_scene(shape=1)
+    held = tools(engine)
+    stage = adetailer(detail(steps=12), detail(steps=4, denoising_strength=0.3))
+
+    after = stage.run(Canvas(seeds=(1, 2), pictures=(two, none)), held)
+
+    first, second = after.pictures
+    for box, _ in find_faces(two):
+        assert words(first.crop([round(each) for each in _wider(box)]))[0] == "red"  # type: ignore[attr-defined]
+    assert len(find_faces(two)) == 2
+    assert second is none
+    assert held.watch.notes == [  # type: ignore[attr-defined]
+        "imageToAdetailer.args[0] found nothing in picture 2",
+        "imageToAdetailer.args[1] found nothing in picture 2",
+    ]
+    steps = [step for step, of in held.watch.steps if of == 16]  # type: ignore[attr-defined]
+    assert steps == sorted(steps) and steps[0] == 1
+    # The second picture's share of both looks had nothing to do: half of 12, and half of 4.
+    assert steps[-1] == 14
+    assert [each.size for each in held.watch.previews] == [(256, 256)] * 2  # type: ignore[attr-defined]
+
+
+def _wider(box: Any) -> tuple[float, ...]:
+    return box[0] - 20, box[1] - 20, box[2] + 20, box[3] + 20
+
+
+def test_a_high_confidence_finds_nothing(engine: Any) -> None:
+    face = drawn_scene()
+    held = tools(engine)
+
+    (picture,) = adetailer(detail(look=Look(confidence=1.0))).run(Canvas(seeds=(1,), pictures=(face,)), held).pictures
+
+    assert picture is face
+    assert len(held.watch.notes) == 1  # type: ignore[attr-defined]
+
+
+def test_a_look_without_a_prompt_takes_that_of_the_job(engine: Any) -> None:
+    face = drawn_scene(size=1)
+    red = replace(adetailer(), diffusion=diffusion(RED_FACE[0].text), details=(detail(prompt=()),))
+
+    (picture,) = red.run(Canvas(seeds=(1,), pictures=(face,)), tools(engine)).pictures
+
+    assert words(picture)[:2] == ("red", "face")
+
+
+def test_a_face_is_drawn_at_the_size_that_is_asked_and_the_picture_keeps_its_own(engine: Any) -> None:
+    face = drawn_scene(size=1).crop((0, 0, 512, 500))
+    seen: list[Any] = []
+    told = ImageToAdetailer(
+        details=(detail(width=200, height=120, steps=2), detail(only_masked=False, steps=2)), diffusion=diffusion("x")
+    )
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(engine, name)
+
+        def sample(self, *given: Any, **wish: Any) -> Any:
+            seen.append((wish["width"], wish["height"]))
+            return engine.sample(*given, **wish)
+
+    (picture,) = told.run(Canvas(seeds=(1,), pictures=(face,)), tools(Spy())).pictures
+
+    # The bundled model draws multiples of 16.
+    assert seen[:1] == [(208, 128)]
+    assert all(each == (512, 512) for each in seen[1:])
+    assert (picture.width, picture.height) == (512, 500)
+
+
+def test_the_merged_and_inverted_mask_draws_all_but_the_face(engine: Any) -> None:
+    face = drawn_scene(size=1)
+    around = detail(
+        look=Look(mask_merge="Merge and Invert"),
+        prompt=(Piece("a large green face in the center on a purple background"),),
+        denoising_strength=1.0,
+    )
+
+    (picture,) = adetailer(around).run(Canvas(seeds=(1,), pictures=(face,)), tools(engine)).pictures
+
+    assert (np.asarray(picture)[200:312, 200:312] == np.asarray(face)[200:312, 200:312]).all()
+    assert words(picture)[3] == "purple"
