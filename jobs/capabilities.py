@@ -34,8 +34,6 @@ STAGES: Mapping[str, str] = {
 # By the attribute of Diffusion; each is refused where it is not at its default.
 DIFFUSION_FIELDS: Mapping[str, Refusal] = {
     "vae": Refusal("sdVae", "only the checkpoint's own VAE is used yet: send 'Automatic' or nothing"),
-    "eta_noise_seed_delta": Refusal("etaNoiseSeedDelta", "noise from a second seed is not built yet"),
-    "controls": Refusal("controlnet", "ControlNet is not built yet"),
     "animations": Refusal("animateDiff", "animation is not built yet"),
     "v1_clip": Refusal("v1Clip", "the API does not say what it does, so it is not built"),
     "schedule": Refusal("scheduleName", "the schedule is part of the sampler's name, such as 'DPM++ 2M Karras'"),

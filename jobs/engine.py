@@ -1,19 +1,20 @@
 """What a stage may lean on to make pixels: the engine's verbs. It names no framework.
 
-Checkpoints, conditionings and latents are the engine's own handles: a stage passes them on and
+Checkpoints, conditionings, latents and controls are the engine's own handles: a stage passes them on and
 never looks inside.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from jobs.attachments import Lora
+from jobs.attachments import ControlNet, Lora
 from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
 
 Checkpoint: TypeAlias = Any
 Conditioning: TypeAlias = Any
 Latents: TypeAlias = Any
+Control: TypeAlias = Any
 
 
 class Picture(Protocol):
@@ -75,6 +76,21 @@ class Engine(Protocol):
     ) -> Latents:
         """Latents (len(pictures), C, h, w) of the pictures, each resized to width × height pixels."""
 
+    def control(
+        self,
+        checkpoint: Checkpoint,
+        controlnet: ControlNet,
+        *,
+        picture: Picture,
+        mask: Picture | None,
+        width: int,
+        height: int,
+    ) -> Control:
+        """What guides a drawing of width × height pixels, made of `picture` by the preprocessor.
+
+        Raises FatalFailure if the network is unknown, damaged, of an unsupported kind or for another checkpoint.
+        """
+
     def sample(
         self,
         checkpoint: Checkpoint,
@@ -90,11 +106,14 @@ class Engine(Protocol):
         start: Latents | None = None,
         strength: float = 1.0,
         masking: Masking | None = None,
+        controls: Sequence[Control] = (),
+        noise_seed_delta: int = 0,
     ) -> Latents:
         """Denoised latents (len(seeds), C, h, w), one per seed.
 
         With `start`, (1 or len(seeds), C, h, w), begins from it at `strength` in (0, 1]: 1 keeps next to nothing of it.
         With `masking` too, the latents of what is not masked are those of `start`.
+        `noise_seed_delta` is added to the seeds of the noise that a sampler lays over the latents as it goes.
         Raises FatalFailure for a sampler it does not know, or a size that the model cannot make.
         """
 

@@ -1,36 +1,44 @@
-"""Loaded checkpoints, least recently used first out. It loads nothing itself."""
+"""Loaded models, least recently used first out. It loads nothing itself."""
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
-from gpu_worker.engine.checkpoint import Checkpoint
+
+class Loaded(Protocol):
+    @property
+    def size_bytes(self) -> int: ...
 
 
-class CheckpointCache:
-    """Holds checkpoints of at most `max_bytes` together, or one alone that is larger.
+T = TypeVar("T", bound=Loaded)
 
-    A checkpoint that somebody still holds stays in memory after it was put out.
+
+class ModelCache:
+    """Holds models of at most `max_bytes` together, or one alone that is larger.
+
+    A model that somebody still holds stays in memory after it was put out.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._by_id: OrderedDict[str, Checkpoint] = OrderedDict()
+        self._by_id: OrderedDict[str, Any] = OrderedDict()
 
     @property
     def size_bytes(self) -> int:
-        return sum(checkpoint.size_bytes for checkpoint in self._by_id.values())
+        return sum(model.size_bytes for model in self._by_id.values())
 
     def __contains__(self, model_id: str) -> bool:
         return model_id in self._by_id
 
-    def get(self, model_id: str, load: Callable[[], Checkpoint]) -> Checkpoint:
-        """The checkpoint of this id, by `load` if it is not here; others go to make room."""
+    def get(self, model_id: str, load: Callable[[], T]) -> T:
+        """The model of this id, by `load` if it is not here; others go to make room."""
         if model_id not in self._by_id:
             self._by_id[model_id] = load()
         self._by_id.move_to_end(model_id)
         while self.size_bytes > self._max_bytes and len(self._by_id) > 1:
             self._by_id.popitem(last=False)
-        return self._by_id[model_id]
+        model: T = self._by_id[model_id]
+        return model
 
     def clear(self) -> None:
         self._by_id.clear()

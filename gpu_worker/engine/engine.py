@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from gpu_worker.engine import denoise, inpainting, text
-from gpu_worker.engine.cache import CheckpointCache
+from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
+from gpu_worker.engine.control import Control, ControlNetwork, check_fits, load_controlnet, new_control
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.embedding import LearnedWord, read_learned_word
@@ -20,7 +21,7 @@ from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
-from jobs.attachments import Lora
+from jobs.attachments import ControlNet, Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
 from jobs.engine import Cutout, Engine, Picture, Watch
@@ -40,7 +41,7 @@ class DiffusersEngine:
     def __init__(self, catalog: Catalog, device: Device, *, max_cached_bytes: int) -> None:
         self._catalog = catalog
         self._device = device
-        self._cache = CheckpointCache(max_cached_bytes)
+        self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
 
     def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
@@ -70,6 +71,30 @@ class DiffusersEngine:
             images = (cast(Image.Image, picture) for picture in pictures)
             return torch.cat([from_picture(checkpoint, image, width=width, height=height) for image in images])
 
+    def control(
+        self,
+        checkpoint: Checkpoint,
+        controlnet: ControlNet,
+        *,
+        picture: Picture,
+        mask: Picture | None,
+        width: int,
+        height: int,
+    ) -> Control:
+        model = self._model(controlnet.model)
+        with self._working(f"loading ControlNet {model.id}"):
+            network = self._cache.get(model.id, partial(self._load_controlnet, model, checkpoint))
+            check_fits(network, checkpoint)
+            return new_control(
+                network,
+                checkpoint,
+                controlnet,
+                picture=cast(Image.Image, picture),
+                mask=cast("Image.Image | None", mask),
+                width=width,
+                height=height,
+            )
+
     def sample(
         self,
         checkpoint: Checkpoint,
@@ -85,6 +110,8 @@ class DiffusersEngine:
         start: Tensor | None = None,
         strength: float = 1.0,
         masking: Masking | None = None,
+        controls: Sequence[Control] = (),
+        noise_seed_delta: int = 0,
     ) -> Tensor:
         with self._working(f"drawing {len(seeds)} of {width} x {height}"):
             denoising = denoise.begin(
@@ -99,6 +126,8 @@ class DiffusersEngine:
                 start=start,
                 strength=strength,
                 masking=masking,
+                controls=controls,
+                noise_seed_delta=noise_seed_delta,
             )
             return self._run(checkpoint, denoising, watch)
 
@@ -144,6 +173,10 @@ class DiffusersEngine:
     def _load_checked(self, model: Model) -> Checkpoint:
         self._check(model)
         return load_checkpoint(model, self._device)
+
+    def _load_controlnet(self, model: Model, checkpoint: Checkpoint) -> ControlNetwork:
+        self._check(model)
+        return load_controlnet(model, checkpoint)
 
     def _weighed(self, lora: Lora) -> WeighedLora:
         blocks = read_block_weights(lora.block_weight) if lora.block_weight else None

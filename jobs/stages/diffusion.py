@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from jobs.attachments import Animation, ControlNet, Lora
 from jobs.catalog import Family
-from jobs.engine import Latents, Picture
+from jobs.engine import Checkpoint, Control, Latents, Picture
 from jobs.errors import Fault
 from jobs.inpainting import Masking
 from jobs.prompt import Prompt
@@ -123,6 +123,7 @@ class Diffusion:
             clip_skip=self.clip_skip,
             embeddings=self.embeddings,
         )
+        controls = [self._control(tools, checkpoint, each, pictures) for each in self.controls]
         latents = engine.sample(
             checkpoint,
             conditioning,
@@ -136,8 +137,22 @@ class Diffusion:
             start=start,
             strength=self.denoising_strength if start is not None else 1.0,
             masking=masking,
+            controls=controls,
+            noise_seed_delta=self.eta_noise_seed_delta,
         )
         return tuple(engine.decode(checkpoint, latents))
+
+    def _control(
+        self, tools: Tools, checkpoint: Checkpoint, controlnet: ControlNet, pictures: Sequence[Picture]
+    ) -> Control:
+        return tools.engine.control(
+            checkpoint,
+            controlnet,
+            picture=tools.pictures[controlnet.image] if controlnet.image else pictures[0],
+            mask=tools.pictures[controlnet.mask] if controlnet.mask else None,
+            width=self.width,
+            height=self.height,
+        )
 
 
 def size_faults(width: int, height: int, family: Family, path: str) -> list[Fault]:

@@ -3,7 +3,7 @@ from typing import Any, get_args
 
 import pytest
 
-from jobs.attachments import Animation, ControlNet
+from jobs.attachments import Animation
 from jobs.capabilities import DIFFUSION_FIELDS, STAGES, RunnableStage, runnable, unsupported
 from jobs.errors import Fault, TransitoryFailure
 from jobs.stages import Stage
@@ -23,8 +23,6 @@ assert isinstance(DRAWN, Diffusion)
 
 SAID: dict[str, Any] = {
     "vae": "kl-f8-anime.ckpt",
-    "eta_noise_seed_delta": 31337,
-    "controls": (ControlNet(model="canny", preprocessor="none"),),
     "animations": (Animation(),),
     "v1_clip": True,
     "schedule": "karras",
@@ -93,7 +91,7 @@ def test_every_field_of_a_diffusion_is_either_honoured_or_refused() -> None:
     # Those that Diffusion.run reads, and what tells stages apart.
     honoured = {
         *("type", "width", "height", "prompt", "negative_prompt", "model", "sampler", "steps", "guidance_scale"),
-        *("clip_skip", "denoising_strength", "loras", "embeddings"),
+        *("clip_skip", "denoising_strength", "loras", "embeddings", "controls", "eta_noise_seed_delta"),
     }
 
     assert honoured | DIFFUSION_FIELDS.keys() == {field.name for field in fields(Diffusion)}

@@ -103,11 +103,10 @@ class DiffusionBody(Message):
 
     def _more(self, path: str, reading: Reading, family: Family) -> dict[str, Any]:
         layers = self.layer_diffusion
-        controls = self.controlnet.args if self.controlnet else None
         animations = self.animate_diff.args if self.animate_diff else None
         return {
             "eta_noise_seed_delta": self.eta_noise_seed_delta or 0,
-            "controls": attached(controls, f"{path}.controlnet.args", reading),
+            "controls": self.controlnet.controls(f"{path}.controlnet", reading, family) if self.controlnet else (),
             "loras": loras_of(self.lora, f"{path}.lora", reading, family),
             "animations": attached(animations, f"{path}.animateDiff.args", reading),
             "v1_clip": bool(self.v1_clip),
