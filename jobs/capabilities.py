@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 from jobs.errors import Fault, TransitoryFailure
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_inpaint import ImageToInpaint
+from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.redrawing import Redrawing
 from jobs.submission import Submission
 
-RunnableStage: TypeAlias = InputInitialize | Diffusion | ImageToInpaint
+RunnableStage: TypeAlias = InputInitialize | Diffusion | ImageToInpaint | ImageToUpscaler
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,6 @@ class Refusal:
 
 # By type.
 STAGES: Mapping[str, str] = {
-    "IMAGE_TO_UPSCALER": "upscaling is not built yet",
     "IMAGE_TO_ADETAILER": "finding and redrawing of faces and hands is not built yet",
     "IMAGE_TO_ANIMATE_DIFF": "animation is not built yet",
     "VIDEO_DIFFUSION": "video is not built yet",

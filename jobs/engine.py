@@ -121,7 +121,7 @@ class Engine(Protocol):
         """One picture per latent."""
 
     def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
-        """The masked part of the picture, or the whole. Raises FatalFailure if the mask cannot be that of the picture."""
+        """The masked part of the picture, or the whole. Raises FatalFailure if the mask is none of this picture."""
 
     def next_size(self, checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int]:
         """The least width and height, not under these, that the model can draw."""
@@ -139,6 +139,13 @@ class Engine(Protocol):
         """Latents of width × height pixels, interpolated as the upscaler of this name does it.
 
         Where they are of another ratio, the middle of larger ones; or stretched, if they need not keep it.
+        """
+
+    def enlarge(self, picture: Picture, upscaler: str, *, width: int, height: int, keeps_ratio: bool = True) -> Picture:
+        """The picture at this size, by an upscaler that works on pixels: its name, or the catalogue id of a network.
+
+        Where it is of another ratio, the middle of a larger one; or stretched, if it need not keep it.
+        Raises FatalFailure for a network that cannot be loaded.
         """
 
     def small(self, picture: Picture) -> Picture:

@@ -10,6 +10,7 @@ from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.video_diffusion import VideoDiffusion
+from jobs.upscalers import is_latent
 
 # Nearly every job's: they need no closer look.
 PLAIN_ORDERS = (["INPUT_INITIALIZE", "DIFFUSION"],)
@@ -77,7 +78,7 @@ def upscale_faults(stages: Sequence[Stage]) -> list[Fault]:
         if isinstance(stage, ImageToUpscaler):
             path = f"stages[{i}].{stage.field_name}"
             faults += stage.pixel_faults(size, path)
-            if stage.upscaler.is_latent and not _has_latents(stages[:i]):
+            if is_latent(stage.upscaler) and not _has_latents(stages[:i]):
                 reason = f"{stage.upscaler} works only right after a DIFFUSION stage that draws from text alone"
                 faults.append(Fault(f"{path}.hrUpscaler", reason))
     return faults

@@ -5,12 +5,13 @@ Source: the list of constants of the TAMS API, as its published JavaScript clien
 
 from enum import StrEnum
 
+from jobs.catalog import Catalog, Kind, UnknownModel
 from jobs.errors import DarkroomError
 from jobs.names import Names
 
 
 class Upscaler(StrEnum):
-    """A way to more pixels: by latents, by interpolation, or by a network, whose name this is."""
+    """A way to more pixels that needs no network: by latents, or by interpolation. None is Lanczos, as in A1111."""
 
     LATENT = "Latent"
     LATENT_ANTIALIASED = "Latent (antialiased)"
@@ -21,32 +22,52 @@ class Upscaler(StrEnum):
     NONE = "None"
     LANCZOS = "Lanczos"
     NEAREST = "Nearest"
-    ULTRASHARP_4X = "4x-UltraSharp"
-    FOOLHARDY_REMACRI_4X = "4x_foolhardy_Remacri"
-    ESRGAN_4X = "ESRGAN_4x"
-    R_ESRGAN_4X = "R-ESRGAN 4x+"
-    R_ESRGAN_4X_ANIME = "R-ESRGAN 4x+ Anime6B"
-    NMKD_SIAX_4X = "4x_NMKD-Siax_200k"
-    ANIMESHARP_4X = "4x-AnimeSharp"
-    NMKD_SUPERSCALE_4X = "4x_NMKD-Superscale-SP_178000_G"
-    SWINIR_4X = "SwinIR_4x"
-    NMKD_SUPERSCALE_8X = "8x_NMKD-Superscale_150000_G"
 
-    @property
-    def is_latent(self) -> bool:
-        return self.value.startswith("Latent")
+
+# Networks, which an operator adds to the catalogue by these names or any other.
+PUBLISHED = (
+    "4x-UltraSharp",
+    "4x_foolhardy_Remacri",
+    "ESRGAN_4x",
+    "R-ESRGAN 4x+",
+    "R-ESRGAN 4x+ Anime6B",
+    "4x_NMKD-Siax_200k",
+    "4x-AnimeSharp",
+    "4x_NMKD-Superscale-SP_178000_G",
+    "SwinIR_4x",
+    "8x_NMKD-Superscale_150000_G",
+)
 
 
 class UnknownUpscaler(DarkroomError):
     """No upscaler has this name."""
 
 
-def canonical(name: str) -> Upscaler:
-    """The upscaler of this name; case, spaces and underscores do not matter. Raises UnknownUpscaler with a hint."""
-    upscaler = _NAMES.find(name)
-    if upscaler is None:
-        raise UnknownUpscaler(f"no upscaler is named {name!r}; {_NAMES.hint(name)}")
-    return upscaler
+def resolve(name: str, catalog: Catalog) -> str:
+    """The value of an `Upscaler`, or the catalogue id of a network. Case, spaces and underscores of those names that
+    the API publishes do not matter.
+
+    Raises UnknownUpscaler, with what is missing or the nearest names.
+    """
+    way = _WAYS.find(name)
+    if way is not None:
+        return way.value
+    published = _PUBLISHED.find(name)
+    try:
+        return catalog.resolve(Kind.UPSCALER, published or name).id
+    except UnknownModel as error:
+        here = [each.name for each in catalog.models if each.kind is Kind.UPSCALER and not each.is_private]
+        if published:
+            reason = f"the network {published} is not in this server's catalogue"
+            raise UnknownUpscaler(f"{reason}; there are {', '.join((*here, *Upscaler))}") from error
+        known = Names({each: each for each in (*here, *Upscaler)})
+        raise UnknownUpscaler(f"no upscaler is named {name!r}; {known.hint(name)}") from error
 
 
-_NAMES = Names({upscaler.value: upscaler for upscaler in Upscaler})
+def is_latent(upscaler: str) -> bool:
+    """Whether it works on latents."""
+    return upscaler.startswith("Latent")
+
+
+_WAYS = Names({upscaler.value: upscaler for upscaler in Upscaler})
+_PUBLISHED = Names({name: name for name in PUBLISHED})

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 
 class Loaded(Protocol):
@@ -21,7 +21,7 @@ class ModelCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._by_id: OrderedDict[str, Any] = OrderedDict()
+        self._by_id: OrderedDict[str, Loaded] = OrderedDict()
 
     @property
     def size_bytes(self) -> int:
@@ -37,8 +37,7 @@ class ModelCache:
         self._by_id.move_to_end(model_id)
         while self.size_bytes > self._max_bytes and len(self._by_id) > 1:
             self._by_id.popitem(last=False)
-        model: T = self._by_id[model_id]
-        return model
+        return cast(T, self._by_id[model_id])
 
     def clear(self) -> None:
         self._by_id.clear()

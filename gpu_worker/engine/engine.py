@@ -21,6 +21,7 @@ from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
+from gpu_worker.engine.upscaler import RESAMPLINGS, Upscaler, load_upscaler, upscale_to
 from jobs.attachments import ControlNet, Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
@@ -34,7 +35,7 @@ from jobs.weights import Weights, WrongWeights
 class DiffusersEngine:
     """Stable Diffusion 1.5, 2 and XL on one device.
 
-    Every method raises TransitoryFailure if memory does not suffice, after forgetting the cached checkpoints.
+    Every method raises TransitoryFailure if memory does not suffice, after forgetting the cached models.
     On one machine the same arguments give the same bytes.
     """
 
@@ -154,6 +155,21 @@ class DiffusersEngine:
 
     def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
         return cast(Cutout, inpainting.cut_out(cast(Image.Image, picture), cast(Image.Image, mask), cut))
+
+    def enlarge(self, picture: Picture, upscaler: str, *, width: int, height: int, keeps_ratio: bool = True) -> Picture:
+        image = cast(Image.Image, picture)
+        if keeps_ratio:
+            image = inpainting.in_ratio(image, width, height)
+        way = RESAMPLINGS.get(upscaler)
+        if way is None and (image.width < width or image.height < height):
+            with self._working(f"enlarging {image.width} x {image.height} to {width} x {height}"):
+                image = upscale_to(self._upscaler(upscaler), image, width, height)
+        return cast(Picture, image.resize((width, height), way or Image.Resampling.LANCZOS))
+
+    def _upscaler(self, model_id: str) -> Upscaler:
+        model = self._model(model_id)
+        self._check(model)
+        return self._cache.get(model.id, partial(load_upscaler, model, self._device))
 
     def small(self, picture: Picture) -> Picture:
         return small(cast(Image.Image, picture))

@@ -1,7 +1,7 @@
 """Parts of pictures: cut out along a mask, and put back. It works on pixels, and knows neither latents nor networks.
 
-Source of all of it, down to the constants: AUTOMATIC1111's stable-diffusion-webui, StableDiffusionProcessingImg2Img.init
-and apply_overlay in modules/processing.py, modules/masking.py and resize_image in modules/images.py.
+Source of all of it, down to the constants: AUTOMATIC1111's stable-diffusion-webui, modules/processing.py
+(StableDiffusionProcessingImg2Img.init and apply_overlay), modules/masking.py, modules/images.py (resize_image).
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ REACH = 2.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureCutout:
-    """`picture` and `mask` are what is drawn again, at that size (but the picture that is to be resized as latents, at
-    its own); `around` is the whole, and `blend` says per pixel of it how much is taken from what was drawn into `box`."""
+    """`picture` and `mask` are what is drawn again, at that size (but a picture that is to be resized as latents, at
+    its own). `around` is the whole; `blend` says per pixel of it how much is taken from what was drawn into `box`."""
 
     picture: Image.Image
     mask: Image.Image
@@ -126,6 +126,14 @@ def resized(picture: Image.Image, width: int, height: int, mode: ResizeMode) -> 
         size = (width, max(picture.height * width // picture.width, 1))
     scaled = picture.resize(size, Image.Resampling.LANCZOS)
     return _centred(scaled, width, height)
+
+
+def in_ratio(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The largest middle part of it in the ratio of this size."""
+    across = min(max(round(picture.height * width / height), 1), picture.width)
+    down = min(max(round(picture.width * height / width), 1), picture.height)
+    left, top = (picture.width - across) // 2, (picture.height - down) // 2
+    return picture.crop((left, top, left + across, top + down))
 
 
 def _centred(picture: Image.Image, width: int, height: int) -> Image.Image:

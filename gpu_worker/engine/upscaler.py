@@ -20,6 +20,7 @@ from torch.nn import functional
 from gpu_worker.engine.device import Device
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
+from jobs.upscalers import Upscaler as Names
 
 # Of the picture that comes in: what one tile makes at most, and what it sees of its neighbours on each side.
 TILE_PX = 256
@@ -29,6 +30,15 @@ RESIDUAL = 0.2
 DENSE = range(1, 6)
 
 _OLD_LAST_LAYERS = 2
+
+# What needs no network.
+RESAMPLINGS: Mapping[str, Image.Resampling] = {
+    Names.NONE: Image.Resampling.LANCZOS,
+    Names.LANCZOS: Image.Resampling.LANCZOS,
+    Names.NEAREST: Image.Resampling.NEAREST,
+}
+# Source: AUTOMATIC1111's stable-diffusion-webui, modules/upscaler.py, Upscaler.upscale.
+MOST_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +219,15 @@ def upscale(upscaler: Upscaler, picture: Image.Image, *, tile: int = TILE_PX, ov
             large = _enlarged(upscaler, pixels[rows.seen, columns.seen])
             result[rows.made_at(scale), columns.made_at(scale)] = large[rows.kept(scale), columns.kept(scale)]
     return Image.fromarray(result)
+
+
+def upscale_to(upscaler: Upscaler, picture: Image.Image, width: int, height: int) -> Image.Image:
+    """As often as it takes to reach this size, three times at most."""
+    for _ in range(MOST_TIMES):
+        if picture.width >= width and picture.height >= height:
+            break
+        picture = upscale(upscaler, picture)
+    return picture
 
 
 @dataclass(frozen=True, slots=True)

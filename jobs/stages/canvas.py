@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from jobs.engine import Engine, Picture, Watch
+from jobs.engine import Engine, Latents, Picture, Watch
 
 Size: TypeAlias = tuple[int, int]
 """Width and height in pixels."""
@@ -14,11 +14,12 @@ Size: TypeAlias = tuple[int, int]
 class Canvas:
     """`seeds` has one seed per output. `pictures` is empty before the first stage that makes one; an initial
     picture is single and stands for all outputs. `size` is what the stages so far made of `size_after`:
-    None before the first that draws."""
+    None before the first that draws. `latents` are those of `pictures` as they were drawn, or None."""
 
     seeds: tuple[int, ...] = ()
     pictures: tuple[Picture, ...] = ()
     size: Size | None = None
+    latents: Latents | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

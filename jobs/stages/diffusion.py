@@ -98,8 +98,7 @@ class Diffusion:
         return self.width, self.height
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:
-        pictures = self.draw(tools, seeds=canvas.seeds, pictures=canvas.pictures)
-        return Canvas(seeds=canvas.seeds, pictures=pictures, size=(self.width, self.height))
+        return self.draw(tools, seeds=canvas.seeds, pictures=canvas.pictures)
 
     def draw(
         self,
@@ -109,7 +108,7 @@ class Diffusion:
         pictures: Sequence[Picture] = (),
         start: Latents | None = None,
         masking: Masking | None = None,
-    ) -> tuple[Picture, ...]:
+    ) -> Canvas:
         """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each. Latents in `start`
         go before pictures; with `masking` only a part of them is drawn again."""
         engine = tools.engine
@@ -140,7 +139,8 @@ class Diffusion:
             controls=controls,
             noise_seed_delta=self.eta_noise_seed_delta,
         )
-        return tuple(engine.decode(checkpoint, latents))
+        pictures = tuple(engine.decode(checkpoint, latents))
+        return Canvas(seeds=tuple(seeds), pictures=pictures, size=(self.width, self.height), latents=latents)
 
     def _control(
         self, tools: Tools, checkpoint: Checkpoint, controlnet: ControlNet, pictures: Sequence[Picture]

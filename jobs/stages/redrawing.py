@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 
-from jobs.engine import Cutout, Engine, Latents, Picture, Watch
+from jobs.engine import Checkpoint, Cutout, Engine, Latents, Picture, Watch
 from jobs.inpainting import Cut, Masking
 from jobs.stages.canvas import Size, Tools
 from jobs.stages.diffusion import Diffusion
@@ -33,18 +34,18 @@ class Redrawing:
 class PassWatch:
     """Sees one drawing of several that a stage makes, which brings it from `begin` to `end`, shares of its `work`.
 
-    `whole` makes pictures as the job will have them of those that are being drawn.
+    `whole` makes pictures as the job will have them of those that are being drawn, where these are parts.
     """
 
     watch: Watch
     work: int
     begin: Fraction = Fraction(0)
     end: Fraction = Fraction(1)
-    whole: Callable[[Sequence[Picture]], Sequence[Picture]]
+    whole: Callable[[Sequence[Picture]], Sequence[Picture]] = tuple
 
     def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Picture]]) -> None:
         share = self.begin + (self.end - self.begin) * Fraction(step, steps)
-        self.watch.step_done(max(int(share * self.work), 1), self.work, lambda: self.whole(preview()))
+        self.watch.step_done(ceil(share * self.work), self.work, lambda: self.whole(preview()))
 
 
 def redraw(
@@ -65,18 +66,23 @@ def redraw(
         start=_grown(tools.engine, sized, pictures) if cut.grows_as_latents else None,
         masking=Masking(mask=cutouts[0].mask, fill=cut.fill, noise_multiplier=noise_multiplier),
     )
-    return tuple(put_back(cutouts, drawn))
+    return tuple(put_back(cutouts, drawn.pictures))
 
 
 def put_back(cutouts: Sequence[Cutout], drawn: Sequence[Picture]) -> list[Picture]:
     return [cutout.put_back(each) for cutout, each in zip(cutouts, drawn, strict=True)]
 
 
+def latents_of(engine: Engine, checkpoint: Checkpoint, pictures: Sequence[Picture]) -> Latents:
+    """Of pictures of one size; at that size, or at the next one that has latents."""
+    width, height = engine.next_size(checkpoint, pictures[0].width, pictures[0].height)
+    return engine.encode_pictures(checkpoint, pictures, width=width, height=height)
+
+
 def _grown(engine: Engine, diffusion: Diffusion, pictures: Sequence[Picture]) -> Latents:
     """Latents of the pictures at their own size, stretched to that of `diffusion`."""
     checkpoint = engine.load(diffusion.model, diffusion.loras)
-    width, height = engine.next_size(checkpoint, pictures[0].width, pictures[0].height)
-    latents = engine.encode_pictures(checkpoint, pictures, width=width, height=height)
+    latents = latents_of(engine, checkpoint, pictures)
     return engine.resize_latents(
         checkpoint, latents, Upscaler.LATENT, width=diffusion.width, height=diffusion.height, keeps_ratio=False
     )

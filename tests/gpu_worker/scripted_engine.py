@@ -44,10 +44,12 @@ class ScriptedEngine:
     on_decode: Callable[[], object] = list
     steps_done: list[int] = field(default_factory=list)
 
-    def load(self, model_id: str) -> str:
+    def load(self, model_id: str, loras: Sequence[Any] = ()) -> str:
         return model_id
 
-    def encode_prompt(self, checkpoint: Any, *, prompt: Prompt, negative: Prompt, clip_skip: int) -> Prompt:
+    def encode_prompt(
+        self, checkpoint: Any, *, prompt: Prompt, negative: Prompt, clip_skip: int, embeddings: Sequence[str] = ()
+    ) -> Prompt:
         return prompt
 
     def encode_pictures(
@@ -70,6 +72,8 @@ class ScriptedEngine:
         start: Any = None,
         strength: float = 1.0,
         masking: Masking | None = None,
+        controls: Sequence[Any] = (),
+        noise_seed_delta: int = 0,
     ) -> list[Picture]:
         pictures: list[Picture] = [Image.new("RGB", (width, height), (seed % 256,) * 3) for seed in seeds]
         for step in range(1, steps + 1):

@@ -11,10 +11,8 @@ from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
 from jobs.stages.image_to_inpaint import ImageToInpaint
-from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.video_diffusion import VideoDiffusion
 from jobs.submission import Submission
-from jobs.upscalers import Upscaler
 from tests.jobs.samples import submission
 
 PLAIN = submission()
@@ -33,7 +31,6 @@ SAID: dict[str, Any] = {
     "clip_encoder": "clip",
 }
 REFUSED: list[Stage] = [
-    ImageToUpscaler(upscaler=Upscaler.LANCZOS, scale=2.0, steps=5, denoising_strength=0.3, diffusion=DRAWN),
     ImageToAdetailer(details=(Detail(),), diffusion=DRAWN),
     ImageToAnimateDiff(animations=(Animation(),), diffusion=DRAWN),
     VideoDiffusion(model="m", prompt=()),

@@ -1,24 +1,43 @@
+from pathlib import Path
+
 import pytest
 
-from jobs.upscalers import UnknownUpscaler, Upscaler
-from jobs.upscalers import canonical as upscaler
+from jobs.catalog import Catalog, Family, Kind, Model
+from jobs.upscalers import PUBLISHED as NETWORKS
+from jobs.upscalers import UnknownUpscaler, Upscaler, is_latent, resolve
 from jobs.vaes import PUBLISHED, UnknownVae
 from jobs.vaes import canonical as vae
 
+CATALOG = Catalog(
+    [
+        Model(id="1", name="checkpoint", family=Family.SD15, path=Path("absent")),
+        *(
+            Model(id=str(20 + i), name=name, kind=Kind.UPSCALER, family=Family.ANY, path=Path("absent"))
+            for i, name in enumerate(NETWORKS)
+        ),
+    ]
+)
+
 
 @pytest.mark.parametrize("name", Upscaler)
-def test_every_upscaler_answers_to_its_own_name(name: Upscaler) -> None:
-    assert upscaler(name.value) is name
-    assert upscaler(name.value.lower().replace(" ", "_")) is name
+def test_every_upscaler_without_a_network_answers_to_its_own_name(name: Upscaler) -> None:
+    assert resolve(name.value, CATALOG) == name
+    assert resolve(name.value.lower().replace(" ", "_"), CATALOG) == name
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_published_network_that_is_in_the_catalogue_answers_to_its_own_name(name: str) -> None:
+    assert CATALOG.get(resolve(name.lower().replace(" ", "_"), CATALOG)).name == name
 
 
 def test_those_that_work_on_latents_are_told_apart() -> None:
-    assert [each for each in Upscaler if each.is_latent] == list(Upscaler)[:6]
+    assert [each for each in Upscaler if is_latent(each)] == list(Upscaler)[:6]
+    assert not is_latent("20")
 
 
 def test_an_unknown_upscaler_gets_a_hint() -> None:
     with pytest.raises(UnknownUpscaler, match="no upscaler is named '4x-Ultrasharpen'; did you mean 4x-UltraSharp"):
-        upscaler("4x-Ultrasharpen")
+        resolve("4x-Ultrasharpen", CATALOG)
 
 
 @pytest.mark.parametrize("name", ["Automatic", "automatic", "None", "NONE", ""])

@@ -103,6 +103,20 @@ async def test_a_picture_of_another_account_is_refused_with_its_path(api: Api, o
     assert violation["field"] == "stages[0].inputInitialize.imageResourceId"
 
 
+async def test_a_mask_that_is_not_there_is_refused_with_its_path(api: Api, other: Api) -> None:
+    (mine, *_), (theirs, *_) = await api.upload(encoded()), await other.upload(encoded())
+    request = body()
+    request["stages"].append({"type": "IMAGE_TO_INPAINT", "imageToInpaint": {"maskImageResourceId": theirs}})
+
+    status, answer = await api.post_job(request)
+
+    assert status == 400
+    (violation,) = answer["details"][0]["fieldViolations"]
+    assert violation["field"] == "stages[2].imageToInpaint.maskImageResourceId"
+    request["stages"][2]["imageToInpaint"]["maskImageResourceId"] = mine
+    assert (await api.post_job(request))[0] == 200
+
+
 async def test_an_upload_needs_its_own_unexpired_link(api: Api) -> None:
     _, resource = await api.call("POST", "/v1/resource/image", json={})
     path = path_of(resource["putUrl"])

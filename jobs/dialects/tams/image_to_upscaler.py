@@ -1,5 +1,6 @@
 """`imageToUpscaler`."""
 
+from functools import partial
 from typing import Annotated
 
 from jobs.dialects.protobuf_json import Message, Name, Real, Whole, requiring
@@ -8,7 +9,7 @@ from jobs.dialects.tams.reading import Reading
 from jobs.stages import image_to_upscaler as limits
 from jobs.stages.diffusion import GRID_PX, MAX_STEPS
 from jobs.stages.image_to_upscaler import ImageToUpscaler
-from jobs.upscalers import Upscaler, canonical
+from jobs.upscalers import Upscaler, resolve
 
 Side = Whole(limits.MIN_SIDE_PX, limits.MAX_SIDE_PX, GRID_PX)
 
@@ -47,8 +48,10 @@ class ImageToUpscalerBody(Message):
             reads = [f"{path}.{name}" for name in ("hrScale", "hrResizeX", "hrResizeY")]
             reading.faults.add(path, "needs hrScale, or hrResizeX and hrResizeY", reads=reads)
 
-    def _upscaler(self, path: str, reading: Reading) -> Upscaler:
+    def _upscaler(self, path: str, reading: Reading) -> str:
         if not self.hr_upscaler:
             reading.faults.add(f"{path}.hrUpscaler", "is required")
             return Upscaler.NONE
-        return reading.named(canonical, self.hr_upscaler, f"{path}.hrUpscaler", Upscaler.NONE)
+        return reading.named(
+            partial(resolve, catalog=reading.catalog), self.hr_upscaler, f"{path}.hrUpscaler", Upscaler.NONE.value
+        )

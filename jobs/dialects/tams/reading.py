@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Reading:
-    """`diffusion` is the job's DIFFUSION stage, once it was read; `has_picture`: whether INPUT_INITIALIZE has one. Where
+    """`diffusion` is the job's DIFFUSION stage once it was read, `has_picture` whether INPUT_INITIALIZE has one. Where
     a field is wrong a default stands in for it, and a fault sees to it that nothing comes of that."""
 
     catalog: Catalog

@@ -7,7 +7,8 @@ from gpu_worker.engine import denoise
 from gpu_worker.engine.denoise import Denoising
 from jobs.errors import FatalFailure
 from jobs.prompt import Piece
-from jobs.samplers import Sampler
+from jobs.samplers import MAX_STEPS, Sampler
+from jobs.stages.image_to_upscaler import MAX_SCHEDULE
 
 
 def begun(engine: Any, checkpoint: Any, prompt: str = "a red cat", **wish: Any) -> Denoising:
@@ -118,3 +119,16 @@ def test_one_start_serves_all_seeds(engine: Any, draw: Any) -> None:
     second = draw(checkpoint, start=start, strength=0.7, seeds=[2])
 
     torch.testing.assert_close(both[1:], second, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", [each for each in Sampler if each not in MAX_STEPS])
+def test_the_last_steps_of_the_longest_schedule_are_taken_as_well(engine: Any, sampler: str) -> None:
+    # A second pass at little strength: 4 of 500.
+    checkpoint = engine.load("sd15")
+    start = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    denoising = begun(engine, checkpoint, sampler=sampler, steps=MAX_SCHEDULE, start=start, strength=4.5 / MAX_SCHEDULE)
+
+    calls = run(checkpoint, denoising)
+
+    assert calls in (4, 5, 7, 8)  # PLMS calls once more; samplers of second order call twice a step, or at its end once
+    assert 0 < (denoising.latents - start).abs().mean() < 0.3

@@ -361,12 +361,12 @@ def test_an_upscaler_scales_or_resizes() -> None:
 @pytest.mark.parametrize("name", ["hr_upscaler", "hrUpscaler"])
 def test_a_published_client_mixes_the_spellings_of_an_upscaler(name: str) -> None:
     fields = {name: "4x_ultrasharp", "hrScale": 2, "hrSecondPassSteps": 10, "denoisingStrength": 0.3}
-    asked = with_stage("IMAGE_TO_UPSCALER", "imageToUpscaler", fields | {name: "r-esrgan_4x+"})
+    asked = with_stage("IMAGE_TO_UPSCALER", "imageToUpscaler", fields | {name: "4x-ultra_sharp"})
 
     stage = parse(asked).stages[2]
 
     assert isinstance(stage, ImageToUpscaler)
-    assert stage.upscaler is Upscaler.R_ESRGAN_4X
+    assert stage.upscaler == "20"
 
 
 @pytest.mark.parametrize(
@@ -395,6 +395,28 @@ def test_no_budget_is_judged_by_a_size_that_could_not_be_read() -> None:
     asked = with_stage("IMAGE_TO_UPSCALER", "imageToUpscaler", UPSCALER | {"hrScale": 6}, width="x")
 
     assert set(faults(asked)) == {"stages[1].diffusion.width"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "r-esrgan 4x+",
+            "the network R-ESRGAN 4x+ is not in this server's catalogue; "
+            "there are 4x-UltraSharp, 4x-AnimeSharp, shapes, Latent, ",
+        ),
+        ("shaped", "no upscaler is named 'shaped'; did you mean shapes?"),
+        ("Lanczoz", "no upscaler is named 'Lanczoz'; did you mean Lanczos?"),
+    ],
+)
+def test_an_upscaler_that_is_not_here_is_refused_with_those_that_are(name: str, reason: str) -> None:
+    asked = with_stage("IMAGE_TO_UPSCALER", "imageToUpscaler", UPSCALER | {"hrUpscaler": name})
+
+    assert faults(asked)["stages[2].imageToUpscaler.hrUpscaler"].startswith(reason)
+
+
+def test_any_upscaler_of_the_catalogue_may_be_named() -> None:
+    assert upscaler(hrUpscaler="Shapes").upscaler == upscaler(hrUpscaler="22").upscaler == "22"
 
 
 def test_nothing_to_redraw_is_a_strength_too() -> None:
