@@ -36,7 +36,6 @@ DIFFUSION_FIELDS: Mapping[str, Refusal] = {
     "vae": Refusal("sdVae", "only the checkpoint's own VAE is used yet: send 'Automatic' or nothing"),
     "animations": Refusal("animateDiff", "animation is not built yet"),
     "v1_clip": Refusal("v1Clip", "the API does not say what it does, so it is not built"),
-    "schedule": Refusal("scheduleName", "the schedule is part of the sampler's name, such as 'DPM++ 2M Karras'"),
     "ella": Refusal("enableElla", "ELLA is not built yet"),
     "pix2pix": Refusal("enablePix2pix", "InstructPix2Pix is not built yet"),
     "hunyuan_dit": Refusal("useHunyuanDit", "Hunyuan-DiT is not built; the API itself calls this field deprecated"),

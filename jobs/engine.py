@@ -108,12 +108,14 @@ class Engine(Protocol):
         masking: Masking | None = None,
         controls: Sequence[Control] = (),
         noise_seed_delta: int = 0,
+        schedule: str | None = None,
     ) -> Latents:
         """Denoised latents (len(seeds), C, h, w), one per seed.
 
         With `start`, (1 or len(seeds), C, h, w), begins from it at `strength` in (0, 1]: 1 keeps next to nothing of it.
         With `masking` too, the latents of what is not masked are those of `start`.
-        `noise_seed_delta` is added to the seeds of the noise that a sampler lays over the latents as it goes.
+        `noise_seed_delta` is added to the seeds of the noise that a sampler lays over the latents as it goes;
+        `schedule` None is the sampler's own.
         Raises FatalFailure for a sampler it does not know, or a size that the model cannot make.
         """
 

@@ -154,6 +154,7 @@ def begin(
     masking: Masking | None = None,
     controls: Sequence[Control] = (),
     noise_seed_delta: int = 0,
+    schedule: str | None = None,
 ) -> Denoising:
     """A request before its first call of the UNet, one picture per seed.
 
@@ -165,7 +166,9 @@ def begin(
     """
     device = checkpoint.device.torch_device
     later_seeds = [seed + noise_seed_delta for seed in seeds]
-    scheduler = new_scheduler(sampler, checkpoint.scheduler_config, steps=steps, seeds=later_seeds, device=device)
+    scheduler = new_scheduler(
+        sampler, checkpoint.scheduler_config, steps=steps, seeds=later_seeds, device=device, schedule=schedule
+    )
     timesteps = _timesteps(scheduler, steps, strength=1.0 if start is None else strength)
     by_seed = generators(seeds)
     fresh = noise(checkpoint, by_seed, width=width, height=height)

@@ -113,6 +113,7 @@ class DiffusersEngine:
         masking: Masking | None = None,
         controls: Sequence[Control] = (),
         noise_seed_delta: int = 0,
+        schedule: str | None = None,
     ) -> Tensor:
         with self._working(f"drawing {len(seeds)} of {width} x {height}"):
             denoising = denoise.begin(
@@ -129,6 +130,7 @@ class DiffusersEngine:
                 masking=masking,
                 controls=controls,
                 noise_seed_delta=noise_seed_delta,
+                schedule=schedule,
             )
             return self._run(checkpoint, denoising, watch)
 

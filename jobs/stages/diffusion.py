@@ -138,6 +138,7 @@ class Diffusion:
             masking=masking,
             controls=controls,
             noise_seed_delta=self.eta_noise_seed_delta,
+            schedule=self.schedule,
         )
         pictures = tuple(engine.decode(checkpoint, latents))
         return Canvas(seeds=tuple(seeds), pictures=pictures, size=(self.width, self.height), latents=latents)

@@ -74,6 +74,7 @@ class ScriptedEngine:
         masking: Masking | None = None,
         controls: Sequence[Any] = (),
         noise_seed_delta: int = 0,
+        schedule: str | None = None,
     ) -> list[Picture]:
         pictures: list[Picture] = [Image.new("RGB", (width, height), (seed % 256,) * 3) for seed in seeds]
         for step in range(1, steps + 1):

@@ -23,7 +23,6 @@ SAID: dict[str, Any] = {
     "vae": "kl-f8-anime.ckpt",
     "animations": (Animation(),),
     "v1_clip": True,
-    "schedule": "karras",
     "ella": True,
     "pix2pix": True,
     "hunyuan_dit": True,
@@ -88,7 +87,7 @@ def test_every_field_of_a_diffusion_is_either_honoured_or_refused() -> None:
     # Those that Diffusion.run reads, and what tells stages apart.
     honoured = {
         *("type", "width", "height", "prompt", "negative_prompt", "model", "sampler", "steps", "guidance_scale"),
-        *("clip_skip", "denoising_strength", "loras", "embeddings", "controls", "eta_noise_seed_delta"),
+        *("clip_skip", "denoising_strength", "loras", "embeddings", "controls", "eta_noise_seed_delta", "schedule"),
     }
 
     assert honoured | DIFFUSION_FIELDS.keys() == {field.name for field in fields(Diffusion)}

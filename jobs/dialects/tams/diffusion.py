@@ -19,6 +19,9 @@ from jobs.dialects.tams.attachments import (
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
 from jobs.prompt import Piece
+from jobs.samplers import Sampler
+from jobs.schedules import Schedule
+from jobs.schedules import canonical as canonical_schedule
 from jobs.stages import diffusion as limits
 from jobs.stages.diffusion import Diffusion, size_faults, step_faults
 from jobs.vaes import canonical as canonical_vae
@@ -87,7 +90,7 @@ class DiffusionBody(Message):
         if steps := step_faults(stage.steps, sampler, path):
             reading.faults.take(steps, reads=[f"{path}.sampler"])
         if not self.model_fields_set <= PLAIN_FIELDS:
-            stage = replace(stage, **self._more(path, reading, model.family))
+            stage = replace(stage, **self._more(path, reading, model.family, sampler))
         return self._with_words(stage, path, reading, model.family)
 
     def _with_words(self, stage: Diffusion, path: str, reading: Reading, family: Family) -> Diffusion:
@@ -101,7 +104,13 @@ class DiffusionBody(Message):
         words = dict.fromkeys([*(model.id for model, _ in given), *(model.id for model in named)])
         return replace(stage, negative_prompt=stage.negative_prompt + avoided, embeddings=tuple(words))
 
-    def _more(self, path: str, reading: Reading, family: Family) -> dict[str, Any]:
+    def _schedule(self, path: str, reading: Reading, sampler: Sampler) -> Schedule | None:
+        def canonical(name: str) -> Schedule | None:
+            return canonical_schedule(name, sampler)
+
+        return reading.named(canonical, self.schedule_name or "", f"{path}.scheduleName", None)
+
+    def _more(self, path: str, reading: Reading, family: Family, sampler: Sampler) -> dict[str, Any]:
         layers = self.layer_diffusion
         animations = self.animate_diff.args if self.animate_diff else None
         return {
@@ -110,7 +119,7 @@ class DiffusionBody(Message):
             "loras": loras_of(self.lora, f"{path}.lora", reading, family),
             "animations": attached(animations, f"{path}.animateDiff.args", reading),
             "v1_clip": bool(self.v1_clip),
-            "schedule": self.schedule_name or None,
+            "schedule": self._schedule(path, reading, sampler),
             "ella": bool(self.enable_ella),
             "pix2pix": bool(self.enable_pix2pix),
             "hunyuan_dit": bool(self.use_hunyuan_dit),
