@@ -19,6 +19,7 @@ from jobs.storage.job_store import JobStore
 from webhooks.delivery import CONNECT_S, TOTAL_S, Courier
 from webhooks.dispatcher import Dispatcher
 from webhooks.guard import GuardedResolver, Network, networks
+from webhooks.lanes import Lanes
 from webhooks.listener import listening
 
 log = structlog.get_logger()
@@ -56,14 +57,16 @@ def _dispatcher(
     return Dispatcher(
         DeliveryStore(database),
         courier,
+        Lanes(concurrency=settings.delivery_concurrency, per_destination=settings.delivery_concurrency_per_destination),
         delays_s=settings.delivery_delays_s,
-        concurrency=settings.delivery_concurrency,
     )
 
 
 @asynccontextmanager
 async def _open_session(allowed: list[Network], concurrency: int) -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed), limit=concurrency, ttl_dns_cache=10)
+    connector = aiohttp.TCPConnector(
+        resolver=GuardedResolver(allowed, names_at_once=concurrency), limit=concurrency, ttl_dns_cache=10
+    )
     timeout = aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S)
     # trust_env stays off: a proxy variable must not lead around the guard.
     async with aiohttp.ClientSession(

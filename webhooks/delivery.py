@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import perf_counter
 
 import aiohttp
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from jobs.dialects.tams_response import job_body
 from jobs.job import JobStatus, JobView
 from jobs.links import Links
-from jobs.storage.delivery_store import Delivery
+from jobs.storage.delivery_store import Attempt, Delivery
 from jobs.storage.job_store import JobStore
 from webhooks.guard import AddressRefused, Network, check_literal
 from webhooks.signature import signed_headers
@@ -23,11 +24,12 @@ KEPT_OF_AN_ANSWER = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`error` None means delivered. `status` is None where no answer came."""
-
-    status: int | None
-    error: str | None = None
+    attempt: Attempt
     may_retry: bool = True
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.attempt.error is None
 
 
 class Superseded(Exception):
@@ -53,15 +55,17 @@ class Courier:
     async def try_once(self, delivery: Delivery) -> Verdict:
         """Never raises for what the receiver does. Raises Superseded, and what the database raises."""
         body = await self._body(delivery)
+        began, may_retry, status = perf_counter(), True, None
         try:
             check_literal(delivery.url, self._allowed)
-            return await self._post(delivery, body)
-        except AddressRefused as error:
-            return Verdict(status=None, error=error.message, may_retry=False)
+            status, error = await self._post(delivery, body)
+        except AddressRefused as refusal:
+            error, may_retry = refusal.message, False
         except TimeoutError:
-            return Verdict(status=None, error=f"no answer within {TOTAL_S} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Verdict(status=None, error=f"{type(error).__name__}: {error}"[:KEPT_OF_AN_ANSWER])
+            error = f"no answer within {TOTAL_S} s"
+        except (aiohttp.ClientError, OSError, ValueError) as failure:
+            error = f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]
+        return Verdict(attempt=Attempt(seconds=perf_counter() - began, status=status, error=error), may_retry=may_retry)
 
     async def _body(self, delivery: Delivery) -> bytes:
         # Rendered now and not when it was queued: after a day of retries its links still work.
@@ -70,7 +74,7 @@ class Courier:
             raise Superseded
         return orjson.dumps(job_body(JobView(job=job), self._links))
 
-    async def _post(self, delivery: Delivery, body: bytes) -> Verdict:
+    async def _post(self, delivery: Delivery, body: bytes) -> tuple[int, str | None]:
         headers = signed_headers(delivery.webhook_secret, f"msg_{delivery.id.hex}", self._now(), body)
         headers["Content-Type"] = "application/json"
         async with (
@@ -78,6 +82,6 @@ class Courier:
             self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False) as response,
         ):
             if 200 <= response.status < 300:
-                return Verdict(status=response.status)
+                return response.status, None
             text = (await response.content.read(KEPT_OF_AN_ANSWER)).decode("utf-8", "replace").replace("\x00", "")
-        return Verdict(status=response.status, error=f"answered {response.status}: {text}")
+        return response.status, f"answered {response.status}: {text}"

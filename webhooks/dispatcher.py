@@ -9,8 +9,9 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from jobs.storage.database import DATABASE_AWAY
-from jobs.storage.delivery_store import Delivery, DeliveryStore
+from jobs.storage.delivery_store import HOPELESS_AFTER, Delivery, DeliveryStore
 from webhooks.delivery import TOTAL_S, Courier, Superseded, Verdict
+from webhooks.lanes import Lanes
 from webhooks.schedule import delay_after
 
 TRY_WITHIN_S = TOTAL_S + 10
@@ -19,6 +20,9 @@ CLAIM = timedelta(seconds=TRY_WITHIN_S + 5)
 FINISH_TRIES_WITHIN_S = 20
 LOOK_AT_LEAST_EVERY_S = 5.0
 AFTER_DATABASE_ERROR_S = 1.0
+# A destination that takes longer to answer is not sent more at once.
+QUICK_S = 2.0
+DISABLED = f"the destination is disabled: nothing sent to it succeeded in {HOPELESS_AFTER.days} days"
 
 log = structlog.get_logger()
 
@@ -26,13 +30,11 @@ log = structlog.get_logger()
 class Dispatcher:
     """`wake` may be called from anywhere in the event loop; `stop` lets the tries at hand end."""
 
-    def __init__(
-        self, deliveries: DeliveryStore, courier: Courier, *, delays_s: Sequence[float], concurrency: int
-    ) -> None:
+    def __init__(self, deliveries: DeliveryStore, courier: Courier, lanes: Lanes, *, delays_s: Sequence[float]) -> None:
         self._deliveries = deliveries
         self._courier = courier
+        self._lanes = lanes
         self._delays_s = delays_s
-        self._concurrency = concurrency
         self._trying: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopped = False
@@ -60,15 +62,16 @@ class Dispatcher:
             task.cancel()  # its claim lapses, and the same id is sent again
 
     async def _take_batch(self) -> float:
-        free = self._concurrency - len(self._trying)
-        if not free:
+        rooms = self._lanes.rooms()
+        if not rooms.limit:
             return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
-        batch = await self._deliveries.claim(limit=free, claim=CLAIM)
+        batch = await self._deliveries.claim(rooms, claim=CLAIM)
         for delivery in batch:
+            self._lanes.enter(delivery.destination_id)
             task = asyncio.create_task(self._try(delivery))
             self._trying.add(task)
             task.add_done_callback(self._tried)
-        return await self._pause_s() if len(batch) < free else LOOK_AT_LEAST_EVERY_S
+        return await self._pause_s() if len(batch) < rooms.limit else LOOK_AT_LEAST_EVERY_S
 
     async def _pause_s(self) -> float:
         seconds = await self._deliveries.seconds_to_next()
@@ -85,24 +88,35 @@ class Dispatcher:
         self.wake()
 
     async def _try(self, delivery: Delivery) -> None:
-        with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries):
+        is_well = False
+        with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries + 1):
             try:
                 async with asyncio.timeout(TRY_WITHIN_S):
-                    await self._record(delivery, await self._courier.try_once(delivery))
+                    verdict = await self._courier.try_once(delivery)
+                    is_well = verdict.is_delivered and verdict.attempt.seconds < QUICK_S
+                    await self._record(delivery, verdict)
             except Superseded:
-                await self._deliveries.settle(delivery, "SUPERSEDED", status=None, error=None)
+                await self._deliveries.supersede(delivery)
             except Exception:
                 # Not recorded is not lost: the claim lapses and the same id is sent again.
                 log.exception("delivery_not_recorded")
+            finally:
+                self._lanes.leave(delivery.destination_id, well=is_well)
 
     async def _record(self, delivery: Delivery, verdict: Verdict) -> None:
-        delay = delay_after(delivery.tries, self._delays_s, random.random) if verdict.may_retry else None
-        if verdict.error is None:
-            await self._deliveries.settle(delivery, "DELIVERED", status=verdict.status, error=None)
-            log.info("callback_delivered", status=verdict.status)
-        elif delay is None:
-            await self._deliveries.settle(delivery, "DEAD", status=verdict.status, error=verdict.error)
-            log.error("callback_given_up", status=verdict.status, error=verdict.error)
+        attempt = verdict.attempt
+        delay = delay_after(delivery.tries + 1, self._delays_s, random.random) if verdict.may_retry else None
+        told = {"status": attempt.status, "seconds": round(attempt.seconds, 3)}
+        if verdict.is_delivered:
+            await self._deliveries.record(delivery, attempt, "DELIVERED")
+            log.info("callback_delivered", **told)
+            return
+        if delay is None:
+            is_hopeless = await self._deliveries.record(delivery, attempt, "DEAD")
+            log.error("callback_given_up", error=attempt.error, **told)
         else:
-            await self._deliveries.postpone(delivery, delay, status=verdict.status, error=verdict.error)
-            log.warning("callback_failed", status=verdict.status, error=verdict.error, next_s=delay.total_seconds())
+            is_hopeless = await self._deliveries.record(delivery, attempt, "PENDING", delay)
+            log.warning("callback_failed", error=attempt.error, next_s=delay.total_seconds(), **told)
+        if is_hopeless:
+            await self._deliveries.disable(delivery.destination_id, DISABLED)
+            log.error("destination_disabled", destination_id=delivery.destination_id)

@@ -1,12 +1,13 @@
 """Which addresses a callback may reach. Names are resolved once, and the address that was checked is the one used."""
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from jobs.errors import DarkroomError
@@ -24,23 +25,42 @@ class AddressRefused(DarkroomError):
 
 
 class GuardedResolver(AbstractResolver):
-    """Gives only addresses that are public or in `allowed`; raises AddressRefused where none is."""
+    """Gives only addresses that are public or in `allowed`; raises AddressRefused where none is.
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
+    It has threads of its own, one for each of `names_at_once`: the event loop has a few, and names that nobody answers
+    for would keep all others waiting.
+    """
+
+    def __init__(self, allowed: Sequence[Network], *, names_at_once: int) -> None:
         self._allowed = allowed
-        self._inner = ThreadedResolver()
+        self._threads = ThreadPoolExecutor(names_at_once, thread_name_prefix="names")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port, family)
         reachable = [each for each in found if is_allowed(each["host"], self._allowed)]
         if not reachable:
             raise AddressRefused(f"{host} has no public address")
         return reachable
 
     async def close(self) -> None:
-        await self._inner.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [
+        ResolveResult(
+            hostname=host,
+            host=str(address[0]),
+            port=port,
+            family=family,
+            proto=protocol,
+            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+        )
+        for family, _type, protocol, _name, address in found
+    ]
 
 
 def check_literal(url: str, allowed: Sequence[Network]) -> None:

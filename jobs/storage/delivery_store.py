@@ -1,50 +1,120 @@
-"""Callbacks to be made: the outbox in PostgreSQL. It does not send."""
+"""Callbacks to be made: the outbox in PostgreSQL, and the destinations they go to. It does not send."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
 from jobs.storage.database import Database, queries, rows_of
 
+# A destination is closed after so many failures in a row; then it gets one probe at a time, in ever longer pauses.
+TRIP = 5
+SHORTEST_PAUSE = timedelta(seconds=5)
+LONGEST_PAUSE = timedelta(minutes=5)
+# Then it is disabled.
+HOPELESS_AFTER = timedelta(days=5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One claimed row. `id` stays the same over all its tries; `tries` counts this one."""
+    """One claimed row. `id` stays the same over all its tries; `tries` counts those that were recorded before, and
+    `claims` all claims, this one included."""
 
     id: UUID
+    destination_id: int
     job_id: int
     url: str
     kind: str
     tries: int
+    claims: int
     webhook_secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What came of sending it once. `error` is None where it was delivered; `status` where no answer came."""
+
+    seconds: float
+    status: int | None = None
+    error: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many a destination may be sent now, and whether its last answer was a good one, and quick."""
+
+    number: int
+    is_trusted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """What may be claimed: `limit` in all, `strangers` of them for destinations that are not trusted.
+
+    `each` is the room of a destination that is not among `known`.
+    """
+
+    limit: int
+    strangers: int
+    each: int = 1
+    known: Mapping[int, Room] = field(default_factory=dict)
 
 
 class DeliveryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, *, limit: int, claim: timedelta) -> list[Delivery]:
-        """Takes up to `limit` due rows for the time `claim`; after that they may be taken again."""
+    async def claim(self, rooms: Rooms, *, claim: timedelta) -> list[Delivery]:
+        """Takes due rows for the time `claim`; after that they may be taken again."""
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.claim_deliveries(connection, limit=limit, claim=claim))
-            return [Delivery(**row) for row in rows]
-
-    async def settle(self, delivery: Delivery, state: str, *, status: int | None, error: str | None) -> None:
-        """Ends it as DELIVERED, SUPERSEDED or DEAD."""
-        async with self._database.connection() as connection:
-            await queries.settle_delivery(
-                connection, id=delivery.id, tries=delivery.tries, state=state, status=status, error=error
+            found = queries.claim_deliveries(
+                connection,
+                claim=claim,
+                limit=rooms.limit,
+                strangers=rooms.strangers,
+                each=rooms.each,
+                ids=list(rooms.known),
+                rooms=[room.number for room in rooms.known.values()],
+                trusts=[room.is_trusted for room in rooms.known.values()],
             )
+            return [Delivery(**row) for row in await rows_of(found)]
 
-    async def postpone(self, delivery: Delivery, delay: timedelta, *, status: int | None, error: str | None) -> None:
-        """Leaves it for another try after `delay`."""
+    async def record(self, delivery: Delivery, attempt: Attempt, state: str, delay: timedelta | None = None) -> bool:
+        """Leaves it DELIVERED, DEAD, or PENDING for another try after `delay`.
+
+        Returns whether its destination has failed for so long that it ought to be disabled.
+        """
         async with self._database.connection() as connection:
-            await queries.postpone_delivery(
-                connection, id=delivery.id, tries=delivery.tries, delay=delay, status=status, error=error
+            row = await queries.record_attempt(
+                connection,
+                id=delivery.id,
+                claims=delivery.claims,
+                state=state,
+                delay=delay,
+                seconds=attempt.seconds,
+                status=attempt.status,
+                error=attempt.error,
+                answer=attempt.answer,
+                trip=TRIP,
+                shortest=SHORTEST_PAUSE,
+                longest=LONGEST_PAUSE,
+                hopeless=HOPELESS_AFTER,
             )
+        return row is not None and row["is_hopeless"]
+
+    async def supersede(self, delivery: Delivery) -> None:
+        """Ends it without an attempt."""
+        async with self._database.connection() as connection:
+            await queries.supersede_delivery(connection, id=delivery.id, claims=delivery.claims)
+
+    async def disable(self, destination_id: int, reason: str) -> None:
+        """What is pending for it is dead, and so is what comes, until an attempt succeeds."""
+        async with self._database.connection() as connection:
+            await queries.disable_destination(connection, id=destination_id, error=reason)
 
     async def seconds_to_next(self) -> float | None:
-        """Until the next row is due, None where none is pending; not positive if one is due now."""
+        """Until the next row is due or the next destination may be probed; None where nothing is to come."""
         async with self._database.connection() as connection:
             seconds = await queries.seconds_to_next_delivery(connection)
         return None if seconds is None else float(seconds)

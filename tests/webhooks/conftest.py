@@ -1,9 +1,9 @@
-"""A receiver with a will of its own, an account's jobs, and a dispatcher that is not yet running."""
+"""An account's jobs, who hears of them, and a dispatcher that is not yet running."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from jobs.account import Account
 from jobs.job import Job
@@ -24,9 +23,11 @@ from jobs.storage.database import Database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.submission import Submission
+from tests.webhooks.receiver import Receiver, open_receiver
 from webhooks.delivery import Courier
 from webhooks.dispatcher import Dispatcher
 from webhooks.guard import GuardedResolver, networks
+from webhooks.lanes import Lanes
 
 LEASE = timedelta(minutes=1)
 
@@ -35,37 +36,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass
-class Receiver:
-    """Answers with the next of `statuses`, then with 204."""
-
-    url: str = ""
-    statuses: list[int] = field(default_factory=list)
-    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    async def receive(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.received.append((headers, await request.read()))
-        status = self.statuses.pop(0) if self.statuses else 204
-        return web.Response(status=status, headers={"Location": self.url} if status in (301, 302, 307) else {})
-
-    async def has_received(self, count: int) -> None:
-        async with asyncio.timeout(15):
-            while len(self.received) < count:
-                await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.add_routes([web.post("/callback", receiver.receive)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/callback"
-    yield receiver
-    await runner.cleanup()
+    async with open_receiver() as receiver:
+        yield receiver
 
 
 @dataclass
@@ -104,6 +78,12 @@ class Office:
         await self.jobs.succeed(job, [])
         return await self.jobs.get_any(job.id)
 
+    async def tell(self, job: Job, urls: Sequence[str]) -> None:
+        """Callbacks for the end of this job to all of these addresses."""
+        await self.execute(
+            "INSERT INTO deliveries (job_id, url, kind) SELECT $1, unnest($2::text[]), 'TERMINAL'", job.id, urls
+        )
+
     async def states(self, job: Job) -> list[str]:
         """Of the job's deliveries, in the order they were made."""
         query = "SELECT state FROM deliveries WHERE job_id = $1 ORDER BY created_at"
@@ -121,13 +101,18 @@ class Office:
 
     @asynccontextmanager
     async def dispatching(
-        self, *, delays_s: tuple[float, ...] = (0.01, 0.01), allow: tuple[str, ...] = ("127.0.0.0/8",)
+        self,
+        *,
+        delays_s: tuple[float, ...] = (0.01, 0.01),
+        allow: tuple[str, ...] = ("127.0.0.0/8",),
+        concurrency: int = 8,
     ) -> AsyncIterator[Dispatcher]:
         allowed = networks(allow)
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed))
+        connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed, names_at_once=4))
         async with aiohttp.ClientSession(connector=connector) as session:
             courier = Courier(session, self.jobs, self.links, allowed=allowed, now=now)
-            dispatcher = Dispatcher(DeliveryStore(self.database), courier, delays_s=delays_s, concurrency=8)
+            lanes = Lanes(concurrency=concurrency, per_destination=4)
+            dispatcher = Dispatcher(DeliveryStore(self.database), courier, lanes, delays_s=delays_s)
             dispatching = asyncio.create_task(dispatcher.dispatch())
             yield dispatcher
             dispatcher.stop()

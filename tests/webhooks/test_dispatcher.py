@@ -9,10 +9,13 @@ from standardwebhooks import Webhook
 
 from jobs.dialects.tams_response import job_body
 from jobs.job import JobView
-from jobs.storage.delivery_store import DeliveryStore
+from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from tests.until import until
-from tests.webhooks.conftest import LEASE, Office, Receiver
+from tests.webhooks.conftest import LEASE, Office
+from tests.webhooks.receiver import Receiver
 from webhooks.listener import listening
+
+ROOMS = Rooms(limit=10, strangers=10, each=10)
 
 
 async def test_an_ended_job_is_told_once_signed_and_as_get_shows_it(office: Office, receiver: Receiver) -> None:
@@ -27,7 +30,7 @@ async def test_an_ended_job_is_told_once_signed_and_as_get_shows_it(office: Offi
 
 
 async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(office: Office, receiver: Receiver) -> None:
-    receiver.statuses = [500, 429]
+    receiver.answers = [500, 429]
     job = await office.ended_job(receiver.url)
 
     async with office.dispatching():
@@ -38,7 +41,7 @@ async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(office: Off
 
 
 async def test_after_the_last_try_it_is_kept_as_dead(office: Office, receiver: Receiver) -> None:
-    receiver.statuses = [500] * 5
+    receiver.answers = [500] * 5
     job = await office.ended_job(receiver.url)
 
     async with office.dispatching(delays_s=(0.01,)):
@@ -48,7 +51,7 @@ async def test_after_the_last_try_it_is_kept_as_dead(office: Office, receiver: R
 
 
 async def test_a_redirect_is_not_followed(office: Office, receiver: Receiver) -> None:
-    receiver.statuses = [307]
+    receiver.answers = [307]
     job = await office.ended_job(receiver.url)
 
     async with office.dispatching(delays_s=()):
@@ -93,8 +96,8 @@ async def test_a_dispatcher_that_died_is_followed_by_another_with_the_same_id(
     office: Office, receiver: Receiver
 ) -> None:
     job = await office.ended_job(receiver.url)
-    (claimed,) = await DeliveryStore(office.database).claim(limit=10, claim=LEASE)
-    none_left = await DeliveryStore(office.database).claim(limit=10, claim=LEASE)
+    (claimed,) = await DeliveryStore(office.database).claim(ROOMS, claim=LEASE)
+    none_left = await DeliveryStore(office.database).claim(ROOMS, claim=LEASE)
     await office.execute("UPDATE deliveries SET claimed_until = now() - interval '1 second'")
 
     async with office.dispatching():
@@ -108,10 +111,10 @@ async def test_a_dispatcher_that_died_is_followed_by_another_with_the_same_id(
 async def test_a_dispatcher_whose_claim_has_lapsed_settles_nothing(office: Office, receiver: Receiver) -> None:
     job = await office.ended_job(receiver.url)
     store = DeliveryStore(office.database)
-    (late,) = await store.claim(limit=1, claim=timedelta(seconds=-1))
-    (_successor,) = await store.claim(limit=1, claim=LEASE)
+    (late,) = await store.claim(ROOMS, claim=timedelta(seconds=-1))
+    (_successor,) = await store.claim(ROOMS, claim=LEASE)
 
-    await store.settle(late, "DEAD", status=None, error="late")
+    await store.record(late, Attempt(seconds=1, error="late"), "DEAD")
 
     assert await office.states(job) == ["PENDING"]
 
@@ -144,7 +147,7 @@ async def _someone_listens(office: Office) -> bool:
 
 
 async def test_the_answer_is_kept_for_the_operator_but_only_its_beginning(office: Office, receiver: Receiver) -> None:
-    receiver.statuses = [418]
+    receiver.answers = [418]
     job = await office.ended_job(receiver.url)
 
     async with office.dispatching(delays_s=()):
@@ -153,3 +156,23 @@ async def test_the_answer_is_kept_for_the_operator_but_only_its_beginning(office
     async with office.database.connection() as connection:
         row = await connection.fetchrow("SELECT last_status, last_error, tries FROM deliveries")
     assert (row["last_status"], row["tries"]) == (418, 1) and "418" in row["last_error"]
+
+
+async def test_receivers_that_never_answer_do_not_delay_one_that_does(office: Office, receiver: Receiver) -> None:
+    job = await office.ended_job(receiver.url)
+    silent = [f"127.0.1.{number}" for number in range(1, 101)]
+    receiver.silent.update(silent)
+    async with office.dispatching(concurrency=16) as dispatcher:
+        await office.has_states(job, ["DELIVERED"])
+        await office.tell(job, [receiver.at(host) for host in silent * 3])
+        dispatcher.wake()
+        await receiver.has_received(1 + 8)  # half of what may be under way
+        await office.tell(job, [receiver.url + f"?{number}" for number in range(20)])
+        dispatcher.wake()
+        began = time.perf_counter()
+        await receiver.has_received(1 + 8 + 20)
+        took_s = time.perf_counter() - began
+        receiver.is_over.set()
+
+    assert took_s < 5, "the others are given up after 30 s"
+    assert receiver.hosts[1:9] != ["127.0.0.1"] * 8 and receiver.hosts[9:29] == ["127.0.0.1"] * 20

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.job import Failure, FailureCode
-from jobs.storage.delivery_store import Delivery, DeliveryStore
+from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
@@ -15,6 +15,8 @@ from tests.jobs.storage.conftest import Rows
 CLAIM = timedelta(minutes=1)
 LAPSED = timedelta(seconds=-1)
 FAILURE = Failure(code=FailureCode.FATAL_ERROR, reason="it cannot be")
+DONE = Attempt(seconds=0.1, status=204)
+FAILED = Attempt(seconds=0.1, status=500, error="broken")
 ONE = "http://a.example/one"
 
 
@@ -32,7 +34,7 @@ async def ended(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls
 
 
 async def claim(deliveries: DeliveryStore, lease: timedelta = CLAIM, limit: int = 10) -> list[Delivery]:
-    return await deliveries.claim(limit=limit, claim=lease)
+    return await deliveries.claim(Rooms(limit=limit, strangers=limit, each=limit), claim=lease)
 
 
 async def test_a_due_row_is_claimed_with_what_its_sender_needs(
@@ -43,7 +45,7 @@ async def test_a_due_row_is_claimed_with_what_its_sender_needs(
     (delivery,) = await claim(deliveries)
 
     (account,) = await rows("SELECT webhook_secret FROM accounts")
-    assert (delivery.job_id, delivery.url, delivery.kind, delivery.tries) == (job_id, ONE, "TERMINAL", 1)
+    assert (delivery.job_id, delivery.url, delivery.kind, delivery.tries) == (job_id, ONE, "TERMINAL", 0)
     assert delivery.webhook_secret == account["webhook_secret"]
 
 
@@ -58,7 +60,7 @@ async def test_a_claimed_row_is_not_claimed_again(jobs: JobStore, deliveries: De
     assert len(claimed) == len(set(claimed)) == 20
 
 
-async def test_a_lapsed_claim_is_made_again_with_the_same_id(
+async def test_a_lapsed_claim_is_made_again_with_the_same_id_and_counts_as_no_try(
     jobs: JobStore, deliveries: DeliveryStore, account_id: int
 ) -> None:
     await ended(jobs, account_id, notify_url=ONE)
@@ -66,7 +68,7 @@ async def test_a_lapsed_claim_is_made_again_with_the_same_id(
     (first,) = await claim(deliveries, LAPSED)
     (second,) = await claim(deliveries)
 
-    assert (second.id, second.tries) == (first.id, 2)
+    assert (second.id, second.tries, second.claims) == (first.id, 0, 2)
 
 
 async def test_an_older_try_settles_nothing(
@@ -77,22 +79,23 @@ async def test_an_older_try_settles_nothing(
     (current,) = await claim(deliveries)
     before = await rows("SELECT * FROM deliveries")
 
-    await deliveries.settle(late, "DEAD", status=500, error="late")
-    await deliveries.postpone(late, CLAIM, status=500, error="late")
+    await deliveries.record(late, FAILED, "DEAD")
+    await deliveries.record(late, FAILED, "PENDING", CLAIM)
+    await deliveries.supersede(late)
 
     assert await rows("SELECT * FROM deliveries") == before
-    await deliveries.settle(current, "DELIVERED", status=204, error=None)
+    await deliveries.record(current, DONE, "DELIVERED")
     assert await rows("SELECT state, last_status FROM deliveries") == [{"state": "DELIVERED", "last_status": 204}]
 
 
-@pytest.mark.parametrize("state", ["DELIVERED", "DEAD", "SUPERSEDED"])
+@pytest.mark.parametrize("state", ["DELIVERED", "DEAD"])
 async def test_a_settled_row_is_never_claimed(
     jobs: JobStore, deliveries: DeliveryStore, account_id: int, state: str
 ) -> None:
     await ended(jobs, account_id, notify_url=ONE)
     (delivery,) = await claim(deliveries, LAPSED)
 
-    await deliveries.settle(delivery, state, status=None, error=None)
+    await deliveries.record(delivery, DONE, state)
 
     assert await claim(deliveries) == []
     assert await deliveries.seconds_to_next() is None
@@ -104,7 +107,7 @@ async def test_a_postponed_row_is_due_after_its_delay(
     await ended(jobs, account_id, notify_url=ONE)
     (delivery,) = await claim(deliveries)
 
-    await deliveries.postpone(delivery, timedelta(seconds=100), status=500, error="broken")
+    await deliveries.record(delivery, FAILED, "PENDING", timedelta(seconds=100))
 
     assert await claim(deliveries) == []
     seconds = await deliveries.seconds_to_next()
@@ -120,7 +123,7 @@ async def test_the_end_waits_while_the_start_is_in_flight_to_the_same_address(
 
     assert await claim(deliveries) == []
 
-    await deliveries.settle(running, "DELIVERED", status=204, error=None)
+    await deliveries.record(running, DONE, "DELIVERED")
     (end,) = await claim(deliveries)
     assert (running.kind, end.kind) == ("RUNNING", "TERMINAL")
 
@@ -132,7 +135,7 @@ async def test_a_start_that_was_not_delivered_never_follows_the_end(
     (running,) = await claim(deliveries)
     await jobs.fail(job_id, 1, FAILURE)
 
-    await deliveries.postpone(running, timedelta(0), status=500, error="broken")
+    await deliveries.record(running, FAILED, "PENDING", timedelta(0))
 
     assert [each.kind for each in await claim(deliveries)] == ["TERMINAL"]
     states = {row["kind"]: row["state"] for row in await rows("SELECT kind, state FROM deliveries")}
@@ -146,7 +149,7 @@ async def test_a_settled_try_does_not_bring_a_superseded_row_back(
     (running,) = await claim(deliveries)
     await jobs.fail(job_id, 1, FAILURE)
 
-    await deliveries.settle(running, "DEAD", status=500, error="broken")
+    await deliveries.record(running, FAILED, "DEAD")
 
     assert {"state": "SUPERSEDED"} in await rows("SELECT state FROM deliveries WHERE kind = 'RUNNING'")
 
@@ -160,7 +163,7 @@ async def test_two_due_rows_for_one_job_and_address_go_one_after_the_other(
 
     (first,) = await claim(deliveries)
     nothing = await claim(deliveries)
-    await deliveries.settle(first, "DELIVERED", status=204, error=None)
+    await deliveries.record(first, DONE, "DELIVERED")
     (second,) = await claim(deliveries)
 
     assert nothing == []
