@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
@@ -16,9 +14,9 @@ from jobs.links import Links
 from jobs.storage.database import Database, open_database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore
-from webhooks.delivery import CONNECT_S, TOTAL_S, Courier
+from webhooks.delivery import Courier, Deadlines, open_session
 from webhooks.dispatcher import Dispatcher
-from webhooks.guard import GuardedResolver, Network, networks
+from webhooks.guard import Network, networks
 from webhooks.lanes import Lanes
 from webhooks.listener import listening
 
@@ -36,7 +34,7 @@ async def deliver(settings: Settings) -> None:
     allowed = networks(settings.egress_allow)
     async with (
         open_database(settings.database_url) as database,
-        _open_session(allowed, settings.delivery_concurrency) as session,
+        open_session(allowed, connections=settings.delivery_concurrency, deadlines=Deadlines()) as session,
     ):
         dispatcher = _dispatcher(settings, database, session, allowed)
         async with listening(settings.database_url, dispatcher.wake):
@@ -53,31 +51,13 @@ def _dispatcher(
     settings: Settings, database: Database, session: aiohttp.ClientSession, allowed: list[Network]
 ) -> Dispatcher:
     links = Links(settings.url_for_clients(), settings.secret.get_secret_value().encode(), now)
-    courier = Courier(session, JobStore(database), links, allowed=allowed, now=now)
+    courier = Courier(session, JobStore(database), links, allowed=allowed, now=now, deadlines=Deadlines())
     return Dispatcher(
         DeliveryStore(database),
         courier,
         Lanes(concurrency=settings.delivery_concurrency, per_destination=settings.delivery_concurrency_per_destination),
         delays_s=settings.delivery_delays_s,
     )
-
-
-@asynccontextmanager
-async def _open_session(allowed: list[Network], concurrency: int) -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(allowed, names_at_once=concurrency), limit=concurrency, ttl_dns_cache=10
-    )
-    timeout = aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S)
-    # trust_env stays off: a proxy variable must not lead around the guard.
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        headers={"User-Agent": "darkroom-webhooks"},
-        auto_decompress=False,
-        # A cookie that one receiver sets is no other account's.
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        yield session
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """One try of one callback: render, sign, post, judge. It does not decide when to try again."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import perf_counter
 
 import aiohttp
@@ -14,18 +15,34 @@ from jobs.job import JobStatus, JobView
 from jobs.links import Links
 from jobs.storage.delivery_store import Attempt, Delivery
 from jobs.storage.job_store import JobStore
-from webhooks.guard import AddressRefused, Network, check_literal
+from webhooks.guard import AddressRefused, GuardedResolver, Network, check_literal
+from webhooks.schedule import GONE, wait_asked_for
 from webhooks.signature import signed_headers
 
-TOTAL_S = 30
-CONNECT_S = 10
-KEPT_OF_AN_ANSWER = 200
+READ_OF_AN_ANSWER = 4096
+KEPT_OF_AN_ANSWER = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds: for a connection, for the head of the answer, and for what its body adds to that."""
+
+    connect_s: float = 10
+    answer_s: float = 30
+    body_s: float = 5
+
+    @property
+    def total_s(self) -> float:
+        return self.answer_s + self.body_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
+    """What came of it, and whether and how soon another try makes sense."""
+
     attempt: Attempt
     may_retry: bool = True
+    wait: timedelta = timedelta(0)
 
     @property
     def is_delivered(self) -> bool:
@@ -34,6 +51,26 @@ class Verdict:
 
 class Superseded(Exception):
     """The job has moved on: its end is told by another callback."""
+
+
+@asynccontextmanager
+async def open_session(
+    allowed: Sequence[Network], *, connections: int, deadlines: Deadlines
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """It reaches only what the guard lets it."""
+    connector = aiohttp.TCPConnector(
+        resolver=GuardedResolver(allowed, names_at_once=connections), limit=connections, ttl_dns_cache=10
+    )
+    # trust_env stays off: a proxy variable must not lead around the guard.
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=deadlines.total_s, sock_connect=deadlines.connect_s),
+        headers={"User-Agent": "darkroom-webhooks", "Accept-Encoding": "identity", "Content-Type": "application/json"},
+        auto_decompress=False,
+        # A cookie that one receiver sets is no other account's.
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        yield session
 
 
 class Courier:
@@ -45,27 +82,32 @@ class Courier:
         *,
         allowed: Sequence[Network],
         now: Callable[[], datetime],
+        deadlines: Deadlines,
     ) -> None:
         self._session = session
         self._jobs = jobs
         self._links = links
         self._allowed = allowed
         self._now = now
+        self.deadlines = deadlines
 
     async def try_once(self, delivery: Delivery) -> Verdict:
         """Never raises for what the receiver does. Raises Superseded, and what the database raises."""
         body = await self._body(delivery)
-        began, may_retry, status = perf_counter(), True, None
+        began = perf_counter()
+
+        def attempt(error: str) -> Attempt:
+            return Attempt(seconds=perf_counter() - began, error=error)
+
         try:
             check_literal(delivery.url, self._allowed)
-            status, error = await self._post(delivery, body)
+            return await self._post(delivery, body)
         except AddressRefused as refusal:
-            error, may_retry = refusal.message, False
+            return Verdict(attempt=attempt(refusal.message), may_retry=False)
         except TimeoutError:
-            error = f"no answer within {TOTAL_S} s"
+            return Verdict(attempt=attempt("no answer in time"), wait=wait_asked_for(None, None, self._now()))
         except (aiohttp.ClientError, OSError, ValueError) as failure:
-            error = f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]
-        return Verdict(attempt=Attempt(seconds=perf_counter() - began, status=status, error=error), may_retry=may_retry)
+            return Verdict(attempt=attempt(f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]))
 
     async def _body(self, delivery: Delivery) -> bytes:
         # Rendered now and not when it was queued: after a day of retries its links still work.
@@ -74,14 +116,34 @@ class Courier:
             raise Superseded
         return orjson.dumps(job_body(JobView(job=job), self._links))
 
-    async def _post(self, delivery: Delivery, body: bytes) -> tuple[int, str | None]:
+    async def _post(self, delivery: Delivery, body: bytes) -> Verdict:
         headers = signed_headers(delivery.webhook_secret, f"msg_{delivery.id.hex}", self._now(), body)
-        headers["Content-Type"] = "application/json"
-        async with (
-            asyncio.timeout(TOTAL_S),
-            self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False) as response,
-        ):
-            if 200 <= response.status < 300:
-                return response.status, None
-            text = (await response.content.read(KEPT_OF_AN_ANSWER)).decode("utf-8", "replace").replace("\x00", "")
-        return response.status, f"answered {response.status}: {text}"
+        began = perf_counter()
+        async with asyncio.timeout(self.deadlines.answer_s) as deadline:
+            request = self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False)
+            async with request as response:
+                seconds = perf_counter() - began
+                # The head says whether it was delivered; a body that never ends does not change that.
+                deadline.reschedule(None)
+                return self._verdict(response, seconds, await self._answer(response))
+
+    def _verdict(self, response: aiohttp.ClientResponse, seconds: float, answer: str) -> Verdict:
+        status = response.status
+        is_delivered = 200 <= status < 300
+        error = None if is_delivered else f"answered {status}"
+        return Verdict(
+            attempt=Attempt(seconds=seconds, status=status, error=error, answer=answer or None),
+            may_retry=status != GONE,
+            wait=wait_asked_for(status, response.headers.get("Retry-After"), self._now()),
+        )
+
+    async def _answer(self, response: aiohttp.ClientResponse) -> str:
+        """The beginning of the body, as far as it comes soon. More than that is not read: the connection is closed."""
+        content = b""
+        try:
+            async with asyncio.timeout(self.deadlines.body_s):
+                while len(content) < READ_OF_AN_ANSWER and not response.content.at_eof():
+                    content += await response.content.read(READ_OF_AN_ANSWER - len(content))
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            response.close()
+        return content.decode("utf-8", "replace").replace("\x00", "")[:KEPT_OF_AN_ANSWER]

@@ -9,14 +9,13 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from jobs.storage.database import DATABASE_AWAY
-from jobs.storage.delivery_store import HOPELESS_AFTER, Delivery, DeliveryStore
-from webhooks.delivery import TOTAL_S, Courier, Superseded, Verdict
+from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
+from webhooks.delivery import Courier, Superseded, Verdict
 from webhooks.lanes import Lanes
 from webhooks.schedule import delay_after
 
-TRY_WITHIN_S = TOTAL_S + 10
-# Longer than a try can last, so that a claim lapses only when its dispatcher has died.
-CLAIM = timedelta(seconds=TRY_WITHIN_S + 5)
+# For the database, before and after the receiver has had its time.
+STATEMENTS_WITHIN_S = 10
 FINISH_TRIES_WITHIN_S = 20
 LOOK_AT_LEAST_EVERY_S = 5.0
 AFTER_DATABASE_ERROR_S = 1.0
@@ -35,6 +34,9 @@ class Dispatcher:
         self._courier = courier
         self._lanes = lanes
         self._delays_s = delays_s
+        self._try_within_s = courier.deadlines.total_s + STATEMENTS_WITHIN_S
+        # Longer than a try can last, so that a claim lapses only when its dispatcher has died.
+        self._claim = timedelta(seconds=self._try_within_s + 5)
         self._trying: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopped = False
@@ -65,7 +67,7 @@ class Dispatcher:
         rooms = self._lanes.rooms()
         if not rooms.limit:
             return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
-        batch = await self._deliveries.claim(rooms, claim=CLAIM)
+        batch = await self._deliveries.claim(rooms, claim=self._claim)
         for delivery in batch:
             self._lanes.enter(delivery.destination_id)
             task = asyncio.create_task(self._try(delivery))
@@ -91,7 +93,7 @@ class Dispatcher:
         is_well = False
         with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries + 1):
             try:
-                async with asyncio.timeout(TRY_WITHIN_S):
+                async with asyncio.timeout(self._try_within_s):
                     verdict = await self._courier.try_once(delivery)
                     is_well = verdict.is_delivered and verdict.attempt.seconds < QUICK_S
                     await self._record(delivery, verdict)
@@ -105,18 +107,25 @@ class Dispatcher:
 
     async def _record(self, delivery: Delivery, verdict: Verdict) -> None:
         attempt = verdict.attempt
-        delay = delay_after(delivery.tries + 1, self._delays_s, random.random) if verdict.may_retry else None
         told = {"status": attempt.status, "seconds": round(attempt.seconds, 3)}
         if verdict.is_delivered:
             await self._deliveries.record(delivery, attempt, "DELIVERED")
             log.info("callback_delivered", **told)
-            return
-        if delay is None:
-            is_hopeless = await self._deliveries.record(delivery, attempt, "DEAD")
+        elif (delay := self._delay(delivery, verdict)) is None:
+            await self._record_failure(delivery, attempt, "DEAD")
             log.error("callback_given_up", error=attempt.error, **told)
         else:
-            is_hopeless = await self._deliveries.record(delivery, attempt, "PENDING", delay)
+            await self._record_failure(delivery, attempt, "PENDING", delay)
             log.warning("callback_failed", error=attempt.error, next_s=delay.total_seconds(), **told)
-        if is_hopeless:
+
+    def _delay(self, delivery: Delivery, verdict: Verdict) -> timedelta | None:
+        if not verdict.may_retry:
+            return None
+        return delay_after(delivery.tries + 1, self._delays_s, random.random, verdict.wait)
+
+    async def _record_failure(
+        self, delivery: Delivery, attempt: Attempt, state: str, delay: timedelta | None = None
+    ) -> None:
+        if await self._deliveries.record(delivery, attempt, state, delay):
             await self._deliveries.disable(delivery.destination_id, DISABLED)
             log.error("destination_disabled", destination_id=delivery.destination_id)

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-import aiohttp
 import pytest
 
 from jobs.account import Account
@@ -24,12 +23,13 @@ from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.submission import Submission
 from tests.webhooks.receiver import Receiver, open_receiver
-from webhooks.delivery import Courier
+from webhooks.delivery import Courier, Deadlines, open_session
 from webhooks.dispatcher import Dispatcher
-from webhooks.guard import GuardedResolver, networks
+from webhooks.guard import networks
 from webhooks.lanes import Lanes
 
 LEASE = timedelta(minutes=1)
+DEADLINES = Deadlines()
 
 
 def now() -> datetime:
@@ -95,6 +95,31 @@ class Office:
             while await self.states(job) != states:
                 await asyncio.sleep(0.01)
 
+    async def let_pass(self, time: timedelta) -> None:
+        """Moves the clock: all that is to come comes so much sooner."""
+        await self.execute("UPDATE deliveries SET next_try_at = next_try_at - $1::interval", time)
+        await self.execute("UPDATE destinations SET closed_until = closed_until - $1::interval", time)
+
+    async def delivery(self, job: Job) -> dict[str, Any]:
+        """The job's one callback, with `wait`: the time to its next try."""
+        query = "SELECT *, next_try_at - now() AS wait FROM deliveries WHERE job_id = $1"
+        async with self.database.connection() as connection:
+            (row,) = await connection.fetch(query, job.id)
+        return dict(row)
+
+    async def attempts(self, job: Job) -> list[dict[str, Any]]:
+        query = """
+            SELECT delivery_attempts.* FROM delivery_attempts JOIN deliveries ON deliveries.id = delivery_id
+            WHERE job_id = $1 ORDER BY delivery_attempts.id
+        """
+        async with self.database.connection() as connection:
+            return [dict(row) for row in await connection.fetch(query, job.id)]
+
+    async def has_attempts(self, job: Job, count: int) -> None:
+        async with asyncio.timeout(15):
+            while len(await self.attempts(job)) < count:
+                await asyncio.sleep(0.01)
+
     async def execute(self, statement: str, *arguments: Any) -> None:
         async with self.database.connection() as connection:
             await connection.execute(statement, *arguments)
@@ -106,11 +131,11 @@ class Office:
         delays_s: tuple[float, ...] = (0.01, 0.01),
         allow: tuple[str, ...] = ("127.0.0.0/8",),
         concurrency: int = 8,
+        deadlines: Deadlines = DEADLINES,
     ) -> AsyncIterator[Dispatcher]:
         allowed = networks(allow)
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed, names_at_once=4))
-        async with aiohttp.ClientSession(connector=connector) as session:
-            courier = Courier(session, self.jobs, self.links, allowed=allowed, now=now)
+        async with open_session(allowed, connections=concurrency, deadlines=deadlines) as session:
+            courier = Courier(session, self.jobs, self.links, allowed=allowed, now=now, deadlines=deadlines)
             lanes = Lanes(concurrency=concurrency, per_destination=4)
             dispatcher = Dispatcher(DeliveryStore(self.database), courier, lanes, delays_s=delays_s)
             dispatching = asyncio.create_task(dispatcher.dispatch())

@@ -50,6 +50,66 @@ class Receiver:
                 await asyncio.sleep(0.005)
 
 
+async def reset(request: web.Request) -> web.StreamResponse:
+    """The connection breaks before any answer."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def garbage(request: web.Request) -> web.StreamResponse:
+    """What comes back is not HTTP."""
+    assert request.transport is not None
+    request.transport.write(b"SSH-2.0-OpenSSH\r\n")
+    request.transport.close()
+    return web.Response()
+
+
+def slow_head(seconds: float) -> Answer:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return web.Response(status=204)
+
+    return answer
+
+
+def slow_body(status: int, seconds: float) -> Answer:
+    """The head at once, then a byte every so many seconds, without end."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status)
+        await response.prepare(request)
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(seconds)
+
+    return answer
+
+
+def huge_body(status: int, sent: list[int]) -> Answer:
+    """A gigabyte; tells in `sent` how many bytes it got rid of."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status)
+        await response.prepare(request)
+        for _ in range(1024):
+            await response.write(b"x" * 2**20)
+            sent.append(2**20)
+        return response
+
+    return answer
+
+
+def says(status: int, text: str = "", **headers: str) -> Answer:
+    """Like `says(429, Retry_After="120")`."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.Response(status=status, text=text, headers=named)
+
+    return answer
+
+
 @asynccontextmanager
 async def open_receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
