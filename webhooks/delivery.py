@@ -10,6 +10,7 @@ from time import perf_counter
 import aiohttp
 import orjson
 
+from jobs.deliveries import DeliveryKind, message_id
 from jobs.dialects.tams_response import job_body
 from jobs.job import JobStatus, JobView
 from jobs.links import Links
@@ -21,6 +22,7 @@ from webhooks.signature import signed_headers
 
 READ_OF_AN_ANSWER = 4096
 KEPT_OF_AN_ANSWER = 500
+TEST_BODY = b'{"test":true}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +112,16 @@ class Courier:
             return Verdict(attempt=attempt(f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]))
 
     async def _body(self, delivery: Delivery) -> bytes:
+        if delivery.job_id is None:
+            return TEST_BODY
         # Rendered now and not when it was queued: after a day of retries its links still work.
         job = await self._jobs.get_any(delivery.job_id)
-        if delivery.kind == "RUNNING" and job.status != JobStatus.RUNNING:
+        if delivery.kind == DeliveryKind.RUNNING and job.status != JobStatus.RUNNING:
             raise Superseded
         return orjson.dumps(job_body(JobView(job=job), self._links))
 
     async def _post(self, delivery: Delivery, body: bytes) -> Verdict:
-        headers = signed_headers(delivery.webhook_secret, f"msg_{delivery.id.hex}", self._now(), body)
+        headers = signed_headers(delivery.webhook_secret, message_id(delivery.id), self._now(), body)
         began = perf_counter()
         async with asyncio.timeout(self.deadlines.answer_s) as deadline:
             request = self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from jobs.deliveries import DeliveryState
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
 from webhooks.delivery import Courier, Superseded, Verdict
@@ -109,13 +110,13 @@ class Dispatcher:
         attempt = verdict.attempt
         told = {"status": attempt.status, "seconds": round(attempt.seconds, 3)}
         if verdict.is_delivered:
-            await self._deliveries.record(delivery, attempt, "DELIVERED")
+            await self._deliveries.record(delivery, attempt, DeliveryState.DELIVERED)
             log.info("callback_delivered", **told)
         elif (delay := self._delay(delivery, verdict)) is None:
-            await self._record_failure(delivery, attempt, "DEAD")
+            await self._record_failure(delivery, attempt, DeliveryState.DEAD)
             log.error("callback_given_up", error=attempt.error, **told)
         else:
-            await self._record_failure(delivery, attempt, "PENDING", delay)
+            await self._record_failure(delivery, attempt, DeliveryState.PENDING, delay)
             log.warning("callback_failed", error=attempt.error, next_s=delay.total_seconds(), **told)
 
     def _delay(self, delivery: Delivery, verdict: Verdict) -> timedelta | None:
@@ -124,7 +125,7 @@ class Dispatcher:
         return delay_after(delivery.tries + 1, self._delays_s, random.random, verdict.wait)
 
     async def _record_failure(
-        self, delivery: Delivery, attempt: Attempt, state: str, delay: timedelta | None = None
+        self, delivery: Delivery, attempt: Attempt, state: DeliveryState, delay: timedelta | None = None
     ) -> None:
         if await self._deliveries.record(delivery, attempt, state, delay):
             await self._deliveries.disable(delivery.destination_id, DISABLED)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from jobs.deliveries import DeliveryKind, DeliveryState
 from jobs.storage.database import Database, queries, rows_of
 
 # A destination is closed after so many failures in a row; then it gets one probe at a time, in ever longer pauses.
@@ -22,9 +23,9 @@ class Delivery:
 
     id: UUID
     destination_id: int
-    job_id: int
+    job_id: int | None
     url: str
-    kind: str
+    kind: DeliveryKind
     tries: int
     claims: int
     webhook_secret: bytes = field(repr=False)
@@ -78,9 +79,11 @@ class DeliveryStore:
                 rooms=[room.number for room in rooms.known.values()],
                 trusts=[room.is_trusted for room in rooms.known.values()],
             )
-            return [Delivery(**row) for row in await rows_of(found)]
+            return [Delivery(**{**row, "kind": DeliveryKind(row["kind"])}) for row in await rows_of(found)]
 
-    async def record(self, delivery: Delivery, attempt: Attempt, state: str, delay: timedelta | None = None) -> bool:
+    async def record(
+        self, delivery: Delivery, attempt: Attempt, state: DeliveryState, delay: timedelta | None = None
+    ) -> bool:
         """Leaves it DELIVERED, DEAD, or PENDING for another try after `delay`.
 
         Returns whether its destination has failed for so long that it ought to be disabled.
@@ -90,7 +93,7 @@ class DeliveryStore:
                 connection,
                 id=delivery.id,
                 claims=delivery.claims,
-                state=state,
+                state=state.value,
                 delay=delay,
                 seconds=attempt.seconds,
                 status=attempt.status,

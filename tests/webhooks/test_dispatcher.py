@@ -7,8 +7,10 @@ from datetime import timedelta
 
 from standardwebhooks import Webhook
 
+from jobs.deliveries import DeliveryState
 from jobs.dialects.tams_response import job_body
 from jobs.job import JobView
+from jobs.storage.delivery_log import DeliveryLog
 from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from tests.until import until
 from tests.webhooks.conftest import LEASE, Office
@@ -104,7 +106,7 @@ async def test_a_dispatcher_whose_claim_has_lapsed_settles_nothing(office: Offic
     (late,) = await store.claim(ROOMS, claim=timedelta(seconds=-1))
     (_successor,) = await store.claim(ROOMS, claim=LEASE)
 
-    await store.record(late, Attempt(seconds=1, error="late"), "DEAD")
+    await store.record(late, Attempt(seconds=1, error="late"), DeliveryState.DEAD)
 
     assert await office.states(job) == ["PENDING"]
 
@@ -154,3 +156,25 @@ async def test_receivers_that_never_answer_do_not_delay_one_that_does(office: Of
 
     assert took_s < 5, "the others are given up after 30 s"
     assert receiver.hosts[1:9] != ["127.0.0.1"] * 8 and receiver.hosts[9:29] == ["127.0.0.1"] * 20
+
+
+async def test_a_test_arrives_signed_and_enables_a_destination_again(office: Office, receiver: Receiver) -> None:
+    first = await office.ended_job(receiver.url)
+    await office.execute("UPDATE destinations SET disabled_at = now(), failing_since = now(), failures = 99")
+    await DeliveryLog(office.database).test(office.account.id, receiver.url)
+
+    async with office.dispatching():
+        await receiver.has_received(2)
+        await until(lambda: _is_enabled(office))
+        job = await office.ended_job(receiver.url)
+        await office.has_states(job, ["DELIVERED"])
+
+    assert await office.states(first) == ["DELIVERED"]
+    (headers, body) = next(each for each in receiver.received if each[1] == b'{"test":true}')
+    secret = base64.b64encode(office.account.webhook_secret).decode()
+    assert Webhook(f"whsec_{secret}").verify(body, headers) == {"test": True}
+
+
+async def _is_enabled(office: Office) -> bool:
+    async with office.database.connection() as connection:
+        return bool(await connection.fetchval("SELECT disabled_at IS NULL FROM destinations"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobs.deliveries import DeliveryState
 from jobs.job import Failure, FailureCode
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
@@ -79,18 +80,18 @@ async def test_an_older_try_settles_nothing(
     (current,) = await claim(deliveries)
     before = await rows("SELECT * FROM deliveries")
 
-    await deliveries.record(late, FAILED, "DEAD")
-    await deliveries.record(late, FAILED, "PENDING", CLAIM)
+    await deliveries.record(late, FAILED, DeliveryState.DEAD)
+    await deliveries.record(late, FAILED, DeliveryState.PENDING, CLAIM)
     await deliveries.supersede(late)
 
     assert await rows("SELECT * FROM deliveries") == before
-    await deliveries.record(current, DONE, "DELIVERED")
+    await deliveries.record(current, DONE, DeliveryState.DELIVERED)
     assert await rows("SELECT state, last_status FROM deliveries") == [{"state": "DELIVERED", "last_status": 204}]
 
 
-@pytest.mark.parametrize("state", ["DELIVERED", "DEAD"])
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
 async def test_a_settled_row_is_never_claimed(
-    jobs: JobStore, deliveries: DeliveryStore, account_id: int, state: str
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, state: DeliveryState
 ) -> None:
     await ended(jobs, account_id, notify_url=ONE)
     (delivery,) = await claim(deliveries, LAPSED)
@@ -107,7 +108,7 @@ async def test_a_postponed_row_is_due_after_its_delay(
     await ended(jobs, account_id, notify_url=ONE)
     (delivery,) = await claim(deliveries)
 
-    await deliveries.record(delivery, FAILED, "PENDING", timedelta(seconds=100))
+    await deliveries.record(delivery, FAILED, DeliveryState.PENDING, timedelta(seconds=100))
 
     assert await claim(deliveries) == []
     seconds = await deliveries.seconds_to_next()
@@ -123,7 +124,7 @@ async def test_the_end_waits_while_the_start_is_in_flight_to_the_same_address(
 
     assert await claim(deliveries) == []
 
-    await deliveries.record(running, DONE, "DELIVERED")
+    await deliveries.record(running, DONE, DeliveryState.DELIVERED)
     (end,) = await claim(deliveries)
     assert (running.kind, end.kind) == ("RUNNING", "TERMINAL")
 
@@ -135,7 +136,7 @@ async def test_a_start_that_was_not_delivered_never_follows_the_end(
     (running,) = await claim(deliveries)
     await jobs.fail(job_id, 1, FAILURE)
 
-    await deliveries.record(running, FAILED, "PENDING", timedelta(0))
+    await deliveries.record(running, FAILED, DeliveryState.PENDING, timedelta(0))
 
     assert [each.kind for each in await claim(deliveries)] == ["TERMINAL"]
     states = {row["kind"]: row["state"] for row in await rows("SELECT kind, state FROM deliveries")}
@@ -149,7 +150,7 @@ async def test_a_settled_try_does_not_bring_a_superseded_row_back(
     (running,) = await claim(deliveries)
     await jobs.fail(job_id, 1, FAILURE)
 
-    await deliveries.record(running, FAILED, "DEAD")
+    await deliveries.record(running, FAILED, DeliveryState.DEAD)
 
     assert {"state": "SUPERSEDED"} in await rows("SELECT state FROM deliveries WHERE kind = 'RUNNING'")
 
@@ -163,7 +164,7 @@ async def test_two_due_rows_for_one_job_and_address_go_one_after_the_other(
 
     (first,) = await claim(deliveries)
     nothing = await claim(deliveries)
-    await deliveries.record(first, DONE, "DELIVERED")
+    await deliveries.record(first, DONE, DeliveryState.DELIVERED)
     (second,) = await claim(deliveries)
 
     assert nothing == []

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from jobs.deliveries import DeliveryState
 from jobs.storage.database import Database
 from jobs.storage.delivery_store import TRIP, Attempt, Delivery, DeliveryStore, Room, Rooms
 from jobs.storage.job_store import JobStore
@@ -40,7 +41,7 @@ class Post:
         return await self.deliveries.claim(rooms, claim=CLAIM)
 
     async def fail(self, delivery: Delivery) -> bool:
-        return await self.deliveries.record(delivery, FAILED, "PENDING", timedelta(0))
+        return await self.deliveries.record(delivery, FAILED, DeliveryState.PENDING, timedelta(0))
 
     async def close(self) -> None:
         """Fails so often that all but the probes are kept back."""
@@ -107,7 +108,7 @@ async def test_one_success_between_them_keeps_it_open(post: Post) -> None:
     claimed = await post.claim()
     for delivery in claimed[1:TRIP]:
         await post.fail(delivery)
-    await post.deliveries.record(claimed[0], DONE, "DELIVERED")
+    await post.deliveries.record(claimed[0], DONE, DeliveryState.DELIVERED)
     for delivery in claimed[TRIP : 2 * TRIP - 1]:
         await post.fail(delivery)
 
@@ -121,7 +122,7 @@ async def test_of_all_dispatchers_one_sends_the_probe_and_its_success_opens(post
     claims = await asyncio.gather(*(post.claim() for _ in range(5)))
 
     (probe,) = [each for claimed in claims for each in claimed]
-    await post.deliveries.record(probe, DONE, "DELIVERED")
+    await post.deliveries.record(probe, DONE, DeliveryState.DELIVERED)
     assert len(await post.claim()) == TRIP - 1
 
 
@@ -174,7 +175,7 @@ async def test_after_five_days_of_failures_it_is_disabled_until_a_success(post: 
         await connection.execute("UPDATE deliveries SET state = 'PENDING' WHERE id = $1", probe.id)
     await post.let_pass(timedelta(hours=2))
     (again,) = await post.claim()
-    await post.deliveries.record(again, DONE, "DELIVERED")
+    await post.deliveries.record(again, DONE, DeliveryState.DELIVERED)
     await post.add(DEAD, 2)
     assert len(await post.claim()) == 2
 
@@ -183,10 +184,13 @@ async def test_what_came_of_each_attempt_is_kept(post: Post, rows: Rows) -> None
     await post.add(ONE)
     (first,) = await post.claim()
     await post.deliveries.record(
-        first, Attempt(seconds=2.5, status=503, error="answered 503", answer="busy"), "PENDING", timedelta(0)
+        first,
+        Attempt(seconds=2.5, status=503, error="answered 503", answer="busy"),
+        DeliveryState.PENDING,
+        timedelta(0),
     )
     (second,) = await post.claim()
-    await post.deliveries.record(second, DONE, "DELIVERED")
+    await post.deliveries.record(second, DONE, DeliveryState.DELIVERED)
 
     kept = await rows(
         "SELECT status, error, answer, seconds, next_try_at - started_at AS next FROM delivery_attempts ORDER BY id"

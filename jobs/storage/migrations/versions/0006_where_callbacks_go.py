@@ -59,7 +59,7 @@ ALTER TABLE deliveries ALTER COLUMN destination_id SET NOT NULL
 CREATE INDEX deliveries_of_destination ON deliveries (destination_id, next_try_at) WHERE state = 'PENDING'
 """,
     """
-CREATE INDEX deliveries_listed ON deliveries (destination_id, created_at)
+CREATE INDEX deliveries_listed ON deliveries (destination_id, state, created_at, id)
 """,
     """
 -- Accounts are locked before, by the change of their job: two that come with a new destination wait in one order.
