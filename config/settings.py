@@ -112,6 +112,9 @@ class Settings(ModelSettings):
     )  # fmt: skip
     """Waits between the tries of a callback: 11 tries over 28 hours."""
 
+    progress_callbacks_every: Duration = timedelta(seconds=2)
+    """How often runningNotifyUrl hears of one job's progress, at most."""
+
     @field_validator("egress_allow", "delivery_delays_s", "upload_origins", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:

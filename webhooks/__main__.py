@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import aiohttp
 import structlog
 import uvloop
+from arq.connections import ArqRedis
 
 from config.logs import configure_logs
 from config.settings import Settings
@@ -14,11 +15,15 @@ from jobs.links import Links
 from jobs.storage.database import Database, open_database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore
+from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.redis_connection import open_redis
 from webhooks.delivery import Courier, Deadlines, open_session
 from webhooks.dispatcher import Dispatcher
-from webhooks.guard import Network, networks
+from webhooks.guard import networks
 from webhooks.lanes import Lanes
 from webhooks.listener import listening
+
+DEADLINES = Deadlines()
 
 log = structlog.get_logger()
 
@@ -31,12 +36,14 @@ async def deliver(settings: Settings) -> None:
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    allowed = networks(settings.egress_allow)
     async with (
         open_database(settings.database_url) as database,
-        open_session(allowed, connections=settings.delivery_concurrency, deadlines=Deadlines()) as session,
+        open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
+        open_session(
+            networks(settings.egress_allow), connections=settings.delivery_concurrency, deadlines=DEADLINES
+        ) as session,
     ):
-        dispatcher = _dispatcher(settings, database, session, allowed)
+        dispatcher = _dispatcher(settings, database, redis, session)
         async with listening(settings.database_url, dispatcher.wake):
             dispatching = asyncio.create_task(dispatcher.dispatch())
             log.info("webhooks_started")
@@ -47,16 +54,22 @@ async def deliver(settings: Settings) -> None:
         log.info("webhooks_stopped")
 
 
-def _dispatcher(
-    settings: Settings, database: Database, session: aiohttp.ClientSession, allowed: list[Network]
-) -> Dispatcher:
-    links = Links(settings.url_for_clients(), settings.secret.get_secret_value().encode(), now)
-    courier = Courier(session, JobStore(database), links, allowed=allowed, now=now, deadlines=Deadlines())
+def _dispatcher(settings: Settings, database: Database, redis: ArqRedis, session: aiohttp.ClientSession) -> Dispatcher:
+    courier = Courier(
+        session,
+        JobStore(database),
+        ProgressBoard(redis),
+        Links(settings.url_for_clients(), settings.secret.get_secret_value().encode(), now),
+        allowed=networks(settings.egress_allow),
+        now=now,
+        deadlines=DEADLINES,
+    )
     return Dispatcher(
         DeliveryStore(database),
         courier,
         Lanes(concurrency=settings.delivery_concurrency, per_destination=settings.delivery_concurrency_per_destination),
         delays_s=settings.delivery_delays_s,
+        progress_every=settings.progress_callbacks_every,
     )
 
 

@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import perf_counter
 
 import aiohttp
-import orjson
+import structlog
+from redis.exceptions import RedisError
 
-from jobs.deliveries import DeliveryKind, message_id
-from jobs.dialects.tams_response import job_body
-from jobs.job import JobStatus, JobView
+from jobs.deliveries import DeliveryKind
+from jobs.dialects.callbacks import callback_body
+from jobs.job import Job, JobStatus, JobView, Progress
 from jobs.links import Links
 from jobs.storage.delivery_store import Attempt, Delivery
 from jobs.storage.job_store import JobStore
+from jobs.storage.progress_board import ProgressBoard
 from webhooks.guard import AddressRefused, GuardedResolver, Network, check_literal
 from webhooks.schedule import GONE, wait_asked_for
 from webhooks.signature import signed_headers
@@ -23,6 +25,10 @@ from webhooks.signature import signed_headers
 READ_OF_AN_ANSWER = 4096
 KEPT_OF_AN_ANSWER = 500
 TEST_BODY = b'{"test":true}'
+SEQUENCE_HEADER = "darkroom-sequence"
+PROGRESS_WITHIN_S = 1
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,10 @@ class Superseded(Exception):
     """The job has moved on: its end is told by another callback."""
 
 
+class NothingNew(Exception):
+    """The receiver knows all there is of the job's progress."""
+
+
 @asynccontextmanager
 async def open_session(
     allowed: Sequence[Network], *, connections: int, deadlines: Deadlines
@@ -80,6 +90,7 @@ class Courier:
         self,
         session: aiohttp.ClientSession,
         jobs: JobStore,
+        board: ProgressBoard,
         links: Links,
         *,
         allowed: Sequence[Network],
@@ -88,14 +99,15 @@ class Courier:
     ) -> None:
         self._session = session
         self._jobs = jobs
+        self._board = board
         self._links = links
         self._allowed = allowed
         self._now = now
         self.deadlines = deadlines
 
     async def try_once(self, delivery: Delivery) -> Verdict:
-        """Never raises for what the receiver does. Raises Superseded, and what the database raises."""
-        body = await self._body(delivery)
+        """Never raises for what the receiver does. Raises Superseded or NothingNew, and what the database raises."""
+        body, told = await self._body(delivery)
         began = perf_counter()
 
         def attempt(error: str) -> Attempt:
@@ -103,7 +115,8 @@ class Courier:
 
         try:
             check_literal(delivery.url, self._allowed)
-            return await self._post(delivery, body)
+            verdict = await self._post(delivery, body)
+            return replace(verdict, attempt=replace(verdict.attempt, told=told)) if verdict.is_delivered else verdict
         except AddressRefused as refusal:
             return Verdict(attempt=attempt(refusal.message), may_retry=False)
         except TimeoutError:
@@ -111,17 +124,34 @@ class Courier:
         except (aiohttp.ClientError, OSError, ValueError) as failure:
             return Verdict(attempt=attempt(f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]))
 
-    async def _body(self, delivery: Delivery) -> bytes:
+    async def _body(self, delivery: Delivery) -> tuple[bytes, str | None]:
+        """And what it tells of progress."""
         if delivery.job_id is None:
-            return TEST_BODY
+            return TEST_BODY, None
         # Rendered now and not when it was queued: after a day of retries its links still work.
         job = await self._jobs.get_any(delivery.job_id)
-        if delivery.kind == DeliveryKind.RUNNING and job.status != JobStatus.RUNNING:
+        if delivery.kind == DeliveryKind.TERMINAL:
+            return callback_body(JobView(job=job), self._links), None
+        if job.status != JobStatus.RUNNING:
             raise Superseded
-        return orjson.dumps(job_body(JobView(job=job), self._links))
+        progress = await self._progress(job)
+        told = _mark(progress)
+        if delivery.kind == DeliveryKind.PROGRESS and told in (None, delivery.told):
+            raise NothingNew
+        return callback_body(JobView(job=job, progress=progress), self._links), told
+
+    async def _progress(self, job: Job) -> Progress | None:
+        try:
+            async with asyncio.timeout(PROGRESS_WITHIN_S):
+                (progress,) = await self._board.get([(job.id, job.attempt)])
+        except (RedisError, OSError) as error:
+            log.warning("progress_not_known", error=repr(error))
+            return None
+        return progress
 
     async def _post(self, delivery: Delivery, body: bytes) -> Verdict:
-        headers = signed_headers(delivery.webhook_secret, message_id(delivery.id), self._now(), body)
+        headers = signed_headers(delivery.secrets, delivery.message_id, self._now(), body)
+        headers[SEQUENCE_HEADER] = str(delivery.sequence)
         began = perf_counter()
         async with asyncio.timeout(self.deadlines.answer_s) as deadline:
             request = self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False)
@@ -151,3 +181,11 @@ class Courier:
         except (TimeoutError, aiohttp.ClientError, OSError):
             response.close()
         return content.decode("utf-8", "replace").replace("\x00", "")[:KEPT_OF_AN_ANSWER]
+
+
+def _mark(progress: Progress | None) -> str | None:
+    """Another one for each progress that is worth a call."""
+    if progress is None:
+        return None
+    previews = ",".join(f"{each.index}-{each.number}" for each in progress.previews)
+    return f"{progress.attempt}/{progress.stage}/{progress.step}/{progress.fraction}/{previews}"

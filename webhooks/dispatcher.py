@@ -8,10 +8,10 @@ from datetime import timedelta
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from jobs.deliveries import DeliveryState
+from jobs.deliveries import DeliveryKind, DeliveryState
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
-from webhooks.delivery import Courier, Superseded, Verdict
+from webhooks.delivery import Courier, NothingNew, Superseded, Verdict
 from webhooks.lanes import Lanes
 from webhooks.schedule import delay_after
 
@@ -22,7 +22,11 @@ LOOK_AT_LEAST_EVERY_S = 5.0
 AFTER_DATABASE_ERROR_S = 1.0
 # A destination that takes longer to answer is not sent more at once.
 QUICK_S = 2.0
+# Progress that could not be told is old by then, and the next one is not.
+AFTER_LOST_PROGRESS = timedelta(seconds=10)
 DISABLED = f"the destination is disabled: nothing sent to it succeeded in {HOPELESS_AFTER.days} days"
+
+PASSING = (DeliveryKind.RUNNING, DeliveryKind.PROGRESS)
 
 log = structlog.get_logger()
 
@@ -30,15 +34,24 @@ log = structlog.get_logger()
 class Dispatcher:
     """`wake` may be called from anywhere in the event loop; `stop` lets the tries at hand end."""
 
-    def __init__(self, deliveries: DeliveryStore, courier: Courier, lanes: Lanes, *, delays_s: Sequence[float]) -> None:
+    def __init__(
+        self,
+        deliveries: DeliveryStore,
+        courier: Courier,
+        lanes: Lanes,
+        *,
+        delays_s: Sequence[float],
+        progress_every: timedelta,
+    ) -> None:
         self._deliveries = deliveries
         self._courier = courier
         self._lanes = lanes
         self._delays_s = delays_s
+        self._progress_every = progress_every
         self._try_within_s = courier.deadlines.total_s + STATEMENTS_WITHIN_S
         # Longer than a try can last, so that a claim lapses only when its dispatcher has died.
         self._claim = timedelta(seconds=self._try_within_s + 5)
-        self._trying: set[asyncio.Task[None]] = set()
+        self._trying: dict[asyncio.Task[None], Delivery] = {}
         self._woken = asyncio.Event()
         self._stopped = False
 
@@ -65,6 +78,7 @@ class Dispatcher:
             task.cancel()  # its claim lapses, and the same id is sent again
 
     async def _take_batch(self) -> float:
+        await self._drop_superseded()
         rooms = self._lanes.rooms()
         if not rooms.limit:
             return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
@@ -72,9 +86,20 @@ class Dispatcher:
         for delivery in batch:
             self._lanes.enter(delivery.destination_id)
             task = asyncio.create_task(self._try(delivery))
-            self._trying.add(task)
+            self._trying[task] = delivery
             task.add_done_callback(self._tried)
         return await self._pause_s() if len(batch) < rooms.limit else LOOK_AT_LEAST_EVERY_S
+
+    async def _drop_superseded(self) -> None:
+        """A receiver that takes its time over a start or progress does not keep the end of the job waiting."""
+        passing = {each.id: (task, each) for task, each in self._trying.items() if each.kind in PASSING}
+        if not passing:
+            return
+        for id in await self._deliveries.superseded_of([each for _, each in passing.values()]):
+            task, delivery = passing[id]
+            task.cancel()
+            await asyncio.wait([task])
+            await self._deliveries.lay_aside(delivery, DeliveryState.SUPERSEDED)
 
     async def _pause_s(self) -> float:
         seconds = await self._deliveries.seconds_to_next()
@@ -87,11 +112,11 @@ class Dispatcher:
             pass
 
     def _tried(self, task: asyncio.Task[None]) -> None:
-        self._trying.discard(task)
+        del self._trying[task]
         self.wake()
 
     async def _try(self, delivery: Delivery) -> None:
-        is_well = False
+        is_well: bool | None = None
         with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries + 1):
             try:
                 async with asyncio.timeout(self._try_within_s):
@@ -99,7 +124,9 @@ class Dispatcher:
                     is_well = verdict.is_delivered and verdict.attempt.seconds < QUICK_S
                     await self._record(delivery, verdict)
             except Superseded:
-                await self._deliveries.supersede(delivery)
+                await self._deliveries.lay_aside(delivery, DeliveryState.SUPERSEDED)
+            except NothingNew:
+                await self._deliveries.lay_aside(delivery, DeliveryState.PENDING, self._progress_every)
             except Exception:
                 # Not recorded is not lost: the claim lapses and the same id is sent again.
                 log.exception("delivery_not_recorded")
@@ -109,7 +136,9 @@ class Dispatcher:
     async def _record(self, delivery: Delivery, verdict: Verdict) -> None:
         attempt = verdict.attempt
         told = {"status": attempt.status, "seconds": round(attempt.seconds, 3)}
-        if verdict.is_delivered:
+        if delivery.kind == DeliveryKind.PROGRESS and verdict.may_retry:
+            await self._record_progress(delivery, verdict)
+        elif verdict.is_delivered:
             await self._deliveries.record(delivery, attempt, DeliveryState.DELIVERED)
             log.info("callback_delivered", **told)
         elif (delay := self._delay(delivery, verdict)) is None:
@@ -123,6 +152,15 @@ class Dispatcher:
         if not verdict.may_retry:
             return None
         return delay_after(delivery.tries + 1, self._delays_s, random.random, verdict.wait)
+
+    async def _record_progress(self, delivery: Delivery, verdict: Verdict) -> None:
+        """The next look, sooner or later: a receiver that is slow is asked to hear less."""
+        if verdict.is_delivered:
+            delay = max(self._progress_every, timedelta(seconds=verdict.attempt.seconds))
+            await self._deliveries.record(delivery, verdict.attempt, DeliveryState.PENDING, delay)
+        else:
+            delay = max(AFTER_LOST_PROGRESS, verdict.wait)
+            await self._record_failure(delivery, verdict.attempt, DeliveryState.PENDING, delay)
 
     async def _record_failure(
         self, delivery: Delivery, attempt: Attempt, state: DeliveryState, delay: timedelta | None = None

@@ -45,13 +45,15 @@ class Lanes:
         self._busy += 1
         self._lanes.setdefault(destination_id, Lane()).busy += 1
 
-    def leave(self, destination_id: int, *, well: bool) -> None:
+    def leave(self, destination_id: int, *, well: bool | None) -> None:
+        """`well` is None where nothing was sent, and so nothing was learned."""
         # Taken out and put back at the end, so that the first ones are those that were not used for longest.
         lane = self._lanes.pop(destination_id)
         self._busy -= 1
         lane.busy -= 1
-        lane.is_trusted = well
-        lane.limit = min(lane.limit + 1, self._per_destination) if well else max(lane.limit // 2, FIRST_LIMIT)
+        if well is not None:
+            lane.is_trusted = well
+            lane.limit = min(lane.limit + 1, self._per_destination) if well else max(lane.limit // 2, FIRST_LIMIT)
         if lane.busy or lane.is_trusted or lane.limit > FIRST_LIMIT:
             self._lanes[destination_id] = lane
         self._forget_oldest()

@@ -1,11 +1,12 @@
 """Callbacks to be made: the outbox in PostgreSQL, and the destinations they go to. It does not send."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from jobs.deliveries import DeliveryKind, DeliveryState
+from jobs.deliveries import DeliveryKind, DeliveryState, message_id
 from jobs.storage.database import Database, queries, rows_of
 
 # A destination is closed after so many failures in a row; then it gets one probe at a time, in ever longer pauses.
@@ -19,7 +20,11 @@ HOPELESS_AFTER = timedelta(days=5)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One claimed row. `id` stays the same over all its tries; `tries` counts those that were recorded before, and
-    `claims` all claims, this one included."""
+    `claims` all claims, this one included.
+
+    `sequence` grows with what is sent of one job to one address. `told` is what a receiver of progress knows.
+    Each of `secrets` signs; the first one is the newest.
+    """
 
     id: UUID
     destination_id: int
@@ -28,17 +33,27 @@ class Delivery:
     kind: DeliveryKind
     tries: int
     claims: int
-    webhook_secret: bytes = field(repr=False)
+    sequence: int
+    told: str | None
+    secrets: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def message_id(self) -> str:
+        """What the receiver drops repeats by. Each progress is an event of its own, and is not repeated."""
+        first = message_id(self.id)
+        return f"{first}_{self.sequence}" if self.kind == DeliveryKind.PROGRESS else first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What came of sending it once. `error` is None where it was delivered; `status` where no answer came."""
+    """What came of sending it once. `error` is None where it was delivered; `status` where no answer came. `told` is
+    what the receiver knows of the job's progress now."""
 
     seconds: float
     status: int | None = None
     error: str | None = None
     answer: str | None = None
+    told: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ class DeliveryStore:
                 rooms=[room.number for room in rooms.known.values()],
                 trusts=[room.is_trusted for room in rooms.known.values()],
             )
-            return [Delivery(**{**row, "kind": DeliveryKind(row["kind"])}) for row in await rows_of(found)]
+            return [_delivery(row) for row in await rows_of(found)]
 
     async def record(
         self, delivery: Delivery, attempt: Attempt, state: DeliveryState, delay: timedelta | None = None
@@ -99,6 +114,7 @@ class DeliveryStore:
                 status=attempt.status,
                 error=attempt.error,
                 answer=attempt.answer,
+                told=attempt.told,
                 trip=TRIP,
                 shortest=SHORTEST_PAUSE,
                 longest=LONGEST_PAUSE,
@@ -106,10 +122,16 @@ class DeliveryStore:
             )
         return row is not None and row["is_hopeless"]
 
-    async def supersede(self, delivery: Delivery) -> None:
-        """Ends it without an attempt."""
+    async def lay_aside(self, delivery: Delivery, state: DeliveryState, delay: timedelta | None = None) -> None:
+        """Without an attempt: ends it as SUPERSEDED, or leaves it PENDING until `delay` has passed."""
         async with self._database.connection() as connection:
-            await queries.supersede_delivery(connection, id=delivery.id, claims=delivery.claims)
+            await queries.lay_aside(connection, id=delivery.id, claims=delivery.claims, state=state.value, delay=delay)
+
+    async def superseded_of(self, deliveries: Collection[Delivery]) -> set[UUID]:
+        """Of these, the ids of those that were superseded while they were under way."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.superseded_of(connection, ids=[each.id for each in deliveries]))
+        return {row["id"] for row in rows}
 
     async def disable(self, destination_id: int, reason: str) -> None:
         """What is pending for it is dead, and so is what comes, until an attempt succeeds."""
@@ -121,3 +143,7 @@ class DeliveryStore:
         async with self._database.connection() as connection:
             seconds = await queries.seconds_to_next_delivery(connection)
         return None if seconds is None else float(seconds)
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(**{**row, "kind": DeliveryKind(row["kind"]), "secrets": tuple(row["secrets"])})

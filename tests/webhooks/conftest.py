@@ -10,9 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from arq.connections import ArqRedis
 
 from jobs.account import Account
-from jobs.job import Job
+from jobs.job import Job, Progress
 from jobs.links import Links
 from jobs.prompt import Piece
 from jobs.stages.diffusion import Diffusion
@@ -21,6 +22,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore, NewJob
+from jobs.storage.progress_board import ProgressBoard
 from jobs.submission import Submission
 from tests.webhooks.receiver import Receiver, open_receiver
 from webhooks.delivery import Courier, Deadlines, open_session
@@ -48,6 +50,7 @@ class Office:
 
     database: Database
     jobs: JobStore
+    board: ProgressBoard
     links: Links
     account: Account
 
@@ -72,6 +75,11 @@ class Office:
         job = await self.jobs.claim(created[new_job.key], 1, worker="test:1", lease=LEASE)
         assert job is not None
         return job
+
+    async def step(self, job: Job, step: int) -> None:
+        """The engine has done so many of 10."""
+        progress = Progress(attempt=job.attempt, fraction=step / 10, stage=1, step=step, steps=10)
+        await self.board.publish(job.id, progress)
 
     async def ended_job(self, notify_url: str) -> Job:
         job = await self.running_job(notify_url=notify_url)
@@ -135,9 +143,15 @@ class Office:
     ) -> AsyncIterator[Dispatcher]:
         allowed = networks(allow)
         async with open_session(allowed, connections=concurrency, deadlines=deadlines) as session:
-            courier = Courier(session, self.jobs, self.links, allowed=allowed, now=now, deadlines=deadlines)
+            courier = Courier(session, self.jobs, self.board, self.links, allowed=allowed, now=now, deadlines=deadlines)
             lanes = Lanes(concurrency=concurrency, per_destination=4)
-            dispatcher = Dispatcher(DeliveryStore(self.database), courier, lanes, delays_s=delays_s)
+            dispatcher = Dispatcher(
+                DeliveryStore(self.database),
+                courier,
+                lanes,
+                delays_s=delays_s,
+                progress_every=timedelta(seconds=0.05),
+            )
             dispatching = asyncio.create_task(dispatcher.dispatch())
             yield dispatcher
             dispatcher.stop()
@@ -145,6 +159,7 @@ class Office:
 
 
 @pytest.fixture
-async def office(database: Database) -> Office:
+async def office(database: Database, redis: ArqRedis) -> Office:
     account = await AccountStore(database).ensure("tester")
-    return Office(database, JobStore(database), Links("http://public.example", b"secret of tests", now), account)
+    links = Links("http://public.example", b"secret of tests", now)
+    return Office(database, JobStore(database), ProgressBoard(redis), links, account)

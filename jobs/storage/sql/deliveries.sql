@@ -5,6 +5,7 @@
 -- One that is closed gives one row when its time has come, to one claimer of all: the probe.
 -- Per job and URL, one at a time and in order: a row waits while another is in flight, or an earlier one is due.
 -- The claim lapses by itself, so that a dispatcher that died is followed by another.
+-- Sequences are given here, where only one of a job and URL can be: they grow in the order of sending.
 WITH RECURSIVE waiting (id) AS (
     (SELECT destination_id FROM deliveries WHERE state = 'PENDING' ORDER BY destination_id LIMIT 1)
     UNION ALL
@@ -49,16 +50,22 @@ WITH RECURSIVE waiting (id) AS (
 ), taken AS MATERIALIZED (
     SELECT id FROM ranked WHERE trust OR rank <= :strangers ORDER BY place, next_try_at LIMIT :limit
 )
-UPDATE deliveries SET claims = claims + 1, claimed_until = now() + :claim::interval
+UPDATE deliveries SET claims = claims + 1, claimed_until = now() + :claim::interval,
+    sequence = CASE WHEN kind = 'PROGRESS' OR sequence IS NULL THEN nextval('delivery_sequence') ELSE sequence END
 FROM taken, destinations, accounts
 WHERE deliveries.id = taken.id AND destinations.id = deliveries.destination_id AND accounts.id = destinations.account_id
 RETURNING deliveries.id, deliveries.destination_id, deliveries.job_id, deliveries.url, deliveries.kind,
-    deliveries.tries, deliveries.claims, accounts.webhook_secret;
+    deliveries.tries, deliveries.claims, deliveries.sequence, deliveries.told,
+    webhook_secret || ARRAY(
+        SELECT secret FROM retired_secrets
+        WHERE retired_secrets.account_id = accounts.id AND expires_at > now() ORDER BY expires_at DESC
+    ) AS secrets;
 
--- name: record_attempt(state, delay, seconds, status, error, answer, trip, shortest, longest, hopeless, id, claims)^
+-- name: record_attempt(state, delay, seconds, status, error, answer, told, trip, shortest, longest, hopeless, id, claims)^
 -- Only who holds the claim may record. What has been superseded meanwhile is not tried again.
 WITH tried AS (
     UPDATE deliveries SET tries = tries + 1, claimed_until = NULL, last_status = :status, last_error = :error,
+        told = coalesce(:told, told),
         state = CASE WHEN state = 'PENDING' OR :state = 'DELIVERED' THEN :state ELSE state END,
         next_try_at = coalesce(now() + :delay::interval, next_try_at),
         settled_at = CASE WHEN state <> 'PENDING' OR :state <> 'PENDING' THEN now() END
@@ -81,15 +88,20 @@ FROM tried
 WHERE destinations.id = tried.destination_id AND (:error::text IS NOT NULL OR failing_since IS NOT NULL)
 RETURNING failures >= :trip AND disabled_at IS NULL AND failing_since < now() - :hopeless::interval AS is_hopeless;
 
--- name: supersede_delivery(id, claims)!
+-- name: lay_aside(state, delay, id, claims)!
 -- Without an attempt. If it was to be its destination's probe, another one may be.
-WITH dropped AS (
-    UPDATE deliveries SET state = 'SUPERSEDED', claimed_until = NULL, settled_at = now()
-    WHERE id = :id AND claims = :claims
+WITH laid AS (
+    UPDATE deliveries SET claimed_until = NULL, state = CASE WHEN state = 'PENDING' THEN :state ELSE state END,
+        next_try_at = coalesce(now() + :delay::interval, next_try_at),
+        settled_at = CASE WHEN state <> 'PENDING' OR :state <> 'PENDING' THEN now() END
+    WHERE id = :id AND claims = :claims AND claimed_until IS NOT NULL
     RETURNING destination_id
 )
 UPDATE destinations SET closed_until = now()
-FROM dropped WHERE destinations.id = dropped.destination_id AND closed_until IS NOT NULL;
+FROM laid WHERE destinations.id = laid.destination_id AND closed_until IS NOT NULL;
+
+-- name: superseded_of(ids)
+SELECT id FROM deliveries WHERE id = ANY(:ids::uuid[]) AND state = 'SUPERSEDED';
 
 -- name: disable_destination(id, error)!
 WITH disabled AS (

@@ -8,6 +8,8 @@ import pytest
 
 from jobs.deliveries import DeliveryState
 from jobs.job import Failure, FailureCode
+from jobs.storage.account_store import AccountStore
+from jobs.storage.database import Database
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
 from tests.jobs.samples import new_job
@@ -47,7 +49,7 @@ async def test_a_due_row_is_claimed_with_what_its_sender_needs(
 
     (account,) = await rows("SELECT webhook_secret FROM accounts")
     assert (delivery.job_id, delivery.url, delivery.kind, delivery.tries) == (job_id, ONE, "TERMINAL", 0)
-    assert delivery.webhook_secret == account["webhook_secret"]
+    assert delivery.secrets == (account["webhook_secret"],)
 
 
 async def test_a_claimed_row_is_not_claimed_again(jobs: JobStore, deliveries: DeliveryStore, account_id: int) -> None:
@@ -82,7 +84,7 @@ async def test_an_older_try_settles_nothing(
 
     await deliveries.record(late, FAILED, DeliveryState.DEAD)
     await deliveries.record(late, FAILED, DeliveryState.PENDING, CLAIM)
-    await deliveries.supersede(late)
+    await deliveries.lay_aside(late, DeliveryState.DEAD)
 
     assert await rows("SELECT * FROM deliveries") == before
     await deliveries.record(current, DONE, DeliveryState.DELIVERED)
@@ -155,20 +157,71 @@ async def test_a_settled_try_does_not_bring_a_superseded_row_back(
     assert {"state": "SUPERSEDED"} in await rows("SELECT state FROM deliveries WHERE kind = 'RUNNING'")
 
 
-async def test_two_due_rows_for_one_job_and_address_go_one_after_the_other(
+async def test_a_new_attempt_supersedes_what_was_to_be_told_of_the_one_before(
     jobs: JobStore, deliveries: DeliveryStore, account_id: int
 ) -> None:
     job_id = await started(jobs, account_id, running_notify_url=ONE)
+    (first,) = await claim(deliveries)
     await jobs.requeue(job_id, 1, delay=timedelta(0), reason="again")
     await jobs.claim(job_id, 2, worker="w", lease=timedelta(minutes=1))
 
-    (first,) = await claim(deliveries)
     nothing = await claim(deliveries)
-    await deliveries.record(first, DONE, DeliveryState.DELIVERED)
+    superseded = await deliveries.superseded_of([first])
+    await deliveries.lay_aside(first, DeliveryState.SUPERSEDED)
     (second,) = await claim(deliveries)
 
-    assert nothing == []
-    assert first.id != second.id
+    assert nothing == [] and superseded == {first.id}
+    assert (first.kind, second.kind) == ("RUNNING", "RUNNING") and first.id != second.id
+
+
+async def test_progress_follows_the_start_one_at_a_time_with_growing_sequences(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    job_id = await started(jobs, account_id, running_notify_url=ONE)
+    await rows("UPDATE deliveries SET next_try_at = now()")
+    sent = []
+    for _ in range(3):
+        (delivery,) = await claim(deliveries)
+        assert await claim(deliveries) == [], "both are due, and one is under way"
+        is_start = delivery.kind == "RUNNING"
+        sent.append(delivery)
+        state = DeliveryState.DELIVERED if is_start else DeliveryState.PENDING
+        await deliveries.record(delivery, DONE, state, None if is_start else timedelta(0))
+    await jobs.fail(job_id, 1, FAILURE)
+    sent += await claim(deliveries)
+
+    assert [each.kind for each in sent] == ["RUNNING", "PROGRESS", "PROGRESS", "TERMINAL"]
+    sequences = [each.sequence for each in sent]
+    assert sequences == sorted(set(sequences))
+    assert len({each.message_id for each in sent}) == 4
+
+
+async def test_a_repeat_has_the_sequence_of_the_first_try(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    await ended(jobs, account_id, notify_url=ONE)
+    (first,) = await claim(deliveries)
+    await deliveries.record(first, FAILED, DeliveryState.PENDING, timedelta(0))
+    (second,) = await claim(deliveries)
+
+    assert (second.sequence, second.message_id) == (first.sequence, first.message_id)
+
+
+async def test_a_secret_that_was_rotated_signs_until_its_time_has_passed(
+    database: Database, jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    accounts = AccountStore(database)
+    old = (await accounts.named("ours")).webhook_secret
+    new = (await accounts.rotate_webhook_secret("ours", timedelta(hours=1))).webhook_secret
+    await ended(jobs, account_id, notify_url=ONE)
+
+    (both,) = await claim(deliveries, LAPSED)
+    await rows("UPDATE retired_secrets SET expires_at = now()")
+    (one,) = await claim(deliveries)
+
+    assert (both.secrets, one.secrets) == ((new, old), (new,)) and new != old
+    await accounts.rotate_webhook_secret("ours", timedelta(hours=1))
+    assert [row["secret"] for row in await rows("SELECT secret FROM retired_secrets")] == [new]
 
 
 async def test_other_addresses_and_other_jobs_do_not_wait(

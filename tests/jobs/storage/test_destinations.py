@@ -144,7 +144,7 @@ async def test_a_probe_that_was_not_sent_lets_another_one_be(post: Post) -> None
     await post.let_pass(timedelta(seconds=6))
     (probe,) = await post.claim()
 
-    await post.deliveries.supersede(probe)
+    await post.deliveries.lay_aside(probe, DeliveryState.SUPERSEDED)
 
     assert len(await post.claim()) == 1
 
