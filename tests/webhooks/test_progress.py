@@ -69,8 +69,7 @@ async def test_what_is_known_is_not_told_again(office: Office, receiver: Receive
             dispatcher.wake()
             await until(lambda: _was_looked_at(office, job))
 
-    # The second time with the id of an event of its own: the start told it, and the row of progress does not know.
-    assert heard(receiver) == [("RUNNING", 4), ("RUNNING", 4)]
+    assert heard(receiver) == [("RUNNING", 4)]
 
 
 async def test_progress_that_could_not_be_told_is_not_told_late(office: Office, receiver: Receiver) -> None:

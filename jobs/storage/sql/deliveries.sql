@@ -65,12 +65,17 @@ RETURNING deliveries.id, deliveries.destination_id, deliveries.job_id, deliverie
 -- Only who holds the claim may record. What has been superseded meanwhile is not tried again.
 WITH tried AS (
     UPDATE deliveries SET tries = tries + 1, claimed_until = NULL, last_status = :status, last_error = :error,
-        told = coalesce(:told, told),
+        told = coalesce(:told::text, told),
         state = CASE WHEN state = 'PENDING' OR :state = 'DELIVERED' THEN :state ELSE state END,
         next_try_at = coalesce(now() + :delay::interval, next_try_at),
         settled_at = CASE WHEN state <> 'PENDING' OR :state <> 'PENDING' THEN now() END
     WHERE id = :id AND claims = :claims
-    RETURNING id, destination_id, CASE WHEN state = 'PENDING' THEN next_try_at END AS next_try_at
+    RETURNING id, destination_id, job_id, url, kind, CASE WHEN state = 'PENDING' THEN next_try_at END AS next_try_at
+), known AS (
+    -- A start that was told late has told of progress too.
+    UPDATE deliveries SET told = :told::text FROM tried
+    WHERE tried.kind = 'RUNNING' AND :told::text IS NOT NULL
+      AND deliveries.job_id = tried.job_id AND deliveries.url = tried.url AND deliveries.kind = 'PROGRESS'
 ), logged AS (
     INSERT INTO delivery_attempts (delivery_id, started_at, seconds, status, error, answer, next_try_at)
     SELECT id, now() - :seconds::double precision * interval '1 second', :seconds, :status, :error, :answer,
