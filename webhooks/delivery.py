@@ -24,6 +24,7 @@ from webhooks.signature import signed_headers
 
 READ_OF_AN_ANSWER = 4096
 KEPT_OF_AN_ANSWER = 500
+NAMES_KEPT_S = 10
 TEST_BODY = b'{"test":true}'
 SEQUENCE_HEADER = "darkroom-sequence"
 PROGRESS_WITHIN_S = 1
@@ -71,7 +72,7 @@ async def open_session(
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """It reaches only what the guard lets it."""
     connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(allowed, names_at_once=connections), limit=connections, ttl_dns_cache=10
+        resolver=GuardedResolver(allowed, names_at_once=connections), limit=connections, ttl_dns_cache=NAMES_KEPT_S
     )
     # trust_env stays off: a proxy variable must not lead around the guard.
     async with aiohttp.ClientSession(

@@ -8,6 +8,8 @@ import pytest
 from config.settings import Settings
 from tests.webhooks.conftest import Office
 from tests.webhooks.receiver import Answer, Receiver, garbage, huge_body, reset, says, slow_body, slow_head
+from tests.webhooks.test_guard import found
+from webhooks import delivery, guard
 from webhooks.delivery import KEPT_OF_AN_ANSWER, Deadlines
 
 DELAYS_S: tuple[float, ...] = Settings.model_fields["delivery_delays_s"].default
@@ -117,3 +119,36 @@ async def test_a_proxy_of_the_environment_is_not_asked(
 
     async with office.dispatching():
         await office.has_states(job, ["DELIVERED"])
+
+
+async def test_a_name_is_looked_up_once_and_the_address_that_was_checked_is_called(
+    office: Office, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second answer would be another machine of the network that is allowed: nobody hears there.
+    answers = ["127.0.0.1", "127.9.9.9", "169.254.169.254"]
+    monkeypatch.setattr(guard, "_look_up", lambda _, port, __: [found(answers.pop(0), port)])
+    url = receiver.url.replace("127.0.0.1", "rebinding.example")
+    receiver.answers = [slow_head(0.1)]
+    job = await office.ended_job(url)
+
+    async with office.dispatching():
+        await office.has_states(job, ["DELIVERED"])
+
+    assert answers == ["127.9.9.9", "169.254.169.254"]
+    assert receiver.hosts == ["rebinding.example"]
+
+
+async def test_a_name_that_later_means_a_private_address_is_no_longer_called(
+    office: Office, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["127.0.0.1", "169.254.169.254"]
+    monkeypatch.setattr(guard, "_look_up", lambda _, port, __: [found(answers.pop(0), port)])
+    monkeypatch.setattr(delivery, "NAMES_KEPT_S", 0.01)
+    url = receiver.url.replace("127.0.0.1", "rebinding.example")
+    receiver.answers = [reset]  # the connection is not kept
+    job = await office.ended_job(url)
+
+    async with office.dispatching(delays_s=(0.1,)):
+        await office.has_states(job, ["DEAD"])
+
+    assert len(receiver.received) == 1 and "no public address" in (await office.delivery(job))["last_error"]
