@@ -22,6 +22,8 @@ class Receiver:
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    always: Answer | None = None
+    """What answers when `answers` are used up."""
     silent: set[str] = field(default_factory=set)
     """Hosts that get no answer."""
 
@@ -39,7 +41,7 @@ class Receiver:
         self.hosts.append(host)
         if host in self.silent:
             await self.is_over.wait()
-        answer = self.answers.pop(0) if self.answers else 204
+        answer = self.answers.pop(0) if self.answers else self.always or 204
         if not isinstance(answer, int):
             return await answer(request)
         return web.Response(status=answer, headers={"Location": self.url} if answer in (301, 302, 307) else {})
