@@ -17,9 +17,11 @@ WITH RECURSIVE waiting (id) AS (
     SELECT destinations.id, closed_until, coalesce(room, :each) AS room, coalesce(trust, FALSE) AS trust
     FROM waiting JOIN destinations USING (id)
     LEFT JOIN unnest(:ids::bigint[], :rooms::integer[], :trusts::boolean[]) AS lane (id, room, trust) USING (id)
-    WHERE coalesce(room, :each) > 0 AND (closed_until IS NULL OR closed_until <= now()) AND EXISTS (
-        SELECT FROM deliveries WHERE destination_id = destinations.id AND state = 'PENDING' AND next_try_at <= now()
-          AND (claimed_until IS NULL OR claimed_until < now()))
+    WHERE coalesce(room, :each) > 0 AND (closed_until IS NULL OR closed_until <= now()) AND (
+        -- The limit keeps the planner from reading all that is due.
+        SELECT TRUE FROM deliveries WHERE destination_id = destinations.id AND state = 'PENDING' AND next_try_at <= now()
+          AND (claimed_until IS NULL OR claimed_until < now())
+        LIMIT 1)
 ), probing AS MATERIALIZED (
     SELECT destinations.id FROM destinations JOIN ready USING (id) WHERE destinations.closed_until <= now()
     FOR NO KEY UPDATE OF destinations SKIP LOCKED
