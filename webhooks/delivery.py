@@ -1,7 +1,7 @@
 """One try of one callback: render, sign, post, judge. It does not decide when to try again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -106,9 +106,14 @@ class Courier:
         self._now = now
         self.deadlines = deadlines
 
-    async def try_once(self, delivery: Delivery) -> Verdict:
-        """Never raises for what the receiver does. Raises Superseded or NothingNew, and what the database raises."""
-        body, told = await self._body(delivery)
+    async def load(self, deliveries: Collection[Delivery]) -> dict[int, Job]:
+        """The jobs that these tell of, as they are now."""
+        jobs = await self._jobs.get_many({each.job_id for each in deliveries if each.job_id is not None})
+        return {job.id: job for job in jobs}
+
+    async def try_once(self, delivery: Delivery, job: Job | None) -> Verdict:
+        """Never raises for what the receiver does. Raises Superseded or NothingNew."""
+        body, told = await self._body(delivery, job)
         began = perf_counter()
 
         def attempt(error: str) -> Attempt:
@@ -125,12 +130,10 @@ class Courier:
         except (aiohttp.ClientError, OSError, ValueError) as failure:
             return Verdict(attempt=attempt(f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]))
 
-    async def _body(self, delivery: Delivery) -> tuple[bytes, str | None]:
-        """And what it tells of progress."""
-        if delivery.job_id is None:
+    async def _body(self, delivery: Delivery, job: Job | None) -> tuple[bytes, str | None]:
+        """And what it tells of progress. Rendered now and not when it was queued: after a day its links still work."""
+        if job is None:
             return TEST_BODY, None
-        # Rendered now and not when it was queued: after a day of retries its links still work.
-        job = await self._jobs.get_any(delivery.job_id)
         if delivery.kind == DeliveryKind.TERMINAL:
             return callback_body(JobView(job=job), self._links), None
         if job.status != JobStatus.RUNNING:

@@ -9,10 +9,12 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from jobs.deliveries import DeliveryKind, DeliveryState
+from jobs.job import Job
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
 from webhooks.delivery import Courier, NothingNew, Superseded, Verdict
 from webhooks.lanes import Lanes
+from webhooks.recorder import Recorder
 from webhooks.schedule import delay_after
 
 # For the database, before and after the receiver has had its time.
@@ -44,6 +46,7 @@ class Dispatcher:
         progress_every: timedelta,
     ) -> None:
         self._deliveries = deliveries
+        self._recorder = Recorder(deliveries)
         self._courier = courier
         self._lanes = lanes
         self._delays_s = delays_s
@@ -83,9 +86,10 @@ class Dispatcher:
         if not rooms.limit:
             return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
         batch = await self._deliveries.claim(rooms, claim=self._claim)
+        jobs = await self._courier.load(batch)
         for delivery in batch:
             self._lanes.enter(delivery.destination_id)
-            task = asyncio.create_task(self._try(delivery))
+            task = asyncio.create_task(self._try(delivery, jobs.get(delivery.job_id or 0)))
             self._trying[task] = delivery
             task.add_done_callback(self._tried)
         return await self._pause_s() if len(batch) < rooms.limit else LOOK_AT_LEAST_EVERY_S
@@ -115,12 +119,12 @@ class Dispatcher:
         del self._trying[task]
         self.wake()
 
-    async def _try(self, delivery: Delivery) -> None:
+    async def _try(self, delivery: Delivery, job: Job | None) -> None:
         is_well: bool | None = None
         with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries + 1):
             try:
                 async with asyncio.timeout(self._try_within_s):
-                    verdict = await self._courier.try_once(delivery)
+                    verdict = await self._courier.try_once(delivery, job)
                     is_well = verdict.is_delivered and verdict.attempt.seconds < QUICK_S
                     await self._record(delivery, verdict)
             except Superseded:
@@ -139,7 +143,7 @@ class Dispatcher:
         if delivery.kind == DeliveryKind.PROGRESS and verdict.may_retry:
             await self._record_progress(delivery, verdict)
         elif verdict.is_delivered:
-            await self._deliveries.record(delivery, attempt, DeliveryState.DELIVERED)
+            await self._recorder.delivered(delivery, attempt)
             log.info("callback_delivered", **told)
         elif (delay := self._delay(delivery, verdict)) is None:
             await self._record_failure(delivery, attempt, DeliveryState.DEAD)

@@ -1,6 +1,6 @@
 """Callbacks to be made: the outbox in PostgreSQL, and the destinations they go to. It does not send."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -99,7 +99,7 @@ class DeliveryStore:
     async def record(
         self, delivery: Delivery, attempt: Attempt, state: DeliveryState, delay: timedelta | None = None
     ) -> bool:
-        """Leaves it DELIVERED, DEAD, or PENDING for another try after `delay`.
+        """Leaves it in `state`, and where that is PENDING, for another try after `delay`.
 
         Returns whether its destination has failed for so long that it ought to be disabled.
         """
@@ -121,6 +121,19 @@ class DeliveryStore:
                 hopeless=HOPELESS_AFTER,
             )
         return row is not None and row["is_hopeless"]
+
+    async def record_delivered(self, sent: Sequence[tuple[Delivery, Attempt]]) -> None:
+        """Leaves all of them DELIVERED, in one statement."""
+        async with self._database.connection() as connection:
+            await queries.record_delivered(
+                connection,
+                ids=[delivery.id for delivery, _ in sent],
+                claims=[delivery.claims for delivery, _ in sent],
+                seconds=[attempt.seconds for _, attempt in sent],
+                statuses=[attempt.status for _, attempt in sent],
+                answers=[attempt.answer for _, attempt in sent],
+                tolds=[attempt.told for _, attempt in sent],
+            )
 
     async def lay_aside(self, delivery: Delivery, state: DeliveryState, delay: timedelta | None = None) -> None:
         """Without an attempt: ends it as SUPERSEDED, or leaves it PENDING until `delay` has passed."""

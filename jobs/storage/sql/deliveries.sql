@@ -68,16 +68,11 @@ RETURNING deliveries.id, deliveries.destination_id, deliveries.job_id, deliverie
 WITH tried AS (
     UPDATE deliveries SET tries = tries + 1, claimed_until = NULL, last_status = :status, last_error = :error,
         told = coalesce(:told::text, told),
-        state = CASE WHEN state = 'PENDING' OR :state = 'DELIVERED' THEN :state ELSE state END,
+        state = CASE WHEN state = 'PENDING' THEN :state ELSE state END,
         next_try_at = coalesce(now() + :delay::interval, next_try_at),
         settled_at = CASE WHEN state <> 'PENDING' OR :state <> 'PENDING' THEN now() END
     WHERE id = :id AND claims = :claims
-    RETURNING id, destination_id, job_id, url, kind, CASE WHEN state = 'PENDING' THEN next_try_at END AS next_try_at
-), known AS (
-    -- A start that was told late has told of progress too.
-    UPDATE deliveries SET told = :told::text FROM tried
-    WHERE tried.kind = 'RUNNING' AND :told::text IS NOT NULL
-      AND deliveries.job_id = tried.job_id AND deliveries.url = tried.url AND deliveries.kind = 'PROGRESS'
+    RETURNING id, destination_id, CASE WHEN state = 'PENDING' THEN next_try_at END AS next_try_at
 ), logged AS (
     INSERT INTO delivery_attempts (delivery_id, started_at, seconds, status, error, answer, next_try_at)
     SELECT id, now() - :seconds::double precision * interval '1 second', :seconds, :status, :error, :answer,
@@ -94,6 +89,35 @@ FROM tried
 -- A success of what never failed changes nothing: it must not wait for a lock.
 WHERE destinations.id = tried.destination_id AND (:error::text IS NOT NULL OR failing_since IS NOT NULL)
 RETURNING failures >= :trip AND disabled_at IS NULL AND failing_since < now() - :hopeless::interval AS is_hopeless;
+
+-- name: record_delivered(ids, claims, seconds, statuses, answers, tolds)!
+-- The same for many that were delivered: all arguments are arrays of one length. In the order of ids, and destinations
+-- after them, so that no two wait for each other.
+WITH sent AS (
+    SELECT * FROM unnest(:ids::uuid[], :claims::integer[], :seconds::double precision[], :statuses::integer[],
+        :answers::text[], :tolds::text[]) AS sent (id, claims, seconds, status, answer, told)
+), mine AS MATERIALIZED (
+    SELECT deliveries.id FROM deliveries JOIN sent USING (id, claims) ORDER BY id FOR UPDATE OF deliveries
+), tried AS (
+    UPDATE deliveries SET tries = tries + 1, claimed_until = NULL, last_status = status, last_error = NULL,
+        state = 'DELIVERED', settled_at = now()
+    FROM mine JOIN sent USING (id)
+    WHERE deliveries.id = mine.id AND deliveries.claims = sent.claims
+    RETURNING deliveries.id, destination_id, job_id, url, kind, seconds, status, answer, sent.told
+), known AS (
+    -- A start that was told late has told of progress too.
+    UPDATE deliveries SET told = tried.told FROM tried
+    WHERE tried.kind = 'RUNNING' AND tried.told IS NOT NULL
+      AND deliveries.job_id = tried.job_id AND deliveries.url = tried.url AND deliveries.kind = 'PROGRESS'
+), logged AS (
+    INSERT INTO delivery_attempts (delivery_id, started_at, seconds, status, answer)
+    SELECT id, now() - seconds * interval '1 second', seconds, status, answer FROM tried
+), mended AS MATERIALIZED (
+    SELECT id FROM destinations WHERE id IN (SELECT destination_id FROM tried) AND failing_since IS NOT NULL
+    ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE destinations SET failures = 0, failing_since = NULL, closed_until = NULL, disabled_at = NULL
+FROM mended WHERE destinations.id = mended.id;
 
 -- name: lay_aside(state, delay, id, claims)!
 -- Without an attempt. If it was to be its destination's probe, another one may be.

@@ -87,7 +87,7 @@ async def test_an_older_try_settles_nothing(
     await deliveries.lay_aside(late, DeliveryState.DEAD)
 
     assert await rows("SELECT * FROM deliveries") == before
-    await deliveries.record(current, DONE, DeliveryState.DELIVERED)
+    await deliveries.record_delivered([(current, DONE)])
     assert await rows("SELECT state, last_status FROM deliveries") == [{"state": "DELIVERED", "last_status": 204}]
 
 
@@ -126,7 +126,7 @@ async def test_the_end_waits_while_the_start_is_in_flight_to_the_same_address(
 
     assert await claim(deliveries) == []
 
-    await deliveries.record(running, DONE, DeliveryState.DELIVERED)
+    await deliveries.record_delivered([(running, DONE)])
     (end,) = await claim(deliveries)
     assert (running.kind, end.kind) == ("RUNNING", "TERMINAL")
 

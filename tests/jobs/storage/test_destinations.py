@@ -108,7 +108,7 @@ async def test_one_success_between_them_keeps_it_open(post: Post) -> None:
     claimed = await post.claim()
     for delivery in claimed[1:TRIP]:
         await post.fail(delivery)
-    await post.deliveries.record(claimed[0], DONE, DeliveryState.DELIVERED)
+    await post.deliveries.record_delivered([(claimed[0], DONE)])
     for delivery in claimed[TRIP : 2 * TRIP - 1]:
         await post.fail(delivery)
 
@@ -122,7 +122,7 @@ async def test_of_all_dispatchers_one_sends_the_probe_and_its_success_opens(post
     claims = await asyncio.gather(*(post.claim() for _ in range(5)))
 
     (probe,) = [each for claimed in claims for each in claimed]
-    await post.deliveries.record(probe, DONE, DeliveryState.DELIVERED)
+    await post.deliveries.record_delivered([(probe, DONE)])
     assert len(await post.claim()) == TRIP - 1
 
 
@@ -175,7 +175,7 @@ async def test_after_five_days_of_failures_it_is_disabled_until_a_success(post: 
         await connection.execute("UPDATE deliveries SET state = 'PENDING' WHERE id = $1", probe.id)
     await post.let_pass(timedelta(hours=2))
     (again,) = await post.claim()
-    await post.deliveries.record(again, DONE, DeliveryState.DELIVERED)
+    await post.deliveries.record_delivered([(again, DONE)])
     await post.add(DEAD, 2)
     assert len(await post.claim()) == 2
 
@@ -190,7 +190,7 @@ async def test_what_came_of_each_attempt_is_kept(post: Post, rows: Rows) -> None
         timedelta(0),
     )
     (second,) = await post.claim()
-    await post.deliveries.record(second, DONE, DeliveryState.DELIVERED)
+    await post.deliveries.record_delivered([(second, DONE)])
 
     kept = await rows(
         "SELECT status, error, answer, seconds, next_try_at - started_at AS next FROM delivery_attempts ORDER BY id"
