@@ -21,6 +21,9 @@ from webhooks.schedule import delay_after
 STATEMENTS_WITHIN_S = 10
 FINISH_TRIES_WITHIN_S = 20
 LOOK_AT_LEAST_EVERY_S = 5.0
+# A look that found something is followed by another; many ends of tries share one.
+AFTER_A_BATCH_S = 0.02
+GATHER_S = 0.005
 AFTER_DATABASE_ERROR_S = 1.0
 # A destination that takes longer to answer is not sent more at once.
 QUICK_S = 2.0
@@ -75,6 +78,7 @@ class Dispatcher:
                 log.error("outbox_unreachable", error=repr(error))
                 pause_s = AFTER_DATABASE_ERROR_S
             await self._sleep(pause_s)
+            await asyncio.sleep(GATHER_S)
         if self._trying:
             await asyncio.wait(self._trying, timeout=FINISH_TRIES_WITHIN_S)
         for task in self._trying:
@@ -92,7 +96,7 @@ class Dispatcher:
             task = asyncio.create_task(self._try(delivery, jobs.get(delivery.job_id or 0)))
             self._trying[task] = delivery
             task.add_done_callback(self._tried)
-        return await self._pause_s() if len(batch) < rooms.limit else LOOK_AT_LEAST_EVERY_S
+        return AFTER_A_BATCH_S if batch else await self._pause_s()
 
     async def _drop_superseded(self) -> None:
         """A receiver that takes its time over a start or progress does not keep the end of the job waiting."""

@@ -10,6 +10,8 @@ from jobs.storage.delivery_store import Room, Rooms
 
 FIRST_LIMIT = 1
 MAX_LANES = 10_000
+# Not more at a time, so that what comes for the trusted meanwhile is not behind a crowd.
+MAX_STRANGERS_AT_ONCE = 16
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Lanes:
         free = self._concurrency - self._busy
         return Rooms(
             limit=free,
-            strangers=max(0, min(free, (self._concurrency + 1) // 2 - strangers)),
+            strangers=max(0, min(free, MAX_STRANGERS_AT_ONCE, (self._concurrency + 1) // 2 - strangers)),
             each=FIRST_LIMIT,
             known={id: Room(max(0, lane.limit - lane.busy), lane.is_trusted) for id, lane in self._lanes.items()},
         )
