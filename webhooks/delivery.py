@@ -122,7 +122,9 @@ class Courier:
         try:
             check_literal(delivery.url, self._allowed)
             verdict = await self._post(delivery, body)
-            return replace(verdict, attempt=replace(verdict.attempt, told=told)) if verdict.is_delivered else verdict
+            if told is None or not verdict.is_delivered:
+                return verdict
+            return replace(verdict, attempt=replace(verdict.attempt, told=told))
         except AddressRefused as refusal:
             return Verdict(attempt=attempt(refusal.message), may_retry=False)
         except TimeoutError:
@@ -178,6 +180,8 @@ class Courier:
     async def _answer(self, response: aiohttp.ClientResponse) -> str:
         """The beginning of the body, as far as it comes soon. More than that is not read: the connection is closed."""
         content = b""
+        if response.content.at_eof():
+            return ""  # as most are
         try:
             async with asyncio.timeout(self.deadlines.body_s):
                 while len(content) < READ_OF_AN_ANSWER and not response.content.at_eof():
