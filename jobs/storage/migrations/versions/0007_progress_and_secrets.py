@@ -1,4 +1,5 @@
-"""What a progress callback has told, and secrets that go on signing for a while after another took their place."""
+"""What a progress callback has told, secrets that go on signing for a while after another took their place, and the
+age of what is settled."""
 
 from alembic import op
 
@@ -17,6 +18,12 @@ CREATE TABLE retired_secrets (
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (account_id, secret)
 )
+""",
+    """
+UPDATE deliveries SET settled_at = now() WHERE state <> 'PENDING' AND settled_at IS NULL
+""",
+    """
+CREATE INDEX deliveries_settled ON deliveries (settled_at) WHERE state <> 'PENDING'
 """,
 ]
 
