@@ -25,7 +25,7 @@ LOOK_AT_LEAST_EVERY_S = 5.0
 AFTER_A_BATCH_S = 0.02
 GATHER_S = 0.005
 AFTER_DATABASE_ERROR_S = 1.0
-# A destination that takes longer to answer is not sent more at once.
+# A destination that takes longer to answer shares half of the connections with those that fail.
 QUICK_S = 2.0
 # Progress that could not be told is old by then, and the next one is not.
 AFTER_LOST_PROGRESS = timedelta(seconds=10)
@@ -124,12 +124,12 @@ class Dispatcher:
         self.wake()
 
     async def _try(self, delivery: Delivery, job: Job | None) -> None:
-        is_well: bool | None = None
+        is_well, is_quick = None, True
         with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries + 1):
             try:
                 async with asyncio.timeout(self._try_within_s):
                     verdict = await self._courier.try_once(delivery, job)
-                    is_well = verdict.is_delivered and verdict.attempt.seconds < QUICK_S
+                    is_well, is_quick = verdict.is_delivered, verdict.attempt.seconds < QUICK_S
                     await self._record(delivery, verdict)
             except Superseded:
                 await self._deliveries.lay_aside(delivery, DeliveryState.SUPERSEDED)
@@ -139,7 +139,7 @@ class Dispatcher:
                 # Not recorded is not lost: the claim lapses and the same id is sent again.
                 log.exception("delivery_not_recorded")
             finally:
-                self._lanes.leave(delivery.destination_id, well=is_well)
+                self._lanes.leave(delivery.destination_id, well=is_well, quick=is_quick)
 
     async def _record(self, delivery: Delivery, verdict: Verdict) -> None:
         attempt = verdict.attempt

@@ -58,9 +58,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many a destination may be sent now, and whether its last answer was a good one, and quick."""
+    """How many a destination may be sent now, beside the `busy` ones that are under way, and whether its last answer
+    was a good one, and quick."""
 
     number: int
+    busy: int
     is_trusted: bool
 
 
@@ -92,6 +94,7 @@ class DeliveryStore:
                 each=rooms.each,
                 ids=list(rooms.known),
                 rooms=[room.number for room in rooms.known.values()],
+                busies=[room.busy for room in rooms.known.values()],
                 trusts=[room.is_trusted for room in rooms.known.values()],
             )
             return [_delivery(row) for row in await rows_of(found)]

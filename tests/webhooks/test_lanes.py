@@ -1,5 +1,6 @@
 """Who answers well gets more at once; all who do not share half of the connections."""
 
+from jobs.storage.delivery_store import Room
 from webhooks.lanes import Lanes
 
 FAST, SLOW = 1, 2
@@ -56,3 +57,23 @@ def test_a_destination_that_no_longer_answers_well_is_a_stranger_again() -> None
 
     rooms = lanes.rooms()
     assert not rooms.known[SLOW].is_trusted and rooms.strangers == 4
+
+
+def test_a_good_answer_that_was_slow_widens_the_lane_among_strangers() -> None:
+    lanes = Lanes(concurrency=10, per_destination=8)
+
+    for _ in range(2):
+        lanes.enter(SLOW)
+        lanes.leave(SLOW, well=True, quick=False)
+
+    assert lanes.rooms().known[SLOW] == Room(3, 0, False)
+
+
+def test_where_nothing_was_sent_nothing_is_learned() -> None:
+    lanes = Lanes(concurrency=10, per_destination=8)
+    use(lanes, FAST, True)
+
+    lanes.enter(FAST)
+    lanes.leave(FAST, well=None)
+
+    assert lanes.rooms().known[FAST] == Room(2, 0, True)

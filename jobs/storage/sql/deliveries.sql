@@ -1,5 +1,5 @@
--- name: claim_deliveries(claim, limit, strangers, each, ids, rooms, trusts)
--- Up to :limit due rows, fairly: the first of each destination before the second of any. A destination gives as many
+-- name: claim_deliveries(claim, limit, strangers, each, ids, rooms, busies, trusts)
+-- Up to :limit due rows, fairly: those first whose destination has the least under way. A destination gives as many
 -- as its room, or :each where :ids does not name it; those that are not trusted give :strangers together.
 -- The destinations that anything is pending for are found by steps through the index, however long their backlogs are.
 -- One that is closed gives one row when its time has come, to one claimer of all: the probe.
@@ -14,9 +14,11 @@ WITH RECURSIVE waiting (id) AS (
         ORDER BY destination_id LIMIT 1
     ) AS next
 ), ready AS MATERIALIZED (
-    SELECT destinations.id, closed_until, coalesce(room, :each) AS room, coalesce(trust, FALSE) AS trust
+    SELECT destinations.id, closed_until, coalesce(room, :each) AS room, coalesce(busy, 0) AS busy,
+        coalesce(trust, FALSE) AS trust
     FROM waiting JOIN destinations USING (id)
-    LEFT JOIN unnest(:ids::bigint[], :rooms::integer[], :trusts::boolean[]) AS lane (id, room, trust) USING (id)
+    LEFT JOIN unnest(:ids::bigint[], :rooms::integer[], :busies::integer[], :trusts::boolean[])
+        AS lane (id, room, busy, trust) USING (id)
     WHERE coalesce(room, :each) > 0 AND (closed_until IS NULL OR closed_until <= now()) AND (
         -- The limit keeps the planner from reading all that is due.
         SELECT TRUE FROM deliveries WHERE destination_id = destinations.id AND state = 'PENDING' AND next_try_at <= now()
@@ -30,11 +32,12 @@ WITH RECURSIVE waiting (id) AS (
     FROM probing WHERE destinations.id = probing.id
     RETURNING destinations.id
 ), open AS (
-    SELECT id, room, trust FROM ready WHERE closed_until IS NULL
+    SELECT id, room, busy, trust FROM ready WHERE closed_until IS NULL
     UNION ALL
-    SELECT id, 1, FALSE FROM probed
+    SELECT id, 1, 0, FALSE FROM probed
 ), found AS MATERIALIZED (
-    SELECT due.id, due.next_try_at, trust, row_number() OVER (PARTITION BY open.id ORDER BY due.next_try_at) AS place
+    SELECT due.id, due.next_try_at, trust,
+        busy + row_number() OVER (PARTITION BY open.id ORDER BY due.next_try_at) AS place
     FROM open CROSS JOIN LATERAL (
         SELECT id, next_try_at FROM deliveries AS due
         WHERE destination_id = open.id AND state = 'PENDING' AND next_try_at <= now()

@@ -78,16 +78,26 @@ async def test_one_gets_as_many_as_its_room_and_the_first_of_each_go_first(post:
     first = await post.claim(Rooms(limit=4, strangers=4, each=3))
 
     assert sorted(each.url.partition("?")[0] for each in first) == [ALIVE, ALIVE, DEAD, DEAD]
-    full = {each.destination_id: Room(0, False) for each in first if each.url.startswith(DEAD)}
+    full = {each.destination_id: Room(0, 2, False) for each in first if each.url.startswith(DEAD)}
     rest = await post.claim(Rooms(limit=4, strangers=4, each=3, known=full))
     assert [each.url.partition("?")[0] for each in rest] == [ALIVE] * 3
+
+
+async def test_who_has_the_least_under_way_goes_first(post: Post) -> None:
+    await post.add(DEAD, 5)
+    await post.add(ALIVE, 5)
+    (alive,) = [each for each in await post.claim(Rooms(limit=2, strangers=2)) if each.url.startswith(ALIVE)]
+
+    claimed = await post.claim(Rooms(limit=3, strangers=3, each=9, known={alive.destination_id: Room(9, 1, False)}))
+
+    assert sorted(each.url.partition("?")[0] for each in claimed) == [ALIVE, DEAD, DEAD]
 
 
 async def test_strangers_share_what_is_left_for_them(post: Post) -> None:
     await post.add(DEAD, 5)
     await post.add(ALIVE, 5)
     (alive, *_) = [each for each in await post.claim(Rooms(limit=2, strangers=2)) if each.url.startswith(ALIVE)]
-    trusted = {alive.destination_id: Room(9, True)}
+    trusted = {alive.destination_id: Room(9, 1, True)}
 
     claimed = await post.claim(Rooms(limit=9, strangers=1, each=9, known=trusted))
 
