@@ -33,7 +33,6 @@ STAGES: Mapping[str, str] = {
 
 # By the attribute of Diffusion; each is refused where it is not at its default.
 DIFFUSION_FIELDS: Mapping[str, Refusal] = {
-    "vae": Refusal("sdVae", "only the checkpoint's own VAE is used yet: send 'Automatic' or nothing"),
     "animations": Refusal("animateDiff", "animation is not built yet"),
     "v1_clip": Refusal("v1Clip", "the API does not say what it does, so it is not built"),
     "ella": Refusal("enableElla", "ELLA is not built yet"),

@@ -51,9 +51,10 @@ class Watch(Protocol):
 class Engine(Protocol):
     """All methods block and are called from one thread at a time."""
 
-    def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
+    def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         """The checkpoint of this catalogue id, from the cache or from disk, with these LoRAs until it is loaded again.
 
+        `vae` is the catalogue id of one that takes the place of its own.
         Raises FatalFailure if one of them is unknown, damaged, of an unsupported kind or for another checkpoint.
         """
 

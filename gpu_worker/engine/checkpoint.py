@@ -188,7 +188,7 @@ def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
         model=model,
         device=device,
         unet=unet,
-        vae=_ready_vae(pipeline.vae, device),
+        vae=ready_vae(pipeline.vae, device),
         tokenizers=(pipeline.tokenizer, pipeline.tokenizer_2) if is_xl else (pipeline.tokenizer,),
         text_encoders=placed_encoders,
         scheduler_config=pipeline.scheduler.config,
@@ -202,7 +202,7 @@ def ready(network: Any, device: Device) -> Any:
     return network.to(device.torch_device, memory_format=device.memory_format).requires_grad_(False).eval()
 
 
-def _ready_vae(vae: Any, device: Device) -> Any:
+def ready_vae(vae: Any, device: Device) -> Any:
     # SDXL's VAE overflows in float16: black pictures.
     is_fragile = device.dtype is torch.float16 and vae.config.force_upcast
     return ready(vae.to(torch.float32) if is_fragile else vae, device)

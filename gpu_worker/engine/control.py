@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import ControlNetModel
-from diffusers.utils.import_utils import is_accelerate_available
 from PIL import Image
 from torch import Tensor
 
 from gpu_worker.engine.checkpoint import Checkpoint, ready
+from gpu_worker.engine.device import Device
 from gpu_worker.engine.inpainting import resized
+from gpu_worker.engine.network import open_network
 from gpu_worker.engine.preprocessing import preprocessed
 from jobs.attachments import ControlMode, ControlNet
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
-from jobs.weights import HALF_WEIGHTS, WEIGHTS
 
 # From one level of the denoiser to the next finer one, where the prompt or the picture shall count for more.
 # Source: the ControlNet extension of AUTOMATIC1111's web UI, `soft_injection`.
@@ -75,37 +75,9 @@ class Control:
         return level * weight * torch.nn.functional.interpolate(self.mask, level.shape[-2:], mode="area")
 
 
-def load_controlnet(model: Model, checkpoint: Checkpoint) -> ControlNetwork:
+def load_controlnet(model: Model, device: Device) -> ControlNetwork:
     """Raises FatalFailure, naming the model and the file, if it is missing or damaged."""
-    if not model.path.exists():
-        raise FatalFailure(f"ControlNet {model.id}: {model.path} does not exist")
-    try:
-        return ControlNetwork(model, ready(_open(model, checkpoint.device.dtype), checkpoint.device))
-    except (FatalFailure, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        # Of a damaged file nearly any class is raised.
-        raise FatalFailure(f"ControlNet {model.id}: cannot load {model.path}: {error}") from error
-
-
-def _open(model: Model, dtype: torch.dtype) -> Any:
-    if model.path.is_dir():
-        is_half_only = (model.path / HALF_WEIGHTS).exists() and not (model.path / WEIGHTS).exists()
-        return ControlNetModel.from_pretrained(
-            model.path,
-            variant="fp16" if is_half_only else None,
-            torch_dtype=dtype,
-            low_cpu_mem_usage=is_accelerate_available(),  # type: ignore[no-untyped-call]
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    if model.path.suffix != ".safetensors":
-        raise FatalFailure(f"ControlNet {model.id}: {model.path} is not a .safetensors file")
-    if model.config_path is None:
-        raise FatalFailure(f"ControlNet {model.id}: a single file needs config_path, a diffusers folder of its kind")
-    return ControlNetModel.from_single_file(
-        str(model.path), config=str(model.config_path), torch_dtype=dtype, local_files_only=True
-    )
+    return ControlNetwork(model, ready(open_network(model, ControlNetModel, device.dtype), device))
 
 
 def check_fits(control: ControlNetwork, checkpoint: Checkpoint) -> None:

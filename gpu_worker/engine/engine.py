@@ -22,6 +22,7 @@ from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
 from gpu_worker.engine.upscaler import RESAMPLINGS, Upscaler, load_upscaler, upscale_to
+from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
 from jobs.attachments import ControlNet, Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
@@ -45,12 +46,12 @@ class DiffusersEngine:
         self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
 
-    def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
+    def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         model = self._model(model_id)
         with self._working(f"loading model {model.id}"):
             checkpoint = self._cache.get(model.id, partial(self._load_checked, model))
             checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
-            return checkpoint
+            return self._with_vae(checkpoint, self._model(vae)) if vae else checkpoint
 
     def encode_prompt(
         self,
@@ -84,7 +85,7 @@ class DiffusersEngine:
     ) -> Control:
         model = self._model(controlnet.model)
         with self._working(f"loading ControlNet {model.id}"):
-            network = self._cache.get(model.id, partial(self._load_controlnet, model, checkpoint))
+            network = self._cache.get(model.id, partial(self._load_controlnet, model))
             check_fits(network, checkpoint)
             return new_control(
                 network,
@@ -192,9 +193,16 @@ class DiffusersEngine:
         self._check(model)
         return load_checkpoint(model, self._device)
 
-    def _load_controlnet(self, model: Model, checkpoint: Checkpoint) -> ControlNetwork:
+    def _with_vae(self, checkpoint: Checkpoint, model: Model) -> Checkpoint:
+        return with_vae(checkpoint, self._cache.get(model.id, partial(self._load_vae, model)))
+
+    def _load_vae(self, model: Model) -> LoadedVae:
         self._check(model)
-        return load_controlnet(model, checkpoint)
+        return load_vae(model, self._device)
+
+    def _load_controlnet(self, model: Model) -> ControlNetwork:
+        self._check(model)
+        return load_controlnet(model, self._device)
 
     def _weighed(self, lora: Lora) -> WeighedLora:
         blocks = read_block_weights(lora.block_weight) if lora.block_weight else None

@@ -112,7 +112,7 @@ class Diffusion:
         """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each. Latents in `start`
         go before pictures; with `masking` only a part of them is drawn again."""
         engine = tools.engine
-        checkpoint = engine.load(self.model, self.loras)
+        checkpoint = engine.load(self.model, self.loras, self.vae)
         if start is None and pictures:
             start = engine.encode_pictures(checkpoint, pictures, width=self.width, height=self.height)
         conditioning = engine.encode_prompt(

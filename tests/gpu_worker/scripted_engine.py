@@ -44,7 +44,7 @@ class ScriptedEngine:
     on_decode: Callable[[], object] = list
     steps_done: list[int] = field(default_factory=list)
 
-    def load(self, model_id: str, loras: Sequence[Any] = ()) -> str:
+    def load(self, model_id: str, loras: Sequence[Any] = (), vae: str | None = None) -> str:
         return model_id
 
     def encode_prompt(

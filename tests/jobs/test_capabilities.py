@@ -20,7 +20,6 @@ DRAWN = PLAIN.stages[1]
 assert isinstance(DRAWN, Diffusion)
 
 SAID: dict[str, Any] = {
-    "vae": "kl-f8-anime.ckpt",
     "animations": (Animation(),),
     "v1_clip": True,
     "ella": True,
@@ -87,7 +86,16 @@ def test_every_field_of_a_diffusion_is_either_honoured_or_refused() -> None:
     # Those that Diffusion.run reads, and what tells stages apart.
     honoured = {
         *("type", "width", "height", "prompt", "negative_prompt", "model", "sampler", "steps", "guidance_scale"),
-        *("clip_skip", "denoising_strength", "loras", "embeddings", "controls", "eta_noise_seed_delta", "schedule"),
+        *(
+            "clip_skip",
+            "denoising_strength",
+            "loras",
+            "embeddings",
+            "controls",
+            "eta_noise_seed_delta",
+            "schedule",
+            "vae",
+        ),
     }
 
     assert honoured | DIFFUSION_FIELDS.keys() == {field.name for field in fields(Diffusion)}

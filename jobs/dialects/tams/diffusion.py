@@ -24,7 +24,6 @@ from jobs.schedules import Schedule
 from jobs.schedules import canonical as canonical_schedule
 from jobs.stages import diffusion as limits
 from jobs.stages.diffusion import Diffusion, size_faults, step_faults
-from jobs.vaes import canonical as canonical_vae
 
 Side = Whole(limits.MIN_SIDE_PX, limits.MAX_SIDE_PX, limits.GRID_PX)
 INT32 = 2**31
@@ -81,7 +80,7 @@ class DiffusionBody(Message):
             guidance_scale=self.cfg_scale or limits.DEFAULT_GUIDANCE,
             clip_skip=self.clip_skip or 1,
             denoising_strength=self.denoising_strength or limits.DEFAULT_DENOISING_STRENGTH,
-            vae=reading.named(canonical_vae, self.sd_vae or "", f"{path}.sdVae", None),
+            vae=reading.vae(self.sd_vae, f"{path}.sdVae", model.family),
         )
         if self.prompts is None:
             reading.faults.add(f"{path}.prompts", "is required")

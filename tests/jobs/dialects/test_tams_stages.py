@@ -168,7 +168,7 @@ def test_every_attachment_of_a_diffusion_is_kept() -> None:
         clipEncoderName="c",
     )
 
-    assert (stage.vae, stage.eta_noise_seed_delta) == ("ClearVAE.safetensors", 31337)
+    assert (stage.vae, stage.eta_noise_seed_delta) == ("13", 31337)
     assert stage.controls == (
         ControlNet(
             model="12",
