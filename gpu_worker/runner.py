@@ -132,7 +132,7 @@ class Runner:
         canvas = await self._on_engine_thread(_run_stages, job, self._engine, watch, inputs)
         watch.check()
         images = await self._store(job, canvas)
-        await self._patiently(partial(self._jobs.succeed, job, images))
+        await self._patiently(partial(self._jobs.succeed, job, images, note="; ".join(watch.notes) or None))
 
     async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)

@@ -70,6 +70,7 @@ class JobWatch:
         self._stage = 0
         self._previews: tuple[Preview, ...] = ()
         self._reason: DarkroomError | None = None
+        self.notes: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._unsent = asyncio.Event()
         self._progress: Progress | None = None
@@ -104,6 +105,9 @@ class JobWatch:
             previews=self._previews,
         )
         self._loop.call_soon_threadsafe(self._put, progress, pictures)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     async def publish_for_ever(self) -> None:
         """Sends the newest state to the board; what a slow Redis misses is skipped, never queued up."""

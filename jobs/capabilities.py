@@ -7,13 +7,14 @@ from typing import Any, TypeAlias
 
 from jobs.errors import Fault, TransitoryFailure
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_adetailer import ImageToAdetailer
 from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.redrawing import Redrawing
 from jobs.submission import Submission
 
-RunnableStage: TypeAlias = InputInitialize | Diffusion | ImageToInpaint | ImageToUpscaler
+RunnableStage: TypeAlias = InputInitialize | Diffusion | ImageToInpaint | ImageToUpscaler | ImageToAdetailer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,6 @@ class Refusal:
 
 # By type.
 STAGES: Mapping[str, str] = {
-    "IMAGE_TO_ADETAILER": "finding and redrawing of faces and hands is not built yet",
     "IMAGE_TO_ANIMATE_DIFF": "animation is not built yet",
     "VIDEO_DIFFUSION": "video is not built yet",
 }
@@ -58,7 +58,10 @@ def unsupported(submission: Submission) -> list[Fault]:
         elif reason := STAGES.get(stage.type):
             faults.append(Fault(f"stages[{i}].type", f"{stage.type}: {reason}"))
         elif isinstance(stage, Redrawing) and not has_diffusion:
-            faults += _diffusion_faults(stage.diffusion, f"stages[{i}].{stage.field_name}.diffusion")
+            path = f"stages[{i}].{stage.field_name}.diffusion"
+            faults += _diffusion_faults(stage.diffusion, path)
+            if stage.draws_parts and stage.diffusion.controls:
+                faults.append(Fault(f"{path}.controlnet", "guides whole pictures, and this stage draws a part alone"))
     return faults
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from jobs.attachments import ControlNet, Lora
+from jobs.detectors import Look
 from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
 
@@ -46,6 +47,9 @@ class Watch(Protocol):
 
     def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Picture]]) -> None:
         """Called after step `step` of `steps` (from 1). `preview()` renders each output so far, small."""
+
+    def note(self, text: str) -> None:
+        """Something that the job's account should know of a job that succeeds."""
 
 
 class Engine(Protocol):
@@ -122,6 +126,12 @@ class Engine(Protocol):
 
     def decode(self, checkpoint: Checkpoint, latents: Latents) -> list[Picture]:
         """One picture per latent."""
+
+    def find(self, picture: Picture, look: Look) -> list[Picture]:
+        """A mask for each thing that is found, white where it is, the likeliest first.
+
+        Raises FatalFailure for a detector that cannot be run.
+        """
 
     def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
         """The masked part of the picture, or the whole. Raises FatalFailure if the mask is none of this picture."""

@@ -14,6 +14,7 @@ from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
 from gpu_worker.engine.control import Control, ControlNetwork, check_fits, load_controlnet, new_control
 from gpu_worker.engine.denoise import Denoising
+from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.embedding import LearnedWord, read_learned_word
 from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
@@ -26,6 +27,7 @@ from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
 from jobs.attachments import ControlNet, Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
+from jobs.detectors import BUNDLED, Look
 from jobs.engine import Cutout, Engine, Picture, Watch
 from jobs.errors import FatalFailure
 from jobs.inpainting import Cut, Masking
@@ -155,6 +157,16 @@ class DiffusersEngine:
         with self._working(f"resizing {tuple(latents.shape)} latents"):
             size = {"width": width, "height": height}
             return resized_latents(checkpoint, latents, upscaler, **size, keeps_ratio=keeps_ratio)
+
+    def find(self, picture: Picture, look: Look) -> list[Picture]:
+        image = cast(Image.Image, picture)
+        if look.detector == BUNDLED:
+            masks = bundled_masks(image, look.confidence)
+        else:
+            model = self._model(look.detector)
+            self._check(model)
+            masks = yolo_masks(model, image, look.confidence)
+        return list(shaped(masks, look))
 
     def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
         return cast(Cutout, inpainting.cut_out(cast(Image.Image, picture), cast(Image.Image, mask), cut))

@@ -33,6 +33,8 @@ def live_event(view: JobView, links: Links) -> bytes:
 
 def _event(event: JobEvent) -> dict[str, Any]:
     body = {"kind": event.kind.value, "attempt": event.attempt, "createdAt": event.created_at.isoformat()}
+    if event.kind is EventKind.SUCCESS and event.detail:
+        return body | {"note": event.detail}
     return body | ({"reason": event.detail} if event.kind in _WITH_REASON else {})
 
 

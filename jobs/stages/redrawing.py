@@ -19,6 +19,11 @@ class Redrawing:
     diffusion: Diffusion
 
     @property
+    def draws_parts(self) -> bool:
+        """Whether only a part of a picture is drawn, larger than it is."""
+        return False
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return self.diffusion.inputs
 
@@ -47,6 +52,9 @@ class PassWatch:
         share = self.begin + (self.end - self.begin) * Fraction(step, steps)
         self.watch.step_done(ceil(share * self.work), self.work, lambda: self.whole(preview()))
 
+    def note(self, text: str) -> None:
+        self.watch.note(text)
+
 
 def redraw(
     tools: Tools,
@@ -56,8 +64,12 @@ def redraw(
     seeds: Sequence[int],
     noise_multiplier: float = 1.0,
 ) -> tuple[Picture, ...]:
-    """The pictures from which the cutouts were made, each with its masked part drawn again. They share a mask."""
-    sized = replace(diffusion, width=cut.width, height=cut.height)
+    """The pictures from which the cutouts were made, each with its masked part drawn again. They share a mask.
+
+    A part is drawn without ControlNets: what guides them shows the whole.
+    """
+    controls = diffusion.controls if cut.padding_px is None else ()
+    sized = replace(diffusion, width=cut.width, height=cut.height, controls=controls)
     pictures = [cutout.picture for cutout in cutouts]
     drawn = sized.draw(
         tools,

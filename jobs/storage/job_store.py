@@ -154,10 +154,10 @@ class JobStore:
         if row is None:
             raise AttemptLost
 
-    async def succeed(self, job: Job, images: Iterable[Image]) -> None:
-        """Raises AttemptLost if another attempt took over: then nothing was written."""
+    async def succeed(self, job: Job, images: Iterable[Image], note: str | None = None) -> None:
+        """Raises AttemptLost if another attempt took over: then nothing was written. `note` goes into the event."""
         async with self._database.transaction() as connection:
-            await _end(connection, job.id, job.attempt, JobStatus.SUCCESS)
+            await _end(connection, job.id, job.attempt, JobStatus.SUCCESS, note=note)
             for position, image in enumerate(images):
                 await queries.add_output(
                     connection,
@@ -279,6 +279,7 @@ async def _end(
     status: JobStatus,
     failure: Failure | None = None,
     *,
+    note: str | None = None,
     leaving: Sequence[JobStatus] = (JobStatus.RUNNING,),
 ) -> int:
     row = await queries.end_job(
@@ -288,6 +289,7 @@ async def _end(
         status=status.value,
         failure_code=failure.code.value if failure else None,
         failure_reason=failure.reason if failure else None,
+        note=note,
         leaving=[each.value for each in leaving],
     )
     if row is None:

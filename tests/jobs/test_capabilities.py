@@ -3,9 +3,10 @@ from typing import Any, get_args
 
 import pytest
 
-from jobs.attachments import Animation
+from jobs.attachments import Animation, ControlNet
 from jobs.capabilities import DIFFUSION_FIELDS, STAGES, RunnableStage, runnable, unsupported
 from jobs.errors import Fault, TransitoryFailure
+from jobs.preprocessors import Preprocessor
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
@@ -29,7 +30,6 @@ SAID: dict[str, Any] = {
     "clip_encoder": "clip",
 }
 REFUSED: list[Stage] = [
-    ImageToAdetailer(details=(Detail(),), diffusion=DRAWN),
     ImageToAnimateDiff(animations=(Animation(),), diffusion=DRAWN),
     VideoDiffusion(model="m", prompt=()),
 ]
@@ -99,3 +99,15 @@ def test_every_field_of_a_diffusion_is_either_honoured_or_refused() -> None:
     }
 
     assert honoured | DIFFUSION_FIELDS.keys() == {field.name for field in fields(Diffusion)}
+
+
+@pytest.mark.parametrize(
+    "stage", [ImageToAdetailer(details=(Detail(),), diffusion=DRAWN), ImageToInpaint(mask="m", diffusion=DRAWN)]
+)
+def test_a_controlnet_of_its_own_does_not_guide_a_part(stage: Any) -> None:
+    guided = replace(DRAWN, controls=(ControlNet(model="7", preprocessor=Preprocessor.NONE, image="a"),))
+    alone = replace(PLAIN, stages=(PLAIN.stages[0], replace(stage, diffusion=guided)))
+    after = replace(PLAIN, stages=(PLAIN.stages[0], guided, replace(stage, diffusion=guided)))
+
+    assert [fault.path for fault in unsupported(alone)] == [f"stages[1].{stage.field_name}.diffusion.controlnet"]
+    assert unsupported(after) == []

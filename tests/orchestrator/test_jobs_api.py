@@ -199,14 +199,14 @@ async def test_all_faults_of_a_request_come_at_once_with_their_paths(api: Api, d
 
 async def test_what_cannot_be_done_yet_is_refused_with_the_reason(api: Api, database: Database) -> None:
     request = body(enableElla=True)
-    request["stages"].append({"type": "IMAGE_TO_ADETAILER", "imageToAdetailer": {"args": [{}]}})
+    request["stages"].append({"type": "IMAGE_TO_ANIMATE_DIFF", "imageToAnimateDiff": {"args": [{}]}})
 
     status, answer = await api.post_job(request)
 
     assert (status, answer["code"]) == (400, 3)
     assert answer["details"][0]["fieldViolations"] == [
         {"field": "stages[1].diffusion.enableElla", "description": "ELLA is not built yet"},
-        {"field": "stages[2].type", "description": f"IMAGE_TO_ADETAILER: {STAGES['IMAGE_TO_ADETAILER']}"},
+        {"field": "stages[2].type", "description": f"IMAGE_TO_ANIMATE_DIFF: {STAGES['IMAGE_TO_ANIMATE_DIFF']}"},
     ]
     assert await _count_jobs(database) == 0
 

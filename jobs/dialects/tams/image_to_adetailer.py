@@ -1,9 +1,11 @@
 """`imageToAdetailer`. A field with an `adUse…` beside it counts only where that is true."""
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
+from jobs.detectors import Look, MaskMerge, resolve
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, requiring
 from jobs.dialects.tams.attachments import LoraBody, loras_of
 from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
@@ -11,7 +13,7 @@ from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
 from jobs.stages import image_to_adetailer as limits
 from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion
-from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer, MaskMerge
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 
 DEFAULT_STEPS = 20
 DEFAULT_SIDE_PX = 512
@@ -49,17 +51,17 @@ class AdetailerArgBody(Message):
 
     def detail(self, path: str, reading: Reading, diffusion: Diffusion) -> Detail:
         plain = Detail()
-        dilation, padding = self.ad_dilate_erode, self.ad_inpaint_only_masked_padding
+        padding = self.ad_inpaint_only_masked_padding
         resized = self.ad_use_inpaint_width_height
         model = reading.model(self.ad_checkpoint, path, "adCheckpoint") if self.ad_use_checkpoint else None
-        family = model.family if model else reading.family(diffusion)
+        drawn, family = reading.family(diffusion), model.family if model else reading.family(diffusion)
+        if family != drawn and (diffusion.loras or diffusion.embeddings):
+            reason = f"is of {family}; the LoRAs and embeddings of the diffusion are for {drawn} checkpoints"
+            reading.faults.add(f"{path}.adCheckpoint", reason)
         return Detail(
-            detector=self.ad_model or plain.detector,
+            look=self._look(path, reading),
             prompt=prompt_of(self.ad_prompt, path, "adPrompt", reading),
             negative_prompt=prompt_of(self.ad_negative_prompt, path, "adNegativePrompt", reading),
-            confidence=self.ad_confidence or plain.confidence,
-            dilate_erode_px=plain.dilate_erode_px if dilation is None else dilation,
-            mask_merge=self.ad_mask_merge_invert or plain.mask_merge,
             denoising_strength=self.ad_denoising_strength or plain.denoising_strength,
             only_masked=plain.only_masked if self.ad_inpaint_only_masked is None else self.ad_inpaint_only_masked,
             only_masked_padding_px=plain.only_masked_padding_px if padding is None else padding,
@@ -72,6 +74,16 @@ class AdetailerArgBody(Message):
             sampler=reading.sampler(self.ad_sampler, path, "adSampler") if self.ad_use_sampler else None,
             noise_multiplier=self.ad_noise_multiplier or 1.0 if self.ad_use_noise_multiplier else None,
             clip_skip=self.ad_clip_skip or 1 if self.ad_use_clip_skip else None,
+        )
+
+    def _look(self, path: str, reading: Reading) -> Look:
+        plain, dilation = Look(), self.ad_dilate_erode
+        find = partial(resolve, catalog=reading.catalog)
+        return Look(
+            detector=reading.named(find, self.ad_model or "", f"{path}.adModel", plain.detector),
+            confidence=self.ad_confidence or plain.confidence,
+            dilate_erode_px=plain.dilate_erode_px if dilation is None else dilation,
+            mask_merge=self.ad_mask_merge_invert or plain.mask_merge,
         )
 
 

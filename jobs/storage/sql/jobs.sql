@@ -87,7 +87,7 @@ UPDATE jobs SET lease_expires_at = now() + :lease::interval
 WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
 RETURNING id;
 
--- name: end_job(status, failure_code, failure_reason, job_id, attempt, leaving)^
+-- name: end_job(status, failure_code, failure_reason, job_id, attempt, leaving, note)^
 -- The only way to a terminal status. Attempts that were given up, and ends that come twice, find no row.
 -- Without an attempt it ends whichever there is, of the statuses in `leaving`.
 WITH ended AS (
@@ -96,7 +96,8 @@ WITH ended AS (
     WHERE id = :job_id AND attempt = coalesce(:attempt, attempt) AND status = ANY(:leaving::text[])
     RETURNING id, attempt, status, failure_reason, submission
 ), logged AS (
-    INSERT INTO job_events (job_id, attempt, kind, detail) SELECT id, attempt, status, failure_reason FROM ended
+    INSERT INTO job_events (job_id, attempt, kind, detail)
+    SELECT id, attempt, status, coalesce(failure_reason, :note::text) FROM ended
 ), superseded AS (
     -- A progress call that has not left yet must not arrive after the end.
     UPDATE deliveries SET state = 'SUPERSEDED', settled_at = now()

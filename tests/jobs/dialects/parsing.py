@@ -32,6 +32,7 @@ CATALOG = Catalog(
         Model(id="20", name="4x-UltraSharp", kind=Kind.UPSCALER, family=Family.ANY, path=Path("absent")),
         Model(id="21", name="4x-AnimeSharp", kind=Kind.UPSCALER, family=Family.ANY, path=Path("absent")),
         Model(id="22", name="shapes", kind=Kind.UPSCALER, family=Family.ANY, path=Path("absent")),
+        Model(id="30", name="hand_yolov8n.pt", kind=Kind.DETECTOR, family=Family.ANY, path=Path("absent")),
         Model(id="7", name="ink", kind=Kind.LORA, family=Family.SD15, path=Path("absent")),
         Model(id="8", name="easynegative", kind=Kind.TEXTUAL_INVERSION, family=Family.SD15, path=Path("absent")),
         Model(id="661652545330040294", name="guides", kind=Kind.LORA, family=Family.SD15, path=Path("absent")),

@@ -55,7 +55,12 @@ def test_no_text_breaks_out_of_its_line() -> None:
 
 
 @pytest.mark.parametrize("kind", EventKind)
-def test_only_what_went_wrong_has_a_reason(kind: EventKind) -> None:
+def test_only_what_went_wrong_has_a_reason_and_only_a_success_a_note(kind: EventKind) -> None:
     told = durable_event(event(kind, "a machine's name, or a reason"), JobView(job=job(JobStatus.CANCELED)), LINKS)
 
-    assert (b"reason" in told) == (kind in ("REQUEUED", "FAILED"))
+    assert (b'"reason"' in told) == (kind in ("REQUEUED", "FAILED"))
+    assert (b'"note"' in told) == (kind == "SUCCESS")
+
+
+def test_most_successes_need_no_note() -> None:
+    assert b"note" not in durable_event(event(EventKind.SUCCESS, None), JobView(job=job(JobStatus.CANCELED)), LINKS)

@@ -195,7 +195,7 @@ def test_a_hundred_faults_are_told() -> None:
 
 
 def test_what_the_service_cannot_do_shows_beside_what_is_wrong() -> None:
-    asked = with_stage("IMAGE_TO_ADETAILER", "image_to_adetailer", {"args": [{}]}, steps=61, enable_ella=True)
+    asked = with_stage("IMAGE_TO_ANIMATE_DIFF", "image_to_animate_diff", {"args": [{}]}, steps=61, enable_ella=True)
 
     assert set(refusals(asked)) == {
         "stages[1].diffusion.steps",

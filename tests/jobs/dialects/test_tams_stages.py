@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.attachments import Animation, ControlNet, Lora
+from jobs.detectors import BUNDLED, Look
 from jobs.dialects.protobuf_json import Message, Real, Whole
 from jobs.dialects.tams.diffusion import DiffusionBody
 from jobs.preprocessors import Preprocessor
@@ -482,7 +483,34 @@ def test_without_a_diffusion_stage_one_picture_is_named() -> None:
 
 def test_a_look_for_faces_is_the_default() -> None:
     assert detail() == Detail()
-    assert Detail().detector == "face_yolov8n.pt"
+    assert detail(adModel="face_yolov8s.pt") == detail(adModel="mediapipe_face_full") == Detail()
+    assert Detail().look.detector == BUNDLED
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "person_yolov8n-seg.pt",
+            "person_yolov8n-seg.pt is not in this server's catalogue, and there is no other that finds this; "
+            "there are hand_yolov8n.pt, face_yolov8n.pt, ",
+        ),
+        ("face_yolo8n.pt", "no detector is named 'face_yolo8n.pt'; did you mean face_yolov8n.pt"),
+    ],
+)
+def test_a_detector_that_is_not_here_is_refused_with_those_that_are(name: str, reason: str) -> None:
+    asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", {"args": [{}, {"adModel": name}]})
+
+    assert faults(asked)["stages[2].imageToAdetailer.args[1].adModel"].startswith(reason)
+
+
+def test_a_checkpoint_of_another_family_cannot_take_the_loras_of_the_job() -> None:
+    fields = {"args": [{"adUseCheckpoint": True, "adCheckpoint": "sdxl"}]}
+    plain = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", fields)
+    asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", fields, lora={"items": [{"loraModel": "7"}]})
+
+    assert parse(plain)
+    assert "is of SDXL" in faults(asked)["stages[2].imageToAdetailer.args[0].adCheckpoint"]
 
 
 def test_every_field_of_a_look_is_kept() -> None:
@@ -513,12 +541,9 @@ def test_every_field_of_a_look_is_kept() -> None:
         adUseClipSkip=True,
         adClipSkip=2,
     ) == Detail(
-        detector="hand_yolov8n.pt",
+        look=Look(detector="30", confidence=0.7, dilate_erode_px=-4, mask_merge="Merge and Invert"),
         prompt=(Piece("a hand"),),
         negative_prompt=(Piece("six fingers", 1.2),),
-        confidence=0.7,
-        dilate_erode_px=-4,
-        mask_merge="Merge and Invert",
         denoising_strength=0.5,
         only_masked=False,
         only_masked_padding_px=16.0,
@@ -562,7 +587,7 @@ def test_a_switch_without_its_field_takes_the_published_default() -> None:
 def test_zeros_of_a_look_that_mean_something_are_kept() -> None:
     look = detail(adDilateErode=0, adInpaintOnlyMaskedPadding=0, adInpaintOnlyMasked=False)
 
-    assert (look.dilate_erode_px, look.only_masked_padding_px, look.only_masked) == (0, 0, False)
+    assert (look.look.dilate_erode_px, look.only_masked_padding_px, look.only_masked) == (0, 0, False)
 
 
 @pytest.mark.parametrize(
