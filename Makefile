@@ -33,6 +33,9 @@ fuzz: install ## Thousands of generated requests and spoiled bodies (minutes)
 	DARKROOM_FUZZ_EXAMPLES=100 DARKROOM_FUZZ_BODIES=20000 \
 		$(BIN)/pytest --timeout 3600 tests/orchestrator/test_schemathesis.py tests/orchestrator/test_mutations.py
 
+chaos: install ## Kill the dispatcher a thousand times, between sending and recording (an hour)
+	DARKROOM_KILLS=1000 $(BIN)/pytest -s --timeout 14400 tests/webhooks/test_kills.py
+
 check: install lint types imports test ## What CI runs: format, lint, types, import contracts, tests
 
 lint: install ## Format and lint, changing nothing
@@ -58,4 +61,4 @@ model: install ## Train the bundled model again (hours; goes on where it was cut
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install demo up test fuzz check lint types imports format bench model clean
+.PHONY: help install demo up test fuzz chaos check lint types imports format bench model clean

@@ -6,6 +6,7 @@ import platform
 import tempfile
 from pathlib import Path
 
+from benchmarks.deliveries import compare_deliveries
 from benchmarks.end_to_end import compare_with_stock
 from benchmarks.idle_start import measure_idle_start
 from benchmarks.ingress import compare_ingress
@@ -22,6 +23,8 @@ def main() -> None:
         print(compare_with_stock(stack, MODEL), flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         print(compare_ingress(Path(folder)), flush=True)
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
+        print(compare_deliveries(Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

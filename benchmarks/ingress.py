@@ -40,8 +40,8 @@ def compare_ingress(folder: Path) -> str:
         for process in stack.processes[1:]:
             process.kill()
         ports = {OURS: int(stack.url.rpartition(":")[2])}
-        ports[BARE] = exits.enter_context(_running("benchmarks.echo_server", os.environ))
-        ports[NAIVE] = exits.enter_context(_running("benchmarks.naive_server", stack.environment))
+        ports[BARE] = exits.enter_context(running("benchmarks.echo_server", os.environ))
+        ports[NAIVE] = exits.enter_context(running("benchmarks.naive_server", stack.environment))
         _post_one_each(ports[OURS], stack.api_key, FEW)
         gets = _in_turns(ports, _gets(stack.api_key))
         posts = _in_turns(ports, _posts(stack.api_key))
@@ -53,7 +53,8 @@ def compare_ingress(folder: Path) -> str:
 
 
 @contextmanager
-def _running(module: str, environment: Mapping[str, str]) -> Iterator[int]:
+def running(module: str, environment: Mapping[str, str]) -> Iterator[int]:
+    """A server of the benchmarks as a process of its own; gives its port."""
     port = free_port()
     command = [sys.executable, "-m", module]
     with subprocess.Popen(command, env={**environment, "PORT": str(port)}, stderr=subprocess.DEVNULL) as server:

@@ -17,6 +17,7 @@ from cli.demo import PROMPT, DemoFailed, run_demo
 from cli.keys import add_keys_commands
 from cli.models import ModelsFailed, add_models_commands
 from cli.stack import StackFailed, running_stack, start_again
+from cli.webhooks import add_webhooks_commands
 from embedded import EmbeddedError
 from jobs.errors import DarkroomError
 from jobs.storage.database import open_database
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="darkroom",
         description="A self-hosted image-generation job service",
-        epilog="account, keys and apps work on the database at DATABASE_URL.",
+        epilog="account, keys, apps and webhooks work on the database at DATABASE_URL.",
     )
     parser.set_defaults(run=administer)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -87,7 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=up)
     command = commands.add_parser("migrate", help="bring the database at DATABASE_URL to the newest schema")
     command.set_defaults(run=migrate_database)
-    for add in (add_account_commands, add_grant_command, add_keys_commands, add_apps_commands):
+    for add in (
+        add_account_commands,
+        add_grant_command,
+        add_keys_commands,
+        add_apps_commands,
+        add_webhooks_commands,
+    ):
         add(commands)
     add_models_commands(commands.add_parser("models", help="look at the models of the catalogue"))
     return parser

@@ -3,6 +3,7 @@
 import argparse
 import base64
 import math
+from datetime import timedelta
 from typing import Any
 
 from cli.credits import add_limits, set_limits
@@ -13,11 +14,17 @@ from jobs.storage.database import Database
 
 MIN_RATE, MAX_RATE = 0.001, 100_000.0
 MAX_BURST = 1_000_000
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LONGEST = timedelta(days=3650)
 
 
 def add_account_commands(commands: Any) -> None:
     actions = commands.add_parser("account", help="what an account may do").add_subparsers(required=True)
     _add_set(actions.add_parser("set", help="change what is named, and print what holds now"))
+    command = actions.add_parser("rotate-secret", help="print a new webhook secret; the old one signs too for a while")
+    command.add_argument("account", help="the account's name")
+    command.add_argument("--overlap", type=duration, default="24h", help="for how long both sign: 24h")
+    command.set_defaults(act=rotate_secret)
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:
@@ -41,6 +48,11 @@ async def set_account(database: Database, arguments: argparse.Namespace) -> list
     if limit or arguments.no_rate_limit:
         await accounts.set_rate_limit(account.id, limit)
     return [_line(await accounts.named(account.name)), *await set_limits(database, arguments)]
+
+
+async def rotate_secret(database: Database, arguments: argparse.Namespace) -> list[str]:
+    account = await AccountStore(database).rotate_webhook_secret(arguments.account, arguments.overlap)
+    return [f"DARKROOM_WEBHOOK_SECRET={written_secret(account)}"]
 
 
 def written_secret(account: Account) -> str:
@@ -84,3 +96,13 @@ def _number(text: str, low: float, high: float, *, whole: bool = False) -> float
     if not low <= value <= high:
         raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if whole else ''}number from {low:g} to {high:g}")
     return value
+
+
+def duration(text: str) -> timedelta:
+    number, unit = text[:-1], UNITS.get(text[-1:])
+    if not (unit and number.isascii() and number.isdecimal() and len(number) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration like 30m, 24h or 90d")
+    given = timedelta(**{unit: int(number)})
+    if given > LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is over {LONGEST.days}d")
+    return given

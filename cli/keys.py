@@ -1,16 +1,13 @@
 """API keys from the command line. A key is printed once, when it is made."""
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from cli.accounts import written_secret
+from cli.accounts import duration, written_secret
 from jobs.account import ALL_SCOPES, Scope
 from jobs.storage.account_store import AccountStore, KeyRecord
 from jobs.storage.database import Database
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LONGEST = timedelta(days=3650)
 
 
 def add_keys_commands(commands: Any) -> None:
@@ -18,7 +15,7 @@ def add_keys_commands(commands: Any) -> None:
     command = actions.add_parser("create", help="print a new API key for an account, and its webhook secret")
     command.add_argument("account", help="the account's name; it is made on first use")
     add_scopes_option(command)
-    command.add_argument("--expires", type=_duration, help="after how long it ends, like 90d; without it, never")
+    command.add_argument("--expires", type=duration, help="after how long it ends, like 90d; without it, never")
     command.set_defaults(act=create_key)
     command = actions.add_parser("list", help="what keys there are, and when each was used last")
     command.add_argument("account", nargs="?", help="only those of this account")
@@ -28,7 +25,7 @@ def add_keys_commands(commands: Any) -> None:
     command.set_defaults(act=revoke_key)
     command = actions.add_parser("rotate", help="print a new key in place of an old one, which ends a little later")
     command.add_argument("id", type=int, help="as `keys list` shows it")
-    command.add_argument("--overlap", type=_duration, default="24h", help="how long the old key goes on working: 24h")
+    command.add_argument("--overlap", type=duration, default="24h", help="how long the old key goes on working: 24h")
     command.set_defaults(act=rotate_key)
 
 
@@ -88,13 +85,3 @@ def _scopes(text: str) -> frozenset[Scope]:
         return frozenset(Scope(name.strip()) for name in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; there are {', '.join(Scope)}") from error
-
-
-def _duration(text: str) -> timedelta:
-    number, unit = text[:-1], UNITS.get(text[-1:])
-    if not (unit and number.isascii() and number.isdecimal() and len(number) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration like 30m, 24h or 90d")
-    duration = timedelta(**{unit: int(number)})
-    if duration > LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is over {LONGEST.days}d")
-    return duration

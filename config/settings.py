@@ -103,11 +103,17 @@ class Settings(ModelSettings):
 
     egress_allow: Annotated[tuple[str, ...], NoDecode] = ()
     """Networks that callbacks may reach although they are not public, e.g. `127.0.0.0/8,10.0.0.0/8`."""
-    delivery_concurrency: PositiveInt = 64
+    delivery_concurrency: PositiveInt = 512
+    """Callbacks that one webhooks process has under way. Each holds a connection, and so an open file."""
+    delivery_concurrency_per_destination: PositiveInt = 16
+    """Of those, how many may go to one destination of one account, when it answers well and quickly."""
     delivery_delays_s: Annotated[tuple[NonNegativeFloat, ...], NoDecode] = (
         5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 43200,
     )  # fmt: skip
     """Waits between the tries of a callback: 11 tries over 28 hours."""
+
+    progress_callbacks_every: Duration = timedelta(seconds=2)
+    """How often runningNotifyUrl hears of one job's progress, at most."""
 
     @field_validator("egress_allow", "delivery_delays_s", "upload_origins", mode="before")
     @classmethod

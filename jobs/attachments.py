@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from jobs.preprocessors import Preprocessor
+
 MAX_ATTACHMENTS = 16
 MAX_WEIGHT = 10.0
 MAX_VIDEO_LENGTH = 1000
@@ -13,7 +15,6 @@ DEFAULT_FPS = 8
 
 ControlResizeMode: TypeAlias = Literal["JUST_RESIZE", "CROP_AND_RESIZE", "RESIZE_AND_FILL"]
 ControlMode: TypeAlias = Literal["BALANCED", "MY_PROMPT_IS_MORE_IMPORTANT", "CONTROLNET_IS_MORE_IMPORTANT"]
-Parameter: TypeAlias = bool | float | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,21 +31,21 @@ class Lora:
 class ControlNet:
     """A picture that guides: `image` and `mask` are resource ids, and without `image` it is the initial picture.
 
-    It counts from `guidance_start` to `guidance_end`, shares of the steps.
+    `model` is a catalogue id. It counts from `guidance_start` to `guidance_end`, shares of the steps, and where `mask`
+    is white. `preprocessor_params` holds all of its preprocessor's.
     """
 
     model: str
-    preprocessor: str
+    preprocessor: Preprocessor
     image: str | None = None
     mask: str | None = None
     weight: float = 1.0
     resize_mode: ControlResizeMode = "CROP_AND_RESIZE"
-    guidance: float = 1.0
     guidance_start: float = 0.0
     guidance_end: float = 1.0
     control_mode: ControlMode = "BALANCED"
     pixel_perfect: bool = False
-    preprocessor_params: Mapping[str, Parameter] = field(default_factory=dict)
+    preprocessor_params: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -33,12 +33,8 @@ STAGES: Mapping[str, str] = {
 
 # By the attribute of Diffusion; each is refused where it is not at its default.
 DIFFUSION_FIELDS: Mapping[str, Refusal] = {
-    "vae": Refusal("sdVae", "only the checkpoint's own VAE is used yet: send 'Automatic' or nothing"),
-    "eta_noise_seed_delta": Refusal("etaNoiseSeedDelta", "noise from a second seed is not built yet"),
-    "controls": Refusal("controlnet", "ControlNet is not built yet"),
     "animations": Refusal("animateDiff", "animation is not built yet"),
     "v1_clip": Refusal("v1Clip", "the API does not say what it does, so it is not built"),
-    "schedule": Refusal("scheduleName", "the schedule is part of the sampler's name, such as 'DPM++ 2M Karras'"),
     "ella": Refusal("enableElla", "ELLA is not built yet"),
     "pix2pix": Refusal("enablePix2pix", "InstructPix2Pix is not built yet"),
     "hunyuan_dit": Refusal("useHunyuanDit", "Hunyuan-DiT is not built; the API itself calls this field deprecated"),
@@ -62,7 +58,10 @@ def unsupported(submission: Submission) -> list[Fault]:
         elif reason := STAGES.get(stage.type):
             faults.append(Fault(f"stages[{i}].type", f"{stage.type}: {reason}"))
         elif isinstance(stage, Redrawing) and not has_diffusion:
-            faults += _diffusion_faults(stage.diffusion, f"stages[{i}].{stage.field_name}.diffusion")
+            path = f"stages[{i}].{stage.field_name}.diffusion"
+            faults += _diffusion_faults(stage.diffusion, path)
+            if stage.draws_parts and stage.diffusion.controls:
+                faults.append(Fault(f"{path}.controlnet", "guides whole pictures, and this stage draws a part alone"))
     return faults
 
 

@@ -1,13 +1,13 @@
 """What a stage may lean on to make pixels: the engine's verbs. It names no framework.
 
-Checkpoints, conditionings and latents are the engine's own handles: a stage passes them on and
+Checkpoints, conditionings, latents and controls are the engine's own handles: a stage passes them on and
 never looks inside.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from jobs.attachments import Lora
+from jobs.attachments import ControlNet, Lora
 from jobs.detectors import Look
 from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
@@ -15,6 +15,7 @@ from jobs.prompt import Prompt
 Checkpoint: TypeAlias = Any
 Conditioning: TypeAlias = Any
 Latents: TypeAlias = Any
+Control: TypeAlias = Any
 
 
 class Picture(Protocol):
@@ -54,9 +55,10 @@ class Watch(Protocol):
 class Engine(Protocol):
     """All methods block and are called from one thread at a time."""
 
-    def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
+    def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         """The checkpoint of this catalogue id, from the cache or from disk, with these LoRAs until it is loaded again.
 
+        `vae` is the catalogue id of one that takes the place of its own.
         Raises FatalFailure if one of them is unknown, damaged, of an unsupported kind or for another checkpoint.
         """
 
@@ -79,6 +81,21 @@ class Engine(Protocol):
     ) -> Latents:
         """Latents (len(pictures), C, h, w) of the pictures, each resized to width × height pixels."""
 
+    def control(
+        self,
+        checkpoint: Checkpoint,
+        controlnet: ControlNet,
+        *,
+        picture: Picture,
+        mask: Picture | None,
+        width: int,
+        height: int,
+    ) -> Control:
+        """What guides a drawing of width × height pixels, made of `picture` by the preprocessor.
+
+        Raises FatalFailure if the network is unknown, damaged, of an unsupported kind or for another checkpoint.
+        """
+
     def sample(
         self,
         checkpoint: Checkpoint,
@@ -94,11 +111,16 @@ class Engine(Protocol):
         start: Latents | None = None,
         strength: float = 1.0,
         masking: Masking | None = None,
+        controls: Sequence[Control] = (),
+        noise_seed_delta: int = 0,
+        schedule: str | None = None,
     ) -> Latents:
         """Denoised latents (len(seeds), C, h, w), one per seed.
 
         With `start`, (1 or len(seeds), C, h, w), begins from it at `strength` in (0, 1]: 1 keeps next to nothing of it.
         With `masking` too, the latents of what is not masked are those of `start`.
+        `noise_seed_delta` is added to the seeds of the noise that a sampler lays over the latents as it goes;
+        `schedule` None is the sampler's own.
         Raises FatalFailure for a sampler it does not know, or a size that the model cannot make.
         """
 

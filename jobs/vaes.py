@@ -1,4 +1,4 @@
-"""The VAEs that jobs may name in place of a checkpoint's own. It loads none.
+"""The published names of VAEs that jobs may name in place of a checkpoint's own. The catalogue has the VAEs.
 
 Source: the list of constants of the TAMS API, as its published JavaScript client has it.
 """

@@ -17,6 +17,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
 from jobs.storage.cleaning_store import CleaningStore
 from jobs.storage.database import Database
+from jobs.storage.delivery_log import DeliveryLog
 from jobs.storage.event_store import EventStore
 from jobs.storage.files import Files, FilesPlace, open_files
 from jobs.storage.job_queue import JobQueue
@@ -30,6 +31,7 @@ from orchestrator.authentication import Authentication
 from orchestrator.cleaner import Cleaner
 from orchestrator.cors import Cors
 from orchestrator.credits_api import CreditsApi
+from orchestrator.deliveries_api import DeliveriesApi
 from orchestrator.error_edge import answer_errors
 from orchestrator.health import Health
 from orchestrator.intake import Intake, open_intake
@@ -117,6 +119,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     ):
         app.add_routes(_job_routes(parts, authentication, intake, job_reader))
         app.add_routes(_picture_routes(parts, authentication, files, reader))
+        app.add_routes(DeliveriesApi(authentication=authentication, deliveries=DeliveryLog(database)).routes())
         app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
         app.add_routes([*NotYetApi(authentication).routes(), *cors.routes()])
         app.add_routes([*Health(database, redis).routes(), *ReferenceApi(options.public_url).routes()])

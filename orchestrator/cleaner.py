@@ -1,4 +1,4 @@
-"""Deletes what nobody can see any more: expired pictures, and what lost attempts left.
+"""Deletes what nobody can see any more: expired pictures, what lost attempts left, and the log of old callbacks.
 
 Any number of cleaners may run; one works at a time, and each step is safe to repeat.
 """
@@ -24,6 +24,8 @@ AT_ONCE = 8
 GRACE = timedelta(hours=1)
 # An attempt that was given up may still be storing its pictures.
 LEFTOVERS_GRACE = timedelta(days=1)
+# So that a year of callbacks does not make each one slower.
+DELIVERIES_KEPT = timedelta(days=30)
 
 T = TypeVar("T")
 
@@ -55,8 +57,12 @@ class Cleaner:
         async with asyncio.timeout(BATCH_WITHIN_S), self._store.alone() as cleaning:
             if cleaning is None:
                 return False
-            # Both, whatever the first says.
-            more = [await self._clean_expired(cleaning), await self._clean_leftovers(cleaning)]
+            # All, whatever the first says.
+            more = [
+                await self._clean_expired(cleaning),
+                await self._clean_leftovers(cleaning),
+                await cleaning.forget_deliveries(kept=DELIVERIES_KEPT, limit=BATCH) == BATCH,
+            ]
             return any(more)
 
     async def _clean_expired(self, cleaning: Cleaning) -> bool:

@@ -16,14 +16,13 @@ from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
 from jobs.credits import Rates, price
 from jobs.dialects.tams_answers import JobAnswer
-from jobs.dialects.tams_request import parse_submission
+from jobs.dialects.tams_request import input_paths, parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
 from jobs.job import Job, JobView
 from jobs.links import Links
 from jobs.score import score
-from jobs.stages.image_to_inpaint import ImageToInpaint
-from jobs.stages.input_initialize import MAX_SEED, InputInitialize
+from jobs.stages.input_initialize import MAX_SEED
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission, with_seeds
@@ -83,12 +82,8 @@ class JobsApi:
 
     async def _parse(self, account_id: int, body: Any) -> Submission:
         submission = parse_submission(body, self._catalog, unsupported)
-        for i, stage in enumerate(submission.stages):
-            if isinstance(stage, InputInitialize) and stage.image_resource_id:
-                path = f"stages[{i}].inputInitialize.imageResourceId"
-                await self._check_image(account_id, stage.image_resource_id, path)
-            if isinstance(stage, ImageToInpaint):
-                await self._check_image(account_id, stage.mask, f"stages[{i}].imageToInpaint.maskImageResourceId")
+        for resource, path in input_paths(submission).items():
+            await self._check_image(account_id, resource, path)
         return submission
 
     async def _check_image(self, account_id: int, resource_id: str, path: str) -> None:

@@ -4,6 +4,7 @@ the routes to it."""
 from typing import Any
 
 from jobs.dialects import tams_answers as answers
+from jobs.dialects.tams_deliveries import CallbackTestBody, DeliveryListParameters, ReplayParameters
 from jobs.dialects.tams_list import ListParameters
 from jobs.dialects.tams_request import JobBody, StagesBody
 from jobs.errors import (
@@ -21,10 +22,16 @@ from orchestrator.models_api import ACCESS_KEY_HEADER, ListQuery
 from orchestrator.openapi import Operation, Parameter
 from orchestrator.resources_api import FORM_PATH, UploadBody
 
-JOBS, MODELS, PICTURES = "Jobs", "Models", "Pictures"
+JOBS, CALLBACKS, MODELS, PICTURES = "Jobs", "Callbacks", "Models", "Pictures"
 
 JOB_ID = Parameter(
     name="id", place="path", description="The job's id.", schema={"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}
+)
+DELIVERY_ID = Parameter(
+    name="id",
+    place="path",
+    description="The callback's `webhook-id`.",
+    schema={"type": "string", "pattern": "^msg_[0-9a-f]{32}$"},
 )
 ACCESS_KEY = Parameter(name=ACCESS_KEY_HEADER, place="header", description="Opens private models.")
 LINK = (
@@ -57,6 +64,19 @@ _IMAGE = {
     "url": "http://127.0.0.1:8080/v1/images/f204c24a-5d0f-4c1c-9d26-9f2f4c5a7c11?expires=1777637400&signature=…",
     "expiredIn": "86400",
     "image": {"format": "png", "width": 512, "height": 512},
+}
+
+_DELIVERY = {
+    "id": "msg_f204c24a5d0f4c1c9d269f2f4c5a7c11",
+    "jobId": "7",
+    "kind": "TERMINAL",
+    "url": "https://client.example/hook",
+    "state": "PENDING",
+    "tries": 1,
+    "lastStatus": 503,
+    "lastError": "answered 503",
+    "createdAt": "2026-05-01T12:00:00+00:00",
+    "nextTryAt": "2026-05-01T12:00:06+00:00",
 }
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -143,6 +163,75 @@ OPERATIONS: tuple[Operation, ...] = (
         answer_example='id: 12\nevent: started\ndata: {"job":{"id":"7",…},"event":{"kind":"STARTED",…}}\n',
         also=(204,),
         errors=(NotFound, TooManyStreams),
+    ),
+    Operation(
+        id="listJobDeliveries",
+        method="GET",
+        path="/v1/jobs/{id}/deliveries",
+        tag=CALLBACKS,
+        summary="See what became of a job's callbacks: each with all its attempts",
+        parameters=(JOB_ID,),
+        answer=answers.JobDeliveriesAnswer,
+        answer_example={"deliveries": [_DELIVERY]},
+        errors=(NotFound,),
+    ),
+    Operation(
+        id="listDeliveries",
+        method="GET",
+        path="/v1/deliveries",
+        tag=CALLBACKS,
+        summary="List your callbacks, newest first",
+        query=DeliveryListParameters,
+        answer=answers.DeliveriesAnswer,
+        answer_example={"deliveries": [_DELIVERY]},
+        errors=(InvalidSubmission,),
+    ),
+    Operation(
+        id="replayDelivery",
+        method="POST",
+        path="/v1/deliveries/{id}/replay",
+        tag=CALLBACKS,
+        summary="Send a callback again",
+        description="With the same `webhook-id`, and all tries before it. One that waits for its next try goes now. A "
+        "start or progress is not sent again.",
+        parameters=(DELIVERY_ID,),
+        answer=answers.DeliveryAnswer,
+        answer_example={"delivery": _DELIVERY},
+        errors=(InvalidSubmission, NotFound),
+    ),
+    Operation(
+        id="replayDeliveries",
+        method="POST",
+        path="/v1/deliveries/replay",
+        tag=CALLBACKS,
+        summary="Send all dead callbacks again, or those of a period",
+        description="The oldest first, and at most 10,000 at a time: `replayed` says how many.",
+        query=ReplayParameters,
+        answer=answers.ReplayAnswer,
+        answer_example={"replayed": 12},
+        errors=(InvalidSubmission,),
+    ),
+    Operation(
+        id="testDelivery",
+        method="POST",
+        path="/v1/deliveries/test",
+        tag=CALLBACKS,
+        summary="Send a test to an address",
+        description='Signed like all others; its body is `{"test": true}`. An answer of 2xx enables a disabled '
+        "destination again.",
+        body=CallbackTestBody,
+        body_example={"url": "https://client.example/hook"},
+        answer=answers.DeliveryAnswer,
+        errors=(InvalidSubmission, TooLarge),
+    ),
+    Operation(
+        id="listDestinations",
+        method="GET",
+        path="/v1/deliveries/destinations",
+        tag=CALLBACKS,
+        summary="See where your callbacks go, and which addresses fail or are disabled",
+        answer=answers.DestinationsAnswer,
+        answer_example={"destinations": [{"origin": "https://client.example", "state": "OPEN", "failures": 0}]},
     ),
     Operation(
         id="listModels",

@@ -2,13 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
 import structlog
 import uvloop
+from arq.connections import ArqRedis
 
 from config.logs import configure_logs
 from config.settings import Settings
@@ -16,10 +15,15 @@ from jobs.links import Links
 from jobs.storage.database import Database, open_database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore
-from webhooks.delivery import CONNECT_S, TOTAL_S, Courier
+from jobs.storage.progress_board import ProgressBoard
+from jobs.storage.redis_connection import open_redis
+from webhooks.delivery import Courier, Deadlines, open_session
 from webhooks.dispatcher import Dispatcher
-from webhooks.guard import GuardedResolver, Network, networks
+from webhooks.guard import networks
+from webhooks.lanes import Lanes
 from webhooks.listener import listening
+
+DEADLINES = Deadlines()
 
 log = structlog.get_logger()
 
@@ -32,12 +36,14 @@ async def deliver(settings: Settings) -> None:
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    allowed = networks(settings.egress_allow)
     async with (
         open_database(settings.database_url) as database,
-        _open_session(allowed, settings.delivery_concurrency) as session,
+        open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
+        open_session(
+            networks(settings.egress_allow), connections=settings.delivery_concurrency, deadlines=DEADLINES
+        ) as session,
     ):
-        dispatcher = _dispatcher(settings, database, session, allowed)
+        dispatcher = _dispatcher(settings, database, redis, session)
         async with listening(settings.database_url, dispatcher.wake):
             dispatching = asyncio.create_task(dispatcher.dispatch())
             log.info("webhooks_started")
@@ -48,33 +54,23 @@ async def deliver(settings: Settings) -> None:
         log.info("webhooks_stopped")
 
 
-def _dispatcher(
-    settings: Settings, database: Database, session: aiohttp.ClientSession, allowed: list[Network]
-) -> Dispatcher:
-    links = Links(settings.url_for_clients(), settings.secret.get_secret_value().encode(), now)
-    courier = Courier(session, JobStore(database), links, allowed=allowed, now=now)
+def _dispatcher(settings: Settings, database: Database, redis: ArqRedis, session: aiohttp.ClientSession) -> Dispatcher:
+    courier = Courier(
+        session,
+        JobStore(database),
+        ProgressBoard(redis),
+        Links(settings.url_for_clients(), settings.secret.get_secret_value().encode(), now),
+        allowed=networks(settings.egress_allow),
+        now=now,
+        deadlines=DEADLINES,
+    )
     return Dispatcher(
         DeliveryStore(database),
         courier,
+        Lanes(concurrency=settings.delivery_concurrency, per_destination=settings.delivery_concurrency_per_destination),
         delays_s=settings.delivery_delays_s,
-        concurrency=settings.delivery_concurrency,
+        progress_every=settings.progress_callbacks_every,
     )
-
-
-@asynccontextmanager
-async def _open_session(allowed: list[Network], concurrency: int) -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed), limit=concurrency, ttl_dns_cache=10)
-    timeout = aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S)
-    # trust_env stays off: a proxy variable must not lead around the guard.
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        headers={"User-Agent": "darkroom-webhooks"},
-        auto_decompress=False,
-        # A cookie that one receiver sets is no other account's.
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        yield session
 
 
 def main() -> None:

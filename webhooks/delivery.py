@@ -1,37 +1,89 @@
 """One try of one callback: render, sign, post, judge. It does not decide when to try again."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from time import perf_counter
 
 import aiohttp
-import orjson
+import structlog
+from redis.exceptions import RedisError
 
-from jobs.dialects.tams_response import job_body
-from jobs.job import JobStatus, JobView
+from jobs.deliveries import DeliveryKind
+from jobs.dialects.callbacks import callback_body
+from jobs.job import Job, JobStatus, JobView, Progress
 from jobs.links import Links
-from jobs.storage.delivery_store import Delivery
+from jobs.storage.delivery_store import Attempt, Delivery
 from jobs.storage.job_store import JobStore
-from webhooks.guard import AddressRefused, Network, check_literal
+from jobs.storage.progress_board import ProgressBoard
+from webhooks.guard import AddressRefused, GuardedResolver, Network, check_literal
+from webhooks.schedule import GONE, wait_asked_for
 from webhooks.signature import signed_headers
 
-TOTAL_S = 30
-CONNECT_S = 10
-KEPT_OF_AN_ANSWER = 200
+READ_OF_AN_ANSWER = 4096
+KEPT_OF_AN_ANSWER = 500
+NAMES_KEPT_S = 10
+TEST_BODY = b'{"test":true}'
+SEQUENCE_HEADER = "darkroom-sequence"
+PROGRESS_WITHIN_S = 1
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds: for a connection, for the head of the answer, and for what its body adds to that."""
+
+    connect_s: float = 10
+    answer_s: float = 30
+    body_s: float = 5
+
+    @property
+    def total_s(self) -> float:
+        return self.answer_s + self.body_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`error` None means delivered. `status` is None where no answer came."""
+    """What came of it, and whether and how soon another try makes sense."""
 
-    status: int | None
-    error: str | None = None
+    attempt: Attempt
     may_retry: bool = True
+    wait: timedelta = timedelta(0)
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.attempt.error is None
 
 
 class Superseded(Exception):
     """The job has moved on: its end is told by another callback."""
+
+
+class NothingNew(Exception):
+    """The receiver knows all there is of the job's progress."""
+
+
+@asynccontextmanager
+async def open_session(
+    allowed: Sequence[Network], *, connections: int, deadlines: Deadlines
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """It reaches only what the guard lets it."""
+    connector = aiohttp.TCPConnector(
+        resolver=GuardedResolver(allowed, names_at_once=connections), limit=connections, ttl_dns_cache=NAMES_KEPT_S
+    )
+    # trust_env stays off: a proxy variable must not lead around the guard.
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=deadlines.total_s, sock_connect=deadlines.connect_s),
+        headers={"User-Agent": "darkroom-webhooks", "Accept-Encoding": "identity", "Content-Type": "application/json"},
+        auto_decompress=False,
+        # A cookie that one receiver sets is no other account's.
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        yield session
 
 
 class Courier:
@@ -39,45 +91,109 @@ class Courier:
         self,
         session: aiohttp.ClientSession,
         jobs: JobStore,
+        board: ProgressBoard,
         links: Links,
         *,
         allowed: Sequence[Network],
         now: Callable[[], datetime],
+        deadlines: Deadlines,
     ) -> None:
         self._session = session
         self._jobs = jobs
+        self._board = board
         self._links = links
         self._allowed = allowed
         self._now = now
+        self.deadlines = deadlines
 
-    async def try_once(self, delivery: Delivery) -> Verdict:
-        """Never raises for what the receiver does. Raises Superseded, and what the database raises."""
-        body = await self._body(delivery)
+    async def load(self, deliveries: Collection[Delivery]) -> dict[int, Job]:
+        """The jobs that these tell of, as they are now."""
+        jobs = await self._jobs.get_many({each.job_id for each in deliveries if each.job_id is not None})
+        return {job.id: job for job in jobs}
+
+    async def try_once(self, delivery: Delivery, job: Job | None) -> Verdict:
+        """Never raises for what the receiver does. Raises Superseded or NothingNew."""
+        body, told = await self._body(delivery, job)
+        began = perf_counter()
+
+        def attempt(error: str) -> Attempt:
+            return Attempt(seconds=perf_counter() - began, error=error)
+
         try:
             check_literal(delivery.url, self._allowed)
-            return await self._post(delivery, body)
-        except AddressRefused as error:
-            return Verdict(status=None, error=error.message, may_retry=False)
+            verdict = await self._post(delivery, body)
+            if told is None or not verdict.is_delivered:
+                return verdict
+            return replace(verdict, attempt=replace(verdict.attempt, told=told))
+        except AddressRefused as refusal:
+            return Verdict(attempt=attempt(refusal.message), may_retry=False)
         except TimeoutError:
-            return Verdict(status=None, error=f"no answer within {TOTAL_S} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Verdict(status=None, error=f"{type(error).__name__}: {error}"[:KEPT_OF_AN_ANSWER])
+            return Verdict(attempt=attempt("no answer in time"), wait=wait_asked_for(None, None, self._now()))
+        except (aiohttp.ClientError, OSError, ValueError) as failure:
+            return Verdict(attempt=attempt(f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]))
 
-    async def _body(self, delivery: Delivery) -> bytes:
-        # Rendered now and not when it was queued: after a day of retries its links still work.
-        job = await self._jobs.get_any(delivery.job_id)
-        if delivery.kind == "RUNNING" and job.status != JobStatus.RUNNING:
+    async def _body(self, delivery: Delivery, job: Job | None) -> tuple[bytes, str | None]:
+        """And what it tells of progress. Rendered now and not when it was queued: after a day its links still work."""
+        if job is None:
+            return TEST_BODY, None
+        if delivery.kind == DeliveryKind.TERMINAL:
+            return callback_body(JobView(job=job), self._links), None
+        if job.status != JobStatus.RUNNING:
             raise Superseded
-        return orjson.dumps(job_body(JobView(job=job), self._links))
+        progress = await self._progress(job)
+        told = _mark(progress)
+        if delivery.kind == DeliveryKind.PROGRESS and told in (None, delivery.told):
+            raise NothingNew
+        return callback_body(JobView(job=job, progress=progress), self._links), told
+
+    async def _progress(self, job: Job) -> Progress | None:
+        try:
+            async with asyncio.timeout(PROGRESS_WITHIN_S):
+                (progress,) = await self._board.get([(job.id, job.attempt)])
+        except (RedisError, OSError) as error:
+            log.warning("progress_not_known", error=repr(error))
+            return None
+        return progress
 
     async def _post(self, delivery: Delivery, body: bytes) -> Verdict:
-        headers = signed_headers(delivery.webhook_secret, f"msg_{delivery.id.hex}", self._now(), body)
-        headers["Content-Type"] = "application/json"
-        async with (
-            asyncio.timeout(TOTAL_S),
-            self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False) as response,
-        ):
-            if 200 <= response.status < 300:
-                return Verdict(status=response.status)
-            text = (await response.content.read(KEPT_OF_AN_ANSWER)).decode("utf-8", "replace").replace("\x00", "")
-        return Verdict(status=response.status, error=f"answered {response.status}: {text}")
+        headers = signed_headers(delivery.secrets, delivery.message_id, self._now(), body)
+        headers[SEQUENCE_HEADER] = str(delivery.sequence)
+        began = perf_counter()
+        async with asyncio.timeout(self.deadlines.answer_s) as deadline:
+            request = self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False)
+            async with request as response:
+                seconds = perf_counter() - began
+                # The head says whether it was delivered; a body that never ends does not change that.
+                deadline.reschedule(None)
+                return self._verdict(response, seconds, await self._answer(response))
+
+    def _verdict(self, response: aiohttp.ClientResponse, seconds: float, answer: str) -> Verdict:
+        status = response.status
+        is_delivered = 200 <= status < 300
+        error = None if is_delivered else f"answered {status}"
+        return Verdict(
+            attempt=Attempt(seconds=seconds, status=status, error=error, answer=answer or None),
+            may_retry=status != GONE,
+            wait=wait_asked_for(status, response.headers.get("Retry-After"), self._now()),
+        )
+
+    async def _answer(self, response: aiohttp.ClientResponse) -> str:
+        """The beginning of the body, as far as it comes soon. More than that is not read: the connection is closed."""
+        content = b""
+        if response.content.at_eof():
+            return ""  # as most are
+        try:
+            async with asyncio.timeout(self.deadlines.body_s):
+                while len(content) < READ_OF_AN_ANSWER and not response.content.at_eof():
+                    content += await response.content.read(READ_OF_AN_ANSWER - len(content))
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            response.close()
+        return content.decode("utf-8", "replace").replace("\x00", "")[:KEPT_OF_AN_ANSWER]
+
+
+def _mark(progress: Progress | None) -> str | None:
+    """Another one for each progress that is worth a call."""
+    if progress is None:
+        return None
+    previews = ",".join(f"{each.index}-{each.number}" for each in progress.previews)
+    return f"{progress.attempt}/{progress.stage}/{progress.step}/{progress.fraction}/{previews}"

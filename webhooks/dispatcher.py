@@ -8,17 +8,30 @@ from datetime import timedelta
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from jobs.deliveries import DeliveryKind, DeliveryState
+from jobs.job import Job
 from jobs.storage.database import DATABASE_AWAY
-from jobs.storage.delivery_store import Delivery, DeliveryStore
-from webhooks.delivery import TOTAL_S, Courier, Superseded, Verdict
+from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
+from webhooks.delivery import Courier, NothingNew, Superseded, Verdict
+from webhooks.lanes import Lanes
+from webhooks.recorder import Recorder
 from webhooks.schedule import delay_after
 
-TRY_WITHIN_S = TOTAL_S + 10
-# Longer than a try can last, so that a claim lapses only when its dispatcher has died.
-CLAIM = timedelta(seconds=TRY_WITHIN_S + 5)
+# For the database, before and after the receiver has had its time.
+STATEMENTS_WITHIN_S = 10
 FINISH_TRIES_WITHIN_S = 20
 LOOK_AT_LEAST_EVERY_S = 5.0
+# A look that found something is followed by another; many ends of tries share one.
+AFTER_A_BATCH_S = 0.02
+GATHER_S = 0.005
 AFTER_DATABASE_ERROR_S = 1.0
+# A destination that takes longer to answer shares half of the connections with those that fail.
+QUICK_S = 2.0
+# Progress that could not be told is old by then, and the next one is not.
+AFTER_LOST_PROGRESS = timedelta(seconds=10)
+DISABLED = f"the destination is disabled: nothing sent to it succeeded in {HOPELESS_AFTER.days} days"
+
+PASSING = (DeliveryKind.RUNNING, DeliveryKind.PROGRESS)
 
 log = structlog.get_logger()
 
@@ -27,13 +40,24 @@ class Dispatcher:
     """`wake` may be called from anywhere in the event loop; `stop` lets the tries at hand end."""
 
     def __init__(
-        self, deliveries: DeliveryStore, courier: Courier, *, delays_s: Sequence[float], concurrency: int
+        self,
+        deliveries: DeliveryStore,
+        courier: Courier,
+        lanes: Lanes,
+        *,
+        delays_s: Sequence[float],
+        progress_every: timedelta,
     ) -> None:
         self._deliveries = deliveries
+        self._recorder = Recorder(deliveries)
         self._courier = courier
+        self._lanes = lanes
         self._delays_s = delays_s
-        self._concurrency = concurrency
-        self._trying: set[asyncio.Task[None]] = set()
+        self._progress_every = progress_every
+        self._try_within_s = courier.deadlines.total_s + STATEMENTS_WITHIN_S
+        # Longer than a try can last, so that a claim lapses only when its dispatcher has died.
+        self._claim = timedelta(seconds=self._try_within_s + 5)
+        self._trying: dict[asyncio.Task[None], Delivery] = {}
         self._woken = asyncio.Event()
         self._stopped = False
 
@@ -54,21 +78,36 @@ class Dispatcher:
                 log.error("outbox_unreachable", error=repr(error))
                 pause_s = AFTER_DATABASE_ERROR_S
             await self._sleep(pause_s)
+            await asyncio.sleep(GATHER_S)
         if self._trying:
             await asyncio.wait(self._trying, timeout=FINISH_TRIES_WITHIN_S)
         for task in self._trying:
             task.cancel()  # its claim lapses, and the same id is sent again
 
     async def _take_batch(self) -> float:
-        free = self._concurrency - len(self._trying)
-        if not free:
+        await self._drop_superseded()
+        rooms = self._lanes.rooms()
+        if not rooms.limit:
             return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
-        batch = await self._deliveries.claim(limit=free, claim=CLAIM)
+        batch = await self._deliveries.claim(rooms, claim=self._claim)
+        jobs = await self._courier.load(batch)
         for delivery in batch:
-            task = asyncio.create_task(self._try(delivery))
-            self._trying.add(task)
+            self._lanes.enter(delivery.destination_id)
+            task = asyncio.create_task(self._try(delivery, jobs.get(delivery.job_id or 0)))
+            self._trying[task] = delivery
             task.add_done_callback(self._tried)
-        return await self._pause_s() if len(batch) < free else LOOK_AT_LEAST_EVERY_S
+        return AFTER_A_BATCH_S if batch else await self._pause_s()
+
+    async def _drop_superseded(self) -> None:
+        """A receiver that takes its time over a start or progress does not keep the end of the job waiting."""
+        passing = {each.id: (task, each) for task, each in self._trying.items() if each.kind in PASSING}
+        if not passing:
+            return
+        for id in await self._deliveries.superseded_of([each for _, each in passing.values()]):
+            task, delivery = passing[id]
+            task.cancel()
+            await asyncio.wait([task])
+            await self._deliveries.lay_aside(delivery, DeliveryState.SUPERSEDED)
 
     async def _pause_s(self) -> float:
         seconds = await self._deliveries.seconds_to_next()
@@ -81,28 +120,59 @@ class Dispatcher:
             pass
 
     def _tried(self, task: asyncio.Task[None]) -> None:
-        self._trying.discard(task)
+        del self._trying[task]
         self.wake()
 
-    async def _try(self, delivery: Delivery) -> None:
-        with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries):
+    async def _try(self, delivery: Delivery, job: Job | None) -> None:
+        is_well, is_quick = None, True
+        with bound_contextvars(delivery_id=str(delivery.id), job_id=delivery.job_id, tries=delivery.tries + 1):
             try:
-                async with asyncio.timeout(TRY_WITHIN_S):
-                    await self._record(delivery, await self._courier.try_once(delivery))
+                async with asyncio.timeout(self._try_within_s):
+                    verdict = await self._courier.try_once(delivery, job)
+                    is_well, is_quick = verdict.is_delivered, verdict.attempt.seconds < QUICK_S
+                    await self._record(delivery, verdict)
             except Superseded:
-                await self._deliveries.settle(delivery, "SUPERSEDED", status=None, error=None)
+                await self._deliveries.lay_aside(delivery, DeliveryState.SUPERSEDED)
+            except NothingNew:
+                await self._deliveries.lay_aside(delivery, DeliveryState.PENDING, self._progress_every)
             except Exception:
                 # Not recorded is not lost: the claim lapses and the same id is sent again.
                 log.exception("delivery_not_recorded")
+            finally:
+                self._lanes.leave(delivery.destination_id, well=is_well, quick=is_quick)
 
     async def _record(self, delivery: Delivery, verdict: Verdict) -> None:
-        delay = delay_after(delivery.tries, self._delays_s, random.random) if verdict.may_retry else None
-        if verdict.error is None:
-            await self._deliveries.settle(delivery, "DELIVERED", status=verdict.status, error=None)
-            log.info("callback_delivered", status=verdict.status)
-        elif delay is None:
-            await self._deliveries.settle(delivery, "DEAD", status=verdict.status, error=verdict.error)
-            log.error("callback_given_up", status=verdict.status, error=verdict.error)
+        attempt = verdict.attempt
+        told = {"status": attempt.status, "seconds": round(attempt.seconds, 3)}
+        if delivery.kind == DeliveryKind.PROGRESS and verdict.may_retry:
+            await self._record_progress(delivery, verdict)
+        elif verdict.is_delivered:
+            await self._recorder.delivered(delivery, attempt)
+            log.info("callback_delivered", **told)
+        elif (delay := self._delay(delivery, verdict)) is None:
+            await self._record_failure(delivery, attempt, DeliveryState.DEAD)
+            log.error("callback_given_up", error=attempt.error, **told)
         else:
-            await self._deliveries.postpone(delivery, delay, status=verdict.status, error=verdict.error)
-            log.warning("callback_failed", status=verdict.status, error=verdict.error, next_s=delay.total_seconds())
+            await self._record_failure(delivery, attempt, DeliveryState.PENDING, delay)
+            log.warning("callback_failed", error=attempt.error, next_s=delay.total_seconds(), **told)
+
+    def _delay(self, delivery: Delivery, verdict: Verdict) -> timedelta | None:
+        if not verdict.may_retry:
+            return None
+        return delay_after(delivery.tries + 1, self._delays_s, random.random, verdict.wait)
+
+    async def _record_progress(self, delivery: Delivery, verdict: Verdict) -> None:
+        """The next look, sooner or later: a receiver that is slow is asked to hear less."""
+        if verdict.is_delivered:
+            delay = max(self._progress_every, timedelta(seconds=verdict.attempt.seconds))
+            await self._deliveries.record(delivery, verdict.attempt, DeliveryState.PENDING, delay)
+        else:
+            delay = max(AFTER_LOST_PROGRESS, verdict.wait)
+            await self._record_failure(delivery, verdict.attempt, DeliveryState.PENDING, delay)
+
+    async def _record_failure(
+        self, delivery: Delivery, attempt: Attempt, state: DeliveryState, delay: timedelta | None = None
+    ) -> None:
+        if await self._deliveries.record(delivery, attempt, state, delay):
+            await self._deliveries.disable(delivery.destination_id, DISABLED)
+            log.error("destination_disabled", destination_id=delivery.destination_id)

@@ -183,12 +183,12 @@ def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
     is_xl = model.family is Family.SDXL
     encoders = (pipeline.text_encoder, pipeline.text_encoder_2) if is_xl else (pipeline.text_encoder,)
     placed_encoders = tuple(encoder.to(device.torch_device).eval() for encoder in encoders)
-    unet = _ready(pipeline.unet, device)
+    unet = ready(pipeline.unet, device)
     return Checkpoint(
         model=model,
         device=device,
         unet=unet,
-        vae=_ready_vae(pipeline.vae, device),
+        vae=ready_vae(pipeline.vae, device),
         tokenizers=(pipeline.tokenizer, pipeline.tokenizer_2) if is_xl else (pipeline.tokenizer,),
         text_encoders=placed_encoders,
         scheduler_config=pipeline.scheduler.config,
@@ -198,14 +198,14 @@ def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
     )
 
 
-def _ready(network: Any, device: Device) -> Any:
+def ready(network: Any, device: Device) -> Any:
     return network.to(device.torch_device, memory_format=device.memory_format).requires_grad_(False).eval()
 
 
-def _ready_vae(vae: Any, device: Device) -> Any:
+def ready_vae(vae: Any, device: Device) -> Any:
     # SDXL's VAE overflows in float16: black pictures.
     is_fragile = device.dtype is torch.float16 and vae.config.force_upcast
-    return _ready(vae.to(torch.float32) if is_fragile else vae, device)
+    return ready(vae.to(torch.float32) if is_fragile else vae, device)
 
 
 def latent_space_of(config: Any) -> LatentSpace:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gpu_worker.engine.checkpoint import Checkpoint
+from gpu_worker.engine.control import Control
 from gpu_worker.engine.latents import generators, noise
 from gpu_worker.engine.masking import Kept, kept_of
 from gpu_worker.engine.samplers import new_scheduler
@@ -51,6 +52,7 @@ class Denoising:
     calls_done: int = 0
     last: Prediction | None = field(default=None, repr=False)
     kept: Kept | None = field(default=None, repr=False)
+    controls: Sequence[Control] = field(default=(), repr=False)
 
     @property
     def is_done(self) -> bool:
@@ -78,6 +80,15 @@ class Denoising:
         doubled = torch.cat([self.latents] * 2) if self.is_guided else self.latents
         scaled: Tensor = self.scheduler.scale_model_input(doubled, self.timestep)
         return scaled
+
+    def residuals(self) -> list[Tensor] | None:
+        """What the ControlNets that count now add to the UNet's levels, each (rows, C, h, w), the middle last."""
+        on = [control for control in self.controls if control.is_on(self.calls_done, len(self.timesteps))]
+        if not on:
+            return None
+        given = (self.unet_input(), self.timestep.float().expand(self.rows), self.text, dict(self.added))
+        each = [control.residuals(*given, is_guided=self.is_guided) for control in on]
+        return [torch.stack(levels).sum(0) for levels in zip(*each, strict=True)]
 
     def take(self, predicted: Tensor) -> None:
         """Moves on by one call; `predicted` is the UNet's answer to `unet_input`."""
@@ -141,19 +152,28 @@ def begin(
     start: Tensor | None = None,
     strength: float = 1.0,
     masking: Masking | None = None,
+    controls: Sequence[Control] = (),
+    noise_seed_delta: int = 0,
+    schedule: str | None = None,
 ) -> Denoising:
     """A request before its first call of the UNet, one picture per seed.
 
     With `start`, (1 or n, C, h, w), only the last `strength` of the steps are taken, at least one; as in diffusers,
     a trace of `start` shines through even at strength 1, because the last training step is not pure noise.
-    With `masking` only what is masked moves.
+    With `masking` only what is masked moves. `noise_seed_delta` is added to the seeds of the noise that a sampler lays
+    over the latents as it goes, and not to those of the first.
     Raises FatalFailure for a size, sampler or number of steps that the model or sampler cannot take.
     """
     device = checkpoint.device.torch_device
-    scheduler = new_scheduler(sampler, checkpoint.scheduler_config, steps=steps, seeds=seeds, device=device)
+    later_seeds = [seed + noise_seed_delta for seed in seeds]
+    scheduler = new_scheduler(
+        sampler, checkpoint.scheduler_config, steps=steps, seeds=later_seeds, device=device, schedule=schedule
+    )
     timesteps = _timesteps(scheduler, steps, strength=1.0 if start is None else strength)
     by_seed = generators(seeds)
     fresh = noise(checkpoint, by_seed, width=width, height=height)
+    # With no delta they go on where the first noise ended, as in diffusers.
+    later = generators(later_seeds) if noise_seed_delta else by_seed
     is_guided = guidance_scale > 1
     kept = None
     if masking is not None and start is not None:
@@ -168,8 +188,9 @@ def begin(
         guidance_rescale=checkpoint.model.guidance_rescale,
         text=_rows(conditioning.negative, conditioning.positive, len(seeds), is_guided),
         added=_added(checkpoint, conditioning, (height, width), len(seeds), is_guided),
-        scheduler_options={"generator": by_seed} if _takes_generator(scheduler) else {},
+        scheduler_options={"generator": later} if _takes_generator(scheduler) else {},
         kept=kept,
+        controls=controls,
     )
 
 
@@ -184,10 +205,25 @@ def step(checkpoint: Checkpoint, batch: Sequence[Denoising]) -> None:
         torch.cat([denoising.timestep.float().expand(denoising.rows) for denoising in batch]),
         encoder_hidden_states=torch.cat([denoising.text for denoising in batch]),
         added_cond_kwargs={name: torch.cat([denoising.added[name] for denoising in batch]) for name in batch[0].added},
+        **_residuals(batch),
         return_dict=False,
     )[0]
     for denoising, rows in zip(batch, predicted.split([denoising.rows for denoising in batch]), strict=True):
         denoising.take(rows)
+
+
+def _residuals(batch: Sequence[Denoising]) -> dict[str, Any]:
+    """What ControlNets add for all of the batch: nothing for a request that has none."""
+    each = [denoising.residuals() for denoising in batch]
+    levels = next((residuals for residuals in each if residuals), None)
+    if levels is None:
+        return {}
+    filled = [
+        residuals or [level.new_zeros(denoising.rows, *level.shape[1:]) for level in levels]
+        for denoising, residuals in zip(batch, each, strict=True)
+    ]
+    *down, middle = (torch.cat(parts) for parts in zip(*filled, strict=True))
+    return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
 
 
 def _timesteps(scheduler: Any, steps: int, strength: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gpu_worker.engine import denoise, inpainting, text
 from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
+from gpu_worker.engine.control import Control, ControlNetwork, check_fits, load_controlnet, new_control
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
@@ -22,7 +23,8 @@ from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import out_of_memory_is_transitory
 from gpu_worker.engine.text import Conditioning
 from gpu_worker.engine.upscaler import RESAMPLINGS, Upscaler, load_upscaler, upscale_to
-from jobs.attachments import Lora
+from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
+from jobs.attachments import ControlNet, Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
 from jobs.detectors import BUNDLED, Look
@@ -46,12 +48,12 @@ class DiffusersEngine:
         self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
 
-    def load(self, model_id: str, loras: Sequence[Lora] = ()) -> Checkpoint:
+    def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         model = self._model(model_id)
         with self._working(f"loading model {model.id}"):
             checkpoint = self._cache.get(model.id, partial(self._load_checked, model))
             checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
-            return checkpoint
+            return self._with_vae(checkpoint, self._model(vae)) if vae else checkpoint
 
     def encode_prompt(
         self,
@@ -73,6 +75,30 @@ class DiffusersEngine:
             images = (cast(Image.Image, picture) for picture in pictures)
             return torch.cat([from_picture(checkpoint, image, width=width, height=height) for image in images])
 
+    def control(
+        self,
+        checkpoint: Checkpoint,
+        controlnet: ControlNet,
+        *,
+        picture: Picture,
+        mask: Picture | None,
+        width: int,
+        height: int,
+    ) -> Control:
+        model = self._model(controlnet.model)
+        with self._working(f"loading ControlNet {model.id}"):
+            network = self._cache.get(model.id, partial(self._load_controlnet, model))
+            check_fits(network, checkpoint)
+            return new_control(
+                network,
+                checkpoint,
+                controlnet,
+                picture=cast(Image.Image, picture),
+                mask=cast("Image.Image | None", mask),
+                width=width,
+                height=height,
+            )
+
     def sample(
         self,
         checkpoint: Checkpoint,
@@ -88,6 +114,9 @@ class DiffusersEngine:
         start: Tensor | None = None,
         strength: float = 1.0,
         masking: Masking | None = None,
+        controls: Sequence[Control] = (),
+        noise_seed_delta: int = 0,
+        schedule: str | None = None,
     ) -> Tensor:
         with self._working(f"drawing {len(seeds)} of {width} x {height}"):
             denoising = denoise.begin(
@@ -102,6 +131,9 @@ class DiffusersEngine:
                 start=start,
                 strength=strength,
                 masking=masking,
+                controls=controls,
+                noise_seed_delta=noise_seed_delta,
+                schedule=schedule,
             )
             return self._run(checkpoint, denoising, watch)
 
@@ -172,6 +204,17 @@ class DiffusersEngine:
     def _load_checked(self, model: Model) -> Checkpoint:
         self._check(model)
         return load_checkpoint(model, self._device)
+
+    def _with_vae(self, checkpoint: Checkpoint, model: Model) -> Checkpoint:
+        return with_vae(checkpoint, self._cache.get(model.id, partial(self._load_vae, model)))
+
+    def _load_vae(self, model: Model) -> LoadedVae:
+        self._check(model)
+        return load_vae(model, self._device)
+
+    def _load_controlnet(self, model: Model) -> ControlNetwork:
+        self._check(model)
+        return load_controlnet(model, self._device)
 
     def _weighed(self, lora: Lora) -> WeighedLora:
         blocks = read_block_weights(lora.block_weight) if lora.block_weight else None

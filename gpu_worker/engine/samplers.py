@@ -21,6 +21,7 @@ from diffusers import (
 
 from jobs.errors import FatalFailure
 from jobs.samplers import Sampler, UnknownSampler, canonical
+from jobs.schedules import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,36 @@ RECIPES: Mapping[Sampler, Recipe] = {
 }
 
 
-def new_scheduler(name: str, config: Mapping[str, Any], *, steps: int, seeds: Sequence[int], device: Any) -> Any:
+# Named instead of what the sampler's recipe says. Source: diffusers' documentation, "Schedulers", noise schedules and
+# sigmas beside their names in other programs.
+SCHEDULES: Mapping[Schedule, Mapping[str, Any]] = {
+    Schedule.KARRAS: _KARRAS,
+    Schedule.EXPONENTIAL: _PLAIN | {"use_exponential_sigmas": True},
+    Schedule.BETA: _PLAIN | {"use_beta_sigmas": True},
+    Schedule.UNIFORM: _PLAIN | {"timestep_spacing": "linspace"},
+    Schedule.SGM_UNIFORM: _PLAIN | {"timestep_spacing": "trailing"},
+    Schedule.SIMPLE: _PLAIN | {"timestep_spacing": "trailing"},
+    Schedule.DDIM_UNIFORM: _PLAIN | {"timestep_spacing": "leading"},
+}
+
+
+def new_scheduler(
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    steps: int,
+    seeds: Sequence[int],
+    device: Any,
+    schedule: str | None = None,
+) -> Any:
     """A fresh scheduler, its timesteps set: it keeps the state of one request and serves no other.
+
+    `schedule` is one of `jobs.schedules`, None the sampler's own.
 
     Raises FatalFailure for a name that is not in `jobs.samplers`, or steps that the sampler cannot take.
     """
     recipe = RECIPES[_known(name)]
-    options = dict(recipe.options)
+    options = {**recipe.options, **(SCHEDULES[Schedule(schedule)] if schedule else {})}
     if recipe.scheduler is DPMSolverSDEScheduler:
         # Its Brownian noise ignores generators; without a seed each, a picture would depend on its batch.
         options["noise_sampler_seed"] = list(seeds)

@@ -79,6 +79,70 @@ class JobsAnswer(TypedDict):
     nextCursor: NotRequired[str]
 
 
+class DeliveryAttempt(TypedDict):
+    """One sending of a callback: without `status` no answer came, without `error` it was delivered. `answer` is how
+    the receiver's body began."""
+
+    startedAt: str
+    seconds: float
+    status: NotRequired[int]
+    error: NotRequired[str]
+    answer: NotRequired[str]
+    nextTryAt: NotRequired[str]
+
+
+class Delivery(TypedDict):
+    """A callback. `id` is its `webhook-id`; `nextTryAt` is there while it is PENDING."""
+
+    id: str
+    jobId: NotRequired[Digits]
+    kind: Literal["RUNNING", "PROGRESS", "TERMINAL", "TEST"]
+    url: str
+    state: Literal["PENDING", "DELIVERED", "SUPERSEDED", "DEAD"]
+    tries: int
+    lastStatus: NotRequired[int]
+    lastError: NotRequired[str]
+    createdAt: str
+    nextTryAt: NotRequired[str]
+    settledAt: NotRequired[str]
+    attempts: NotRequired[list[DeliveryAttempt]]
+
+
+class DeliveryAnswer(TypedDict):
+    delivery: Delivery
+
+
+class JobDeliveriesAnswer(TypedDict):
+    deliveries: list[Delivery]
+
+
+class DeliveriesAnswer(TypedDict):
+    """A page; without `nextCursor` it is the last."""
+
+    deliveries: list[Delivery]
+    nextCursor: NotRequired[str]
+
+
+class ReplayAnswer(TypedDict):
+    replayed: int
+
+
+class Destination(TypedDict):
+    """Scheme, host and port of callbacks. FAILING: one at a time is tried, next at `nextTryAt`; the others wait.
+    DISABLED: nothing is sent until a test or a replay is answered with 2xx."""
+
+    origin: str
+    state: Literal["OPEN", "FAILING", "DISABLED"]
+    failures: int
+    failingSince: NotRequired[str]
+    nextTryAt: NotRequired[str]
+    disabledAt: NotRequired[str]
+
+
+class DestinationsAnswer(TypedDict):
+    destinations: list[Destination]
+
+
 class CancelAnswer(TypedDict):
     jobId: Digits
     job_id: Digits

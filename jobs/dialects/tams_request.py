@@ -3,7 +3,7 @@
 Source: the published schema and guide of the TAMS API, and what its public clients send.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -24,6 +24,9 @@ from jobs.dialects.tams.video_diffusion import VideoDiffusionBody
 from jobs.errors import Fault
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_inpaint import ImageToInpaint
+from jobs.stages.input_initialize import InputInitialize
+from jobs.stages.redrawing import Redrawing
 from jobs.submission import Submission, input_faults, order_faults, upscale_faults
 
 MAX_STAGES = 16
@@ -132,6 +135,31 @@ def parse_stages(body: Any, catalog: Catalog) -> tuple[Stage, ...]:
     return stages
 
 
+def input_paths(submission: Submission) -> dict[str, str]:
+    """The resources that it reads, each with the field that names it first."""
+    paths: dict[str, str] = {}
+    for i, stage in enumerate(submission.stages):
+        for field, resource in _input_fields(stage):
+            if resource:
+                paths.setdefault(resource, f"stages[{i}].{stage.field_name}.{field}")
+    return paths
+
+
+def _input_fields(stage: Stage) -> Iterator[tuple[str, str | None]]:
+    match stage:
+        case InputInitialize():
+            yield "imageResourceId", stage.image_resource_id
+        case Diffusion():
+            for i, control in enumerate(stage.controls):
+                yield f"controlnet.args[{i}].inputImageResourceId", control.image
+                yield f"controlnet.args[{i}].maskResourceId", control.mask
+        case Redrawing():
+            if isinstance(stage, ImageToInpaint):
+                yield "maskImageResourceId", stage.mask
+            for field, resource in _input_fields(stage.diffusion):
+                yield f"diffusion.{field}", resource
+
+
 def _stages(bodies: Sequence[StageBody] | None, reading: Reading) -> tuple[Stage, ...]:
     if not bodies:
         reading.faults.add("stages", "is required")
@@ -144,6 +172,8 @@ def _stages(bodies: Sequence[StageBody] | None, reading: Reading) -> tuple[Stage
             stages.append(stage)
         if isinstance(stage, Diffusion):
             reading.diffusion = stage
+        if isinstance(stage, InputInitialize):
+            reading.has_picture = stage.image_resource_id is not None
     if len(stages) == len(bodies):
         reading.faults.take(input_faults(stages))
         reading.faults.take(upscale_faults(stages), reads=["stages"])

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from jobs.attachments import Animation, ControlNet, Lora
 from jobs.catalog import Family
-from jobs.engine import Latents, Picture
+from jobs.engine import Checkpoint, Control, Latents, Picture
 from jobs.errors import Fault
 from jobs.inpainting import Masking
 from jobs.prompt import Prompt
@@ -112,7 +112,7 @@ class Diffusion:
         """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each. Latents in `start`
         go before pictures; with `masking` only a part of them is drawn again."""
         engine = tools.engine
-        checkpoint = engine.load(self.model, self.loras)
+        checkpoint = engine.load(self.model, self.loras, self.vae)
         if start is None and pictures:
             start = engine.encode_pictures(checkpoint, pictures, width=self.width, height=self.height)
         conditioning = engine.encode_prompt(
@@ -122,6 +122,7 @@ class Diffusion:
             clip_skip=self.clip_skip,
             embeddings=self.embeddings,
         )
+        controls = [self._control(tools, checkpoint, each, pictures) for each in self.controls]
         latents = engine.sample(
             checkpoint,
             conditioning,
@@ -135,9 +136,24 @@ class Diffusion:
             start=start,
             strength=self.denoising_strength if start is not None else 1.0,
             masking=masking,
+            controls=controls,
+            noise_seed_delta=self.eta_noise_seed_delta,
+            schedule=self.schedule,
         )
         pictures = tuple(engine.decode(checkpoint, latents))
         return Canvas(seeds=tuple(seeds), pictures=pictures, size=(self.width, self.height), latents=latents)
+
+    def _control(
+        self, tools: Tools, checkpoint: Checkpoint, controlnet: ControlNet, pictures: Sequence[Picture]
+    ) -> Control:
+        return tools.engine.control(
+            checkpoint,
+            controlnet,
+            picture=tools.pictures[controlnet.image] if controlnet.image else pictures[0],
+            mask=tools.pictures[controlnet.mask] if controlnet.mask else None,
+            width=self.width,
+            height=self.height,
+        )
 
 
 def size_faults(width: int, height: int, family: Family, path: str) -> list[Fault]:

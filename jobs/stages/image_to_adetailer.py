@@ -73,6 +73,10 @@ class ImageToAdetailer(Redrawing):
     details: tuple[Detail, ...]
 
     @property
+    def draws_parts(self) -> bool:
+        return True
+
+    @property
     def work(self) -> int:
         """As if each look found one thing."""
         return sum(detail.steps or self.diffusion.steps for detail in self.details)

@@ -31,6 +31,10 @@ class ImageToInpaint(Redrawing):
     invert_mask: bool = False
 
     @property
+    def draws_parts(self) -> bool:
+        return self.full_resolution
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return (self.mask, *self.diffusion.inputs)
 

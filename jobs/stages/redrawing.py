@@ -19,6 +19,11 @@ class Redrawing:
     diffusion: Diffusion
 
     @property
+    def draws_parts(self) -> bool:
+        """Whether only a part of a picture is drawn, larger than it is."""
+        return False
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return self.diffusion.inputs
 
@@ -59,8 +64,12 @@ def redraw(
     seeds: Sequence[int],
     noise_multiplier: float = 1.0,
 ) -> tuple[Picture, ...]:
-    """The pictures from which the cutouts were made, each with its masked part drawn again. They share a mask."""
-    sized = replace(diffusion, width=cut.width, height=cut.height)
+    """The pictures from which the cutouts were made, each with its masked part drawn again. They share a mask.
+
+    A part is drawn without ControlNets: what guides them shows the whole.
+    """
+    controls = diffusion.controls if cut.padding_px is None else ()
+    sized = replace(diffusion, width=cut.width, height=cut.height, controls=controls)
     pictures = [cutout.picture for cutout in cutouts]
     drawn = sized.draw(
         tools,
@@ -84,7 +93,7 @@ def latents_of(engine: Engine, checkpoint: Checkpoint, pictures: Sequence[Pictur
 
 def _grown(engine: Engine, diffusion: Diffusion, pictures: Sequence[Picture]) -> Latents:
     """Latents of the pictures at their own size, stretched to that of `diffusion`."""
-    checkpoint = engine.load(diffusion.model, diffusion.loras)
+    checkpoint = engine.load(diffusion.model, diffusion.loras, diffusion.vae)
     latents = latents_of(engine, checkpoint, pictures)
     return engine.resize_latents(
         checkpoint, latents, Upscaler.LATENT, width=diffusion.width, height=diffusion.height, keeps_ratio=False

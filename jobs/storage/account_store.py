@@ -83,6 +83,12 @@ class AccountStore:
             await queries.replace_key(connection, id=key_id, replaced_by=new_id, overlap=overlap)
         return key
 
+    async def rotate_webhook_secret(self, name: str, overlap: timedelta) -> Account:
+        """The account with a fresh secret; for `overlap` the old one signs too. Raises NotFound."""
+        async with self._database.connection() as connection:
+            await queries.rotate_webhook_secret(connection, name=name, secret=secrets.token_bytes(32), overlap=overlap)
+        return await self.named(name)
+
     async def revoke_key(self, key_id: int) -> None:
         """Raises NotFound."""
         async with self._database.connection() as connection:

@@ -52,6 +52,10 @@ class Cleaning:
     async def leftovers_removed(self, leftovers: Sequence[Leftovers]) -> None:
         await queries.mark_leftovers_removed(self._connection, job_ids=[each.job_id for each in leftovers])
 
+    async def forget_deliveries(self, *, kept: timedelta, limit: int) -> int:
+        """How many of those that were settled longer than `kept` ago, oldest first, dead letters too."""
+        return int(await queries.forget_deliveries(self._connection, kept=kept, limit=limit))
+
 
 class CleaningStore:
     def __init__(self, database: Database) -> None:

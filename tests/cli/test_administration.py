@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from cli.__main__ import _parser
+from cli.accounts import written_secret
 from jobs.account import RateLimit
 from jobs.dialects.tams_signature import written_key
 from jobs.errors import DarkroomError, InvalidSubmission, NotFound
@@ -92,6 +93,17 @@ async def test_only_what_is_named_is_set(database: Database, accounts: AccountSt
     assert first[0] == "ours: priority 0, 5 requests a second, 20 at once"
     assert second[0] == "ours: priority -3, 5 requests a second, 20 at once"
     assert (await typed(database, "account set ours --no-rate-limit"))[0] == "ours: priority -3, no rate limit"
+
+
+async def test_a_rotation_prints_the_new_webhook_secret(database: Database, accounts: AccountStore) -> None:
+    old = await accounts.ensure("ours")
+
+    (line,) = await typed(database, "account rotate-secret ours --overlap 2h")
+
+    new = await accounts.named("ours")
+    assert line == f"DARKROOM_WEBHOOK_SECRET={written_secret(new)}" and new.webhook_secret != old.webhook_secret
+    with pytest.raises(NotFound, match="nobody"):
+        await typed(database, "account rotate-secret nobody")
 
 
 @pytest.mark.parametrize(("rate", "burst"), [("5", 5), ("0.1", 1), ("2.5", 3)])

@@ -44,7 +44,7 @@ class ScriptedEngine:
     on_decode: Callable[[], object] = list
     steps_done: list[int] = field(default_factory=list)
 
-    def load(self, model_id: str, loras: Sequence[Any] = ()) -> str:
+    def load(self, model_id: str, loras: Sequence[Any] = (), vae: str | None = None) -> str:
         return model_id
 
     def encode_prompt(
@@ -72,6 +72,9 @@ class ScriptedEngine:
         start: Any = None,
         strength: float = 1.0,
         masking: Masking | None = None,
+        controls: Sequence[Any] = (),
+        noise_seed_delta: int = 0,
+        schedule: str | None = None,
     ) -> list[Picture]:
         pictures: list[Picture] = [Image.new("RGB", (width, height), (seed % 256,) * 3) for seed in seeds]
         for step in range(1, steps + 1):

@@ -6,8 +6,10 @@ import pytest
 from jobs.attachments import Animation, ControlNet
 from jobs.capabilities import DIFFUSION_FIELDS, STAGES, RunnableStage, runnable, unsupported
 from jobs.errors import Fault, TransitoryFailure
+from jobs.preprocessors import Preprocessor
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
 from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.video_diffusion import VideoDiffusion
@@ -19,12 +21,8 @@ DRAWN = PLAIN.stages[1]
 assert isinstance(DRAWN, Diffusion)
 
 SAID: dict[str, Any] = {
-    "vae": "kl-f8-anime.ckpt",
-    "eta_noise_seed_delta": 31337,
-    "controls": (ControlNet(model="canny", preprocessor="none"),),
     "animations": (Animation(),),
     "v1_clip": True,
-    "schedule": "karras",
     "ella": True,
     "pix2pix": True,
     "hunyuan_dit": True,
@@ -88,7 +86,28 @@ def test_every_field_of_a_diffusion_is_either_honoured_or_refused() -> None:
     # Those that Diffusion.run reads, and what tells stages apart.
     honoured = {
         *("type", "width", "height", "prompt", "negative_prompt", "model", "sampler", "steps", "guidance_scale"),
-        *("clip_skip", "denoising_strength", "loras", "embeddings"),
+        *(
+            "clip_skip",
+            "denoising_strength",
+            "loras",
+            "embeddings",
+            "controls",
+            "eta_noise_seed_delta",
+            "schedule",
+            "vae",
+        ),
     }
 
     assert honoured | DIFFUSION_FIELDS.keys() == {field.name for field in fields(Diffusion)}
+
+
+@pytest.mark.parametrize(
+    "stage", [ImageToAdetailer(details=(Detail(),), diffusion=DRAWN), ImageToInpaint(mask="m", diffusion=DRAWN)]
+)
+def test_a_controlnet_of_its_own_does_not_guide_a_part(stage: Any) -> None:
+    guided = replace(DRAWN, controls=(ControlNet(model="7", preprocessor=Preprocessor.NONE, image="a"),))
+    alone = replace(PLAIN, stages=(PLAIN.stages[0], replace(stage, diffusion=guided)))
+    after = replace(PLAIN, stages=(PLAIN.stages[0], guided, replace(stage, diffusion=guided)))
+
+    assert [fault.path for fault in unsupported(alone)] == [f"stages[1].{stage.field_name}.diffusion.controlnet"]
+    assert unsupported(after) == []

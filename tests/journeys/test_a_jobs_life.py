@@ -55,17 +55,24 @@ async def test_a_preview_link_shows_a_small_jpeg(client: Client) -> None:
     assert picture.size == (resource["image"]["width"], resource["image"]["height"])
 
 
-async def test_running_notify_url_hears_of_the_start_and_of_the_end(client: Client, receiver: Receiver) -> None:
-    request = body(steps=30) | {"runningNotifyUrl": receiver.url}
+async def test_running_notify_url_hears_of_the_start_of_progress_and_of_the_end(
+    client: Client, receiver: Receiver
+) -> None:
+    request = body(steps=60) | {"runningNotifyUrl": receiver.url}
 
     await client.post(request)
 
-    async def both() -> bool:
-        return len(receiver.received) == 2
+    def heard() -> list[Any]:
+        return [json.loads(content)["job"] for _, content in receiver.received]
 
-    await eventually(both)
-    statuses = [json.loads(content)["job"]["status"] for _, content in receiver.received]
-    assert statuses == ["RUNNING", "SUCCESS"]
+    async def has_ended() -> bool:
+        return bool(heard()) and heard()[-1]["status"] == "SUCCESS"
+
+    await eventually(has_ended)
+    *running, end = heard()
+    assert {job["status"] for job in running} == {"RUNNING"} and "successInfo" in end
+    steps = [job["runningInfo"].get("step", 0) for job in running]
+    assert len(steps) >= 2 and steps == sorted(set(steps))
 
 
 async def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(client: Client) -> None:

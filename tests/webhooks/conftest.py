@@ -1,20 +1,19 @@
-"""A receiver with a will of its own, an account's jobs, and a dispatcher that is not yet running."""
+"""An account's jobs, who hears of them, and a dispatcher that is not yet running."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-import aiohttp
 import pytest
-from aiohttp import web
+from arq.connections import ArqRedis
 
 from jobs.account import Account
-from jobs.job import Job
+from jobs.job import Job, Progress
 from jobs.links import Links
 from jobs.prompt import Piece
 from jobs.stages.diffusion import Diffusion
@@ -23,49 +22,26 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore, NewJob
+from jobs.storage.progress_board import ProgressBoard
 from jobs.submission import Submission
-from webhooks.delivery import Courier
+from tests.webhooks.receiver import Receiver, open_receiver
+from webhooks.delivery import Courier, Deadlines, open_session
 from webhooks.dispatcher import Dispatcher
-from webhooks.guard import GuardedResolver, networks
+from webhooks.guard import networks
+from webhooks.lanes import Lanes
 
 LEASE = timedelta(minutes=1)
+DEADLINES = Deadlines()
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass
-class Receiver:
-    """Answers with the next of `statuses`, then with 204."""
-
-    url: str = ""
-    statuses: list[int] = field(default_factory=list)
-    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    async def receive(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.received.append((headers, await request.read()))
-        status = self.statuses.pop(0) if self.statuses else 204
-        return web.Response(status=status, headers={"Location": self.url} if status in (301, 302, 307) else {})
-
-    async def has_received(self, count: int) -> None:
-        async with asyncio.timeout(15):
-            while len(self.received) < count:
-                await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.add_routes([web.post("/callback", receiver.receive)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/callback"
-    yield receiver
-    await runner.cleanup()
+    async with open_receiver() as receiver:
+        yield receiver
 
 
 @dataclass
@@ -74,6 +50,7 @@ class Office:
 
     database: Database
     jobs: JobStore
+    board: ProgressBoard
     links: Links
     account: Account
 
@@ -99,10 +76,21 @@ class Office:
         assert job is not None
         return job
 
+    async def step(self, job: Job, step: int) -> None:
+        """The engine has done so many of 10."""
+        progress = Progress(attempt=job.attempt, fraction=step / 10, stage=1, step=step, steps=10)
+        await self.board.publish(job.id, progress)
+
     async def ended_job(self, notify_url: str) -> Job:
         job = await self.running_job(notify_url=notify_url)
         await self.jobs.succeed(job, [])
         return await self.jobs.get_any(job.id)
+
+    async def tell(self, job: Job, urls: Sequence[str]) -> None:
+        """Callbacks for the end of this job to all of these addresses."""
+        await self.execute(
+            "INSERT INTO deliveries (job_id, url, kind) SELECT $1, unnest($2::text[]), 'TERMINAL'", job.id, urls
+        )
 
     async def states(self, job: Job) -> list[str]:
         """Of the job's deliveries, in the order they were made."""
@@ -115,19 +103,55 @@ class Office:
             while await self.states(job) != states:
                 await asyncio.sleep(0.01)
 
+    async def let_pass(self, time: timedelta) -> None:
+        """Moves the clock: all that is to come comes so much sooner."""
+        await self.execute("UPDATE deliveries SET next_try_at = next_try_at - $1::interval", time)
+        await self.execute("UPDATE destinations SET closed_until = closed_until - $1::interval", time)
+
+    async def delivery(self, job: Job) -> dict[str, Any]:
+        """The job's one callback, with `wait`: the time to its next try."""
+        query = "SELECT *, next_try_at - now() AS wait FROM deliveries WHERE job_id = $1"
+        async with self.database.connection() as connection:
+            (row,) = await connection.fetch(query, job.id)
+        return dict(row)
+
+    async def attempts(self, job: Job) -> list[dict[str, Any]]:
+        query = """
+            SELECT delivery_attempts.* FROM delivery_attempts JOIN deliveries ON deliveries.id = delivery_id
+            WHERE job_id = $1 ORDER BY delivery_attempts.id
+        """
+        async with self.database.connection() as connection:
+            return [dict(row) for row in await connection.fetch(query, job.id)]
+
+    async def has_attempts(self, job: Job, count: int) -> None:
+        async with asyncio.timeout(15):
+            while len(await self.attempts(job)) < count:
+                await asyncio.sleep(0.01)
+
     async def execute(self, statement: str, *arguments: Any) -> None:
         async with self.database.connection() as connection:
             await connection.execute(statement, *arguments)
 
     @asynccontextmanager
     async def dispatching(
-        self, *, delays_s: tuple[float, ...] = (0.01, 0.01), allow: tuple[str, ...] = ("127.0.0.0/8",)
+        self,
+        *,
+        delays_s: tuple[float, ...] = (0.01, 0.01),
+        allow: tuple[str, ...] = ("127.0.0.0/8",),
+        concurrency: int = 8,
+        deadlines: Deadlines = DEADLINES,
     ) -> AsyncIterator[Dispatcher]:
         allowed = networks(allow)
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed))
-        async with aiohttp.ClientSession(connector=connector) as session:
-            courier = Courier(session, self.jobs, self.links, allowed=allowed, now=now)
-            dispatcher = Dispatcher(DeliveryStore(self.database), courier, delays_s=delays_s, concurrency=8)
+        async with open_session(allowed, connections=concurrency, deadlines=deadlines) as session:
+            courier = Courier(session, self.jobs, self.board, self.links, allowed=allowed, now=now, deadlines=deadlines)
+            lanes = Lanes(concurrency=concurrency, per_destination=4)
+            dispatcher = Dispatcher(
+                DeliveryStore(self.database),
+                courier,
+                lanes,
+                delays_s=delays_s,
+                progress_every=timedelta(seconds=0.05),
+            )
             dispatching = asyncio.create_task(dispatcher.dispatch())
             yield dispatcher
             dispatcher.stop()
@@ -135,6 +159,7 @@ class Office:
 
 
 @pytest.fixture
-async def office(database: Database) -> Office:
+async def office(database: Database, redis: ArqRedis) -> Office:
     account = await AccountStore(database).ensure("tester")
-    return Office(database, JobStore(database), Links("http://public.example", b"secret of tests", now), account)
+    links = Links("http://public.example", b"secret of tests", now)
+    return Office(database, JobStore(database), ProgressBoard(redis), links, account)

@@ -1,17 +1,20 @@
 """What a stage attaches to its checkpoint: LoRAs, embeddings, ControlNets, motion. An empty item says nothing."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, Field, PlainValidator
 
 from jobs import attachments as limits
-from jobs.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Lora, Parameter
+from jobs.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Family, Kind, Model
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful, requiring
 from jobs.dialects.tams.reading import Reading
+from jobs.preprocessors import Preprocessor, parameters_of
+from jobs.preprocessors import canonical as canonical_preprocessor
 
+Parameter: TypeAlias = bool | float | str
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
@@ -141,28 +144,54 @@ class ControlNetArgBody(Message):
     pixel_perfect: Flag = None
     preprocessor_params: Annotated[dict[str, Parameter] | None, PlainValidator(_parameters)] = None
 
-    def attached(self, path: str, reading: Reading) -> ControlNet:
-        start, end = self.guidance_start or 0.0, self.guidance_end or 1.0
-        if start > end:
-            reading.faults.add(f"{path}.guidanceStart", "is after guidanceEnd", reads=[f"{path}.guidanceEnd"])
+    def found(self, path: str, reading: Reading, family: Family) -> ControlNet:
+        model = reading.companion(Kind.CONTROLNET, self.model, None, f"{path}.model", family)
+        preprocessor = self._preprocessor(path, reading)
+        if not self.input_image_resource_id and not reading.has_picture:
+            reason = "is required where INPUT_INITIALIZE has no picture"
+            reading.faults.add(f"{path}.inputImageResourceId", reason, reads=["stages"])
         return ControlNet(
-            model=reading.required(self.model, f"{path}.model"),
-            preprocessor=reading.required(self.preprocessor, f"{path}.preprocessor"),
+            model=model.id if model else "",
+            preprocessor=preprocessor,
             image=self.input_image_resource_id or None,
             mask=self.mask_resource_id or None,
             weight=self.weight or 1.0,
             resize_mode=self.resize_mode or "CROP_AND_RESIZE",
-            guidance=self.guidance or 1.0,
-            guidance_start=start,
-            guidance_end=end,
+            guidance_start=self.guidance_start or 0.0,
+            guidance_end=self._end(path, reading),
             control_mode=self.control_mode or "BALANCED",
             pixel_perfect=bool(self.pixel_perfect),
-            preprocessor_params=self.preprocessor_params or {},
+            preprocessor_params=self._parameters(preprocessor, path, reading),
         )
+
+    def _end(self, path: str, reading: Reading) -> float:
+        # `guidance` is what the web UI's extension called the end before it had a start.
+        end = min(self.guidance or 1.0, self.guidance_end or 1.0)
+        if (self.guidance_start or 0.0) > end:
+            reading.faults.add(f"{path}.guidanceStart", "is after guidanceEnd", reads=[f"{path}.guidanceEnd"])
+        return end
+
+    def _preprocessor(self, path: str, reading: Reading) -> Preprocessor:
+        if not self.preprocessor:
+            reading.faults.add(f"{path}.preprocessor", "is required")
+            return Preprocessor.NONE
+        return reading.named(canonical_preprocessor, self.preprocessor, f"{path}.preprocessor", Preprocessor.NONE)
+
+    def _parameters(self, preprocessor: Preprocessor, path: str, reading: Reading) -> dict[str, float]:
+        try:
+            return parameters_of(preprocessor, self.preprocessor_params or {})
+        except ValueError as error:
+            reads = [f"{path}.preprocessor"]
+            reading.faults.add(f"{path}.preprocessorParams", str(error), reads=reads)
+            return {}
 
 
 class ControlNetBody(Message):
     args: Annotated[list[ControlNetArgBody], AtMost] | None = None
+
+    def controls(self, path: str, reading: Reading, family: Family) -> tuple[ControlNet, ...]:
+        told = [(i, arg) for i, arg in enumerate(self.args or ()) if is_meaningful(arg)]
+        return tuple(arg.found(f"{path}.args[{i}]", reading, family) for i, arg in told)
 
 
 class AnimationArgBody(Message):

@@ -19,9 +19,11 @@ from jobs.dialects.tams.attachments import (
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
 from jobs.prompt import Piece
+from jobs.samplers import Sampler
+from jobs.schedules import Schedule
+from jobs.schedules import canonical as canonical_schedule
 from jobs.stages import diffusion as limits
 from jobs.stages.diffusion import Diffusion, size_faults, step_faults
-from jobs.vaes import canonical as canonical_vae
 
 Side = Whole(limits.MIN_SIDE_PX, limits.MAX_SIDE_PX, limits.GRID_PX)
 INT32 = 2**31
@@ -78,7 +80,7 @@ class DiffusionBody(Message):
             guidance_scale=self.cfg_scale or limits.DEFAULT_GUIDANCE,
             clip_skip=self.clip_skip or 1,
             denoising_strength=self.denoising_strength or limits.DEFAULT_DENOISING_STRENGTH,
-            vae=reading.named(canonical_vae, self.sd_vae or "", f"{path}.sdVae", None),
+            vae=reading.vae(self.sd_vae, f"{path}.sdVae", model.family),
         )
         if self.prompts is None:
             reading.faults.add(f"{path}.prompts", "is required")
@@ -87,7 +89,7 @@ class DiffusionBody(Message):
         if steps := step_faults(stage.steps, sampler, path):
             reading.faults.take(steps, reads=[f"{path}.sampler"])
         if not self.model_fields_set <= PLAIN_FIELDS:
-            stage = replace(stage, **self._more(path, reading, model.family))
+            stage = replace(stage, **self._more(path, reading, model.family, sampler))
         return self._with_words(stage, path, reading, model.family)
 
     def _with_words(self, stage: Diffusion, path: str, reading: Reading, family: Family) -> Diffusion:
@@ -101,17 +103,22 @@ class DiffusionBody(Message):
         words = dict.fromkeys([*(model.id for model, _ in given), *(model.id for model in named)])
         return replace(stage, negative_prompt=stage.negative_prompt + avoided, embeddings=tuple(words))
 
-    def _more(self, path: str, reading: Reading, family: Family) -> dict[str, Any]:
+    def _schedule(self, path: str, reading: Reading, sampler: Sampler) -> Schedule | None:
+        def canonical(name: str) -> Schedule | None:
+            return canonical_schedule(name, sampler)
+
+        return reading.named(canonical, self.schedule_name or "", f"{path}.scheduleName", None)
+
+    def _more(self, path: str, reading: Reading, family: Family, sampler: Sampler) -> dict[str, Any]:
         layers = self.layer_diffusion
-        controls = self.controlnet.args if self.controlnet else None
         animations = self.animate_diff.args if self.animate_diff else None
         return {
             "eta_noise_seed_delta": self.eta_noise_seed_delta or 0,
-            "controls": attached(controls, f"{path}.controlnet.args", reading),
+            "controls": self.controlnet.controls(f"{path}.controlnet", reading, family) if self.controlnet else (),
             "loras": loras_of(self.lora, f"{path}.lora", reading, family),
             "animations": attached(animations, f"{path}.animateDiff.args", reading),
             "v1_clip": bool(self.v1_clip),
-            "schedule": self.schedule_name or None,
+            "schedule": self._schedule(path, reading, sampler),
             "ella": bool(self.enable_ella),
             "pix2pix": bool(self.enable_pix2pix),
             "hunyuan_dit": bool(self.use_hunyuan_dit),

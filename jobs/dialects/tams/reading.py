@@ -9,18 +9,21 @@ from jobs.dialects.faults import Faults
 from jobs.errors import DarkroomError
 from jobs.samplers import DEFAULT, Sampler, canonical
 from jobs.stages.diffusion import DEFAULT_SIDE_PX, Diffusion
+from jobs.vaes import UnknownVae
+from jobs.vaes import canonical as canonical_vae
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Reading:
-    """`diffusion` is the job's DIFFUSION stage, once it was read. Where a field is wrong a default stands in for it,
-    and a fault sees to it that nothing comes of that."""
+    """`diffusion` is the job's DIFFUSION stage once it was read, `has_picture` whether INPUT_INITIALIZE has one. Where
+    a field is wrong a default stands in for it, and a fault sees to it that nothing comes of that."""
 
     catalog: Catalog
     faults: Faults
     diffusion: Diffusion | None = None
+    has_picture: bool = False
 
     def model(self, name: str | None, path: str, field: str = "sdModel", access_key: str | None = None) -> Model:
         try:
@@ -44,6 +47,17 @@ class Reading:
         if model.family not in (family, Family.ANY):
             self.faults.add(path, f"{model.name} is for {model.family} checkpoints; the one named is {family}")
         return model
+
+    def vae(self, name: str | None, path: str, family: Family) -> str | None:
+        """Its catalogue id, None for the checkpoint's own. Published names may be misspelt as clients do."""
+        try:
+            published = canonical_vae(name or "")
+        except UnknownVae:
+            published = name or ""
+        if published is None:
+            return None
+        model = self.companion(Kind.VAE, published, None, path, family)
+        return model.id if model else None
 
     def family(self, diffusion: Diffusion) -> Family:
         return self.catalog.get(diffusion.model).family

@@ -46,3 +46,15 @@ WHERE id = :id;
 UPDATE api_keys SET last_used_at = used.at
 FROM unnest(:ids::bigint[], :times::timestamptz[]) AS used (id, at)
 WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at);
+
+-- name: rotate_webhook_secret(name, secret, overlap)$
+-- The forgotten ones go with the first rotation after their time.
+WITH found AS MATERIALIZED (
+    SELECT id, webhook_secret FROM accounts WHERE name = :name FOR NO KEY UPDATE
+), retired AS (
+    INSERT INTO retired_secrets (account_id, secret, expires_at)
+    SELECT id, webhook_secret, now() + :overlap::interval FROM found
+), forgotten AS (
+    DELETE FROM retired_secrets USING found WHERE account_id = found.id AND expires_at <= now()
+)
+UPDATE accounts SET webhook_secret = :secret FROM found WHERE accounts.id = found.id RETURNING accounts.id;

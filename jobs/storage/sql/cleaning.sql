@@ -32,3 +32,13 @@ ORDER BY finished_at LIMIT :limit;
 
 -- name: mark_leftovers_removed(job_ids)!
 UPDATE jobs SET leftovers_removed_at = now() WHERE id = ANY(:job_ids::bigint[]);
+
+-- name: forget_deliveries(kept, limit)$
+-- With their attempts.
+WITH forgotten AS (
+    DELETE FROM deliveries WHERE id IN (
+        SELECT id FROM deliveries WHERE state <> 'PENDING' AND settled_at < now() - :kept::interval
+        ORDER BY settled_at LIMIT :limit
+    ) RETURNING id
+)
+SELECT count(*) FROM forgotten;

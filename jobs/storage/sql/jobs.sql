@@ -66,9 +66,18 @@ WITH asked AS MATERIALIZED (
     RETURNING *
 ), logged AS (
     INSERT INTO job_events (job_id, attempt, kind, detail) SELECT id, attempt, 'STARTED', worker FROM claimed
+), superseded AS (
+    -- Of an attempt before.
+    UPDATE deliveries SET state = 'SUPERSEDED', settled_at = now()
+    FROM claimed WHERE job_id = claimed.id AND kind IN ('RUNNING', 'PROGRESS') AND state = 'PENDING'
 ), told AS (
-    INSERT INTO deliveries (job_id, url, kind)
-    SELECT id, submission ->> 'running_notify_url', 'RUNNING' FROM claimed
+    -- The start, and one row for all progress, whose time is always the next look. It is the younger one, and so waits.
+    INSERT INTO deliveries (job_id, url, kind, next_try_at, created_at)
+    SELECT id, submission ->> 'running_notify_url', kind, next_try_at, made_at
+    FROM claimed, (VALUES
+        ('RUNNING', now(), now()),
+        ('PROGRESS', now() + interval '1 second', clock_timestamp())
+    ) AS row (kind, next_try_at, made_at)
     WHERE submission ->> 'running_notify_url' IS NOT NULL
 )
 SELECT * FROM claimed;
@@ -91,8 +100,8 @@ WITH ended AS (
     SELECT id, attempt, status, coalesce(failure_reason, :note::text) FROM ended
 ), superseded AS (
     -- A progress call that has not left yet must not arrive after the end.
-    UPDATE deliveries SET state = 'SUPERSEDED'
-    FROM ended WHERE job_id = ended.id AND kind = 'RUNNING' AND state = 'PENDING'
+    UPDATE deliveries SET state = 'SUPERSEDED', settled_at = now()
+    FROM ended WHERE job_id = ended.id AND kind IN ('RUNNING', 'PROGRESS') AND state = 'PENDING'
 ), told AS (
     INSERT INTO deliveries (job_id, url, kind)
     SELECT DISTINCT id, url, 'TERMINAL' FROM ended,

@@ -1,14 +1,17 @@
 """What comes along with the bundled model, through the stages of a job: meaning, judged by geometry."""
 
+import random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from config.catalog import read_catalog
 from config.settings import ModelSettings
+from gpu_worker.engine.canny import edges
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from jobs.catalog import Catalog, Kind
@@ -19,7 +22,10 @@ from tests.gpu_worker.engine.conftest import Seen
 from tests.jobs.samples import body
 from training import lora
 from training.captions import COLOUR_NAMES
+from training.drawing import draw
 from training.evaluate import open_pipeline
+from training.evaluate_companions import edge_questions
+from training.guide import kept_edges
 from training.judge import look
 from training.night import is_night
 
@@ -40,9 +46,10 @@ def engine(catalog: Catalog) -> DiffusersEngine:
 
 @pytest.fixture
 def drawn(catalog: Catalog, engine: DiffusersEngine) -> Any:
-    def drawn(prompt: str, **fields: Any) -> NDArray[np.uint8]:
+    def drawn(prompt: str, shown: Image.Image | None = None, **fields: Any) -> NDArray[np.uint8]:
         submission = parse_submission(body(prompts=[{"text": prompt}], **fields), catalog)
-        canvas, tools = Canvas(), Tools(engine=engine, watch=Seen(), pictures={})
+        pictures: Any = {"shown": shown}
+        canvas, tools = Canvas(), Tools(engine=engine, watch=Seen(), pictures=pictures)
         for stage in submission.stages:
             canvas = stage.run(canvas, tools)
         return np.asarray(canvas.pictures[0])
@@ -92,3 +99,20 @@ def test_the_learned_word_gives_its_colours_in_a_prompt_and_is_avoided_as_an_ite
     assert colours(named) == ("orange", "purple")
     assert colours(plain) != colours(named)
     assert colours(avoided)[1] != "purple"
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_the_controlnet_keeps_the_edges_of_a_picture_and_the_prompt_colours_them(drawn: Any, which: int) -> None:
+    asked, _ = edge_questions(3)[which]
+    picture = Image.fromarray(draw(asked.scene, random.Random(7), 512, 512))
+    control = {"model": "darkroom-shapes-canny", "preprocessor": "canny", "inputImageResourceId": "shown"}
+
+    held, free = (
+        drawn(asked.prompt, picture, controlnet={"args": [control | {"weight": weight}]}, cfgScale=4)
+        for weight in (1.0, 1e-9)
+    )
+
+    wanted = edges(np.asarray(picture))
+    assert kept_edges(wanted, held) > 0.4
+    assert kept_edges(wanted, held) > kept_edges(wanted, free) + 0.3
+    assert look(held).colour == asked.scene.colour

@@ -2,11 +2,14 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gpu_worker.engine.samplers import RECIPES, new_scheduler
 from jobs.errors import FatalFailure
 from jobs.samplers import Sampler, UnknownSampler, canonical
+from jobs.schedules import WITHOUT_SIGMAS, Schedule, UnknownSchedule
+from jobs.schedules import canonical as canonical_schedule
 
 
 def test_every_name_has_a_scheduler_and_no_other_has() -> None:
@@ -116,3 +119,52 @@ def test_few_steps_are_enough_for_every_sampler(engine: Any, draw: Any, sampler:
     latents = draw(engine.load("tiny"), sampler=sampler, steps=steps)
 
     assert latents.isfinite().all()
+
+
+CONFIG = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+ALLOWED = [
+    (sampler, schedule)
+    for sampler in Sampler
+    for schedule in Schedule
+    if sampler is not Sampler.LCM and not (schedule.is_of_sigmas and sampler in WITHOUT_SIGMAS)
+]
+
+
+@pytest.mark.parametrize(("sampler", "schedule"), ALLOWED)
+def test_a_schedule_is_followed(sampler: Sampler, schedule: Schedule) -> None:
+    assert canonical_schedule(schedule.value.upper(), sampler) is schedule
+    scheduler = new_scheduler(sampler, CONFIG, steps=10, seeds=[1], device="cpu", schedule=schedule)
+    first = float(scheduler.timesteps[0])
+
+    match schedule:
+        case Schedule.KARRAS:
+            # Karras et al. 2022, eq. 5: equal steps of the seventh root.
+            assert _is_even(scheduler.sigmas.unique() ** (1 / 7))
+        case Schedule.EXPONENTIAL:
+            assert _is_even(scheduler.sigmas.unique().clamp(min=1e-9).log())
+        case Schedule.BETA:
+            assert first > 950
+        case Schedule.UNIFORM | Schedule.SGM_UNIFORM | Schedule.SIMPLE:
+            assert first == pytest.approx(999, abs=0.1)
+        case Schedule.DDIM_UNIFORM:
+            assert first < 950
+
+
+def _is_even(values: Any) -> bool:
+    """Of all but the last step, which ends at 0."""
+    steps = np.diff(np.asarray(values)[1:])
+    # Samplers of two calls a step stand between two of its values, so that there every second one is even.
+    return bool(np.ptp(steps) < 1e-3 * steps.mean() or np.ptp(steps[::2]) < 0.15 * steps.mean())
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name"), [("Euler a", "karras"), ("LCM", "simple"), ("Euler", "karas"), ("DDIM", "beta")]
+)
+def test_other_schedules_are_refused_by_name(sampler: str, name: str) -> None:
+    with pytest.raises(UnknownSchedule, match=name if sampler != "Euler" else "did you mean karras"):
+        canonical_schedule(name, Sampler(sampler))
+
+
+@pytest.mark.parametrize("name", ["", "automatic", "DEFAULT"])
+def test_no_schedule_is_the_samplers_own(name: str) -> None:
+    assert canonical_schedule(name, Sampler.EULER) is None

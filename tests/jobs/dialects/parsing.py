@@ -36,6 +36,15 @@ CATALOG = Catalog(
         Model(id="7", name="ink", kind=Kind.LORA, family=Family.SD15, path=Path("absent")),
         Model(id="8", name="easynegative", kind=Kind.TEXTUAL_INVERSION, family=Family.SD15, path=Path("absent")),
         Model(id="661652545330040294", name="guides", kind=Kind.LORA, family=Family.SD15, path=Path("absent")),
+        Model(
+            id="13",
+            name="vae-ft-mse-840000-ema-pruned.ckpt",
+            kind=Kind.VAE,
+            family=Family.SD15,
+            path=Path("absent"),
+            aliases=("ClearVAE.safetensors",),
+        ),
+        Model(id="12", name="canny", kind=Kind.CONTROLNET, family=Family.SD15, path=Path("absent")),
         Model(id="9", name="xl-ink", kind=Kind.LORA, family=Family.SDXL, path=Path("absent")),
         Model(
             id="10",

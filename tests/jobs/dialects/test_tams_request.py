@@ -221,8 +221,14 @@ def test_a_private_model_opens_to_its_key() -> None:
     assert set(faults(body(sdModel="secret", model_access_key="x"))) == {"stages[1].diffusion.sdModel"}
 
 
-def test_another_vae_is_refused_with_what_to_send() -> None:
-    assert "send 'Automatic'" in refusals(body(sdVae="kl-f8-anime.ckpt"))["stages[1].diffusion.sdVae"]
+@pytest.mark.parametrize(("name", "sd_model"), [("kl-f8-anime.ckpt", ""), ("ClearVAE.safetensors", "sdxl"), ("x", "")])
+def test_a_vae_that_is_not_in_the_catalogue_or_for_another_family_is_refused(name: str, sd_model: str) -> None:
+    assert set(faults(body(sdVae=name, sdModel=sd_model))) == {"stages[1].diffusion.sdVae"}
+
+
+@pytest.mark.parametrize("name", ["clearvae.safetensor", "ClearVAE.safetensors", "13"])
+def test_a_vae_has_its_published_name_a_misspelt_one_or_its_id(name: str) -> None:
+    assert diffusion_of(sdVae=name).vae == "13"
 
 
 @pytest.mark.parametrize("kind", ["DEFAULT", "diffusion", "", "UPSCALE", 1, None, [], {}, True])

@@ -9,6 +9,7 @@ from jobs.attachments import Animation, ControlNet, Lora
 from jobs.detectors import BUNDLED, Look
 from jobs.dialects.protobuf_json import Message, Real, Whole
 from jobs.dialects.tams.diffusion import DiffusionBody
+from jobs.preprocessors import Preprocessor
 from jobs.prompt import Piece
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
@@ -106,13 +107,25 @@ def test_a_fault_is_at_a_place_in_the_body(value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["controlnet", "controlNet", "control_net"])
 def test_a_controlnet_has_three_spellings(name: str) -> None:
-    controls = {"args": [{"model": "canny", "preprocessor": "none"}]}
+    controls = {"args": [{"model": "canny", "preprocessor": "none", "inputImageResourceId": "a"}]}
 
-    assert diffusion_of(**{name: controls}).controls == (ControlNet(model="canny", preprocessor="none"),)
+    assert diffusion_of(**{name: controls}).controls == (
+        ControlNet(model="12", preprocessor=Preprocessor.NONE, image="a"),
+    )
     assert set(faults(body(**{name: {"args": [{"weight": 1}]}}))) == {
         f"stages[1].diffusion.{name}.args[0].model",
         f"stages[1].diffusion.{name}.args[0].preprocessor",
+        f"stages[1].diffusion.{name}.args[0].inputImageResourceId",
     }
+
+
+def test_without_a_picture_of_its_own_a_controlnet_takes_the_initial_one() -> None:
+    asked = body(controlnet={"args": [{"model": "canny", "preprocessor": "canny"}]})
+    asked["stages"][0]["inputInitialize"]["imageResourceId"] = "a"
+
+    (control,) = parse(asked).stages[1].controls  # type: ignore[union-attr]
+
+    assert (control.image, control.preprocessor) == (None, Preprocessor.CANNY)
 
 
 # diffusion
@@ -129,7 +142,7 @@ def test_every_attachment_of_a_diffusion_is_kept() -> None:
         "inputImageResourceId": "a",
         "mask": "b",
         "preprocessor": "canny",
-        "model": "control_v11p_sd15_canny",
+        "model": "Canny",
         "weight": 0.5,
         "resizeMode": "RESIZE_AND_FILL",
         "guidance": 0.9,
@@ -137,7 +150,7 @@ def test_every_attachment_of_a_diffusion_is_kept() -> None:
         "guidanceEnd": 0.8,
         "controlMode": "CONTROLNET_IS_MORE_IMPORTANT",
         "pixelPerfect": True,
-        "preprocessorParams": {"low": 100, "high": "200", "fine": True},
+        "preprocessorParams": {"threshold_a": 50, "high_threshold": "150", "processor_res": 768},
     }
 
     stage = diffusion_of(
@@ -156,21 +169,20 @@ def test_every_attachment_of_a_diffusion_is_kept() -> None:
         clipEncoderName="c",
     )
 
-    assert (stage.vae, stage.eta_noise_seed_delta) == ("ClearVAE.safetensors", 31337)
+    assert (stage.vae, stage.eta_noise_seed_delta) == ("13", 31337)
     assert stage.controls == (
         ControlNet(
-            model="control_v11p_sd15_canny",
-            preprocessor="canny",
+            model="12",
+            preprocessor=Preprocessor.CANNY,
             image="a",
             mask="b",
             weight=0.5,
             resize_mode="RESIZE_AND_FILL",
-            guidance=0.9,
             guidance_start=0.1,
             guidance_end=0.8,
             control_mode="CONTROLNET_IS_MORE_IMPORTANT",
             pixel_perfect=True,
-            preprocessor_params={"low": 100, "high": "200", "fine": True},
+            preprocessor_params={"low_threshold": 50, "high_threshold": 150, "resolution": 768},
         ),
     )
     assert stage.loras == (Lora(model="10", weight=0.5, block_weight="1:lbw=OUTS"),)
@@ -214,6 +226,14 @@ def test_what_says_nothing_is_as_if_it_were_absent(name: str, empty: Any) -> Non
         ({"resizeMode": "INNER_FIT"}, "resizeMode"),
         ({"controlMode": "balanced"}, "controlMode"),
         ({"preprocessorParams": {"a": [1]}}, "preprocessorParams"),
+        ({"preprocessorParams": {"a": 1}}, "preprocessorParams"),
+        ({"preprocessorParams": {"low_threshold": 0}}, "preprocessorParams"),
+        ({"preprocessorParams": {"low_threshold": "x"}}, "preprocessorParams"),
+        ({"preprocessorParams": {"low_threshold": True}}, "preprocessorParams"),
+        ({"preprocessor": "openpose"}, "preprocessor"),
+        ({"preprocessor": "cany"}, "preprocessor"),
+        ({"model": "cany"}, "model"),
+        ({"guidance": 0.3, "guidanceStart": 0.4}, "guidanceStart"),
         ({"preprocessorParams": {"a": "x" * 129}}, "preprocessorParams"),
         ({"preprocessorParams": {"a": 10**400}}, "preprocessorParams"),
         ({"preprocessorParams": {str(i): 1 for i in range(17)}}, "preprocessorParams"),
@@ -221,14 +241,15 @@ def test_what_says_nothing_is_as_if_it_were_absent(name: str, empty: Any) -> Non
     ],
 )
 def test_a_faulty_controlnet_is_refused(control: Any, path: str) -> None:
-    args = [{"model": "canny", "preprocessor": "none", **control}]
+    args = [{"model": "canny", "preprocessor": "canny", "inputImageResourceId": "a", **control}]
 
     assert set(faults(body(controlnet={"args": args}))) == {f"stages[1].diffusion.controlnet.args[0].{path}"}
 
 
 @pytest.mark.parametrize("enum", ["DEFAULT", None])
 def test_an_enums_default_is_what_the_web_ui_begins_with(enum: Any) -> None:
-    control = {"model": "canny", "preprocessor": "none", "resizeMode": enum, "controlMode": enum}
+    control = {"model": "canny", "preprocessor": "none", "inputImageResourceId": "a"}
+    control |= {"resizeMode": enum, "controlMode": enum}
 
     (kept,) = diffusion_of(controlnet={"args": [control]}).controls
 

@@ -59,6 +59,7 @@ async def test_the_end_of_a_running_job_is_told_and_supersedes_its_start(
     told = {(row["kind"], row["url"], row["state"]) for row in await rows("SELECT * FROM deliveries")}
     assert told == {
         ("RUNNING", URLS["running_notify_url"], "SUPERSEDED"),
+        ("PROGRESS", URLS["running_notify_url"], "SUPERSEDED"),
         ("TERMINAL", URLS["running_notify_url"], "PENDING"),
         ("TERMINAL", URLS["notify_url"], "PENDING"),
     }

@@ -5,11 +5,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from jobs.deliveries import DeliveryState
 from jobs.errors import NotFound
 from jobs.job import Failure, FailureCode, Image, Job
 from jobs.storage.account_store import AccountStore
 from jobs.storage.cleaning_store import CleaningStore, Expired, Leftovers
 from jobs.storage.database import Database
+from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
 from jobs.storage.resource_store import ResourceStore
 from tests.jobs.samples import new_job
@@ -225,3 +227,26 @@ def _sql(name: str) -> str:
     from jobs.storage.database import queries
 
     return str(getattr(queries, name).sql)
+
+
+async def test_what_was_settled_long_ago_is_forgotten_with_its_attempts(
+    store: CleaningStore, jobs: JobStore, account_id: int, database: Database, rows: Rows
+) -> None:
+    for number in range(4):
+        created, *_ = await jobs.accept([new_job(account_id, f"r-{number}", notify_url="http://a.example")])
+        job_id = created[account_id, f"r-{number}"]
+        await jobs.claim(job_id, 1, worker="w", lease=HOUR)
+        await jobs.fail(job_id, 1, FAILED)
+    deliveries = DeliveryStore(database)
+    claimed = await deliveries.claim(Rooms(limit=4, strangers=4, each=4), claim=HOUR)
+    for delivery, state in zip(claimed, ("DELIVERED", "DEAD", "DELIVERED", "PENDING"), strict=True):
+        await deliveries.record(delivery, Attempt(seconds=1, status=204), DeliveryState(state), HOUR)
+    await rows("UPDATE deliveries SET settled_at = settled_at - interval '31 days' WHERE id <> $1", claimed[2].id)
+
+    async with store.alone() as cleaning:
+        assert cleaning is not None
+        counts = [await cleaning.forget_deliveries(kept=30 * DAY, limit=limit) for limit in (1, 9, 9)]
+
+    assert counts == [1, 1, 0]
+    assert {row["id"] for row in await rows("SELECT id FROM deliveries")} == {claimed[2].id, claimed[3].id}
+    assert len(await rows("SELECT id FROM delivery_attempts")) == 2

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from jobs.deliveries import DeliveryState
 from jobs.job import Failure, FailureCode
-from jobs.storage.delivery_store import Delivery, DeliveryStore
+from jobs.storage.account_store import AccountStore
+from jobs.storage.database import Database
+from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
@@ -15,6 +18,8 @@ from tests.jobs.storage.conftest import Rows
 CLAIM = timedelta(minutes=1)
 LAPSED = timedelta(seconds=-1)
 FAILURE = Failure(code=FailureCode.FATAL_ERROR, reason="it cannot be")
+DONE = Attempt(seconds=0.1, status=204)
+FAILED = Attempt(seconds=0.1, status=500, error="broken")
 ONE = "http://a.example/one"
 
 
@@ -32,7 +37,7 @@ async def ended(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls
 
 
 async def claim(deliveries: DeliveryStore, lease: timedelta = CLAIM, limit: int = 10) -> list[Delivery]:
-    return await deliveries.claim(limit=limit, claim=lease)
+    return await deliveries.claim(Rooms(limit=limit, strangers=limit, each=limit), claim=lease)
 
 
 async def test_a_due_row_is_claimed_with_what_its_sender_needs(
@@ -43,8 +48,8 @@ async def test_a_due_row_is_claimed_with_what_its_sender_needs(
     (delivery,) = await claim(deliveries)
 
     (account,) = await rows("SELECT webhook_secret FROM accounts")
-    assert (delivery.job_id, delivery.url, delivery.kind, delivery.tries) == (job_id, ONE, "TERMINAL", 1)
-    assert delivery.webhook_secret == account["webhook_secret"]
+    assert (delivery.job_id, delivery.url, delivery.kind, delivery.tries) == (job_id, ONE, "TERMINAL", 0)
+    assert delivery.secrets == (account["webhook_secret"],)
 
 
 async def test_a_claimed_row_is_not_claimed_again(jobs: JobStore, deliveries: DeliveryStore, account_id: int) -> None:
@@ -58,7 +63,7 @@ async def test_a_claimed_row_is_not_claimed_again(jobs: JobStore, deliveries: De
     assert len(claimed) == len(set(claimed)) == 20
 
 
-async def test_a_lapsed_claim_is_made_again_with_the_same_id(
+async def test_a_lapsed_claim_is_made_again_with_the_same_id_and_counts_as_no_try(
     jobs: JobStore, deliveries: DeliveryStore, account_id: int
 ) -> None:
     await ended(jobs, account_id, notify_url=ONE)
@@ -66,7 +71,7 @@ async def test_a_lapsed_claim_is_made_again_with_the_same_id(
     (first,) = await claim(deliveries, LAPSED)
     (second,) = await claim(deliveries)
 
-    assert (second.id, second.tries) == (first.id, 2)
+    assert (second.id, second.tries, second.claims) == (first.id, 0, 2)
 
 
 async def test_an_older_try_settles_nothing(
@@ -77,22 +82,23 @@ async def test_an_older_try_settles_nothing(
     (current,) = await claim(deliveries)
     before = await rows("SELECT * FROM deliveries")
 
-    await deliveries.settle(late, "DEAD", status=500, error="late")
-    await deliveries.postpone(late, CLAIM, status=500, error="late")
+    await deliveries.record(late, FAILED, DeliveryState.DEAD)
+    await deliveries.record(late, FAILED, DeliveryState.PENDING, CLAIM)
+    await deliveries.lay_aside(late, DeliveryState.DEAD)
 
     assert await rows("SELECT * FROM deliveries") == before
-    await deliveries.settle(current, "DELIVERED", status=204, error=None)
+    await deliveries.record_delivered([(current, DONE)])
     assert await rows("SELECT state, last_status FROM deliveries") == [{"state": "DELIVERED", "last_status": 204}]
 
 
-@pytest.mark.parametrize("state", ["DELIVERED", "DEAD", "SUPERSEDED"])
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
 async def test_a_settled_row_is_never_claimed(
-    jobs: JobStore, deliveries: DeliveryStore, account_id: int, state: str
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, state: DeliveryState
 ) -> None:
     await ended(jobs, account_id, notify_url=ONE)
     (delivery,) = await claim(deliveries, LAPSED)
 
-    await deliveries.settle(delivery, state, status=None, error=None)
+    await deliveries.record(delivery, DONE, state)
 
     assert await claim(deliveries) == []
     assert await deliveries.seconds_to_next() is None
@@ -104,7 +110,7 @@ async def test_a_postponed_row_is_due_after_its_delay(
     await ended(jobs, account_id, notify_url=ONE)
     (delivery,) = await claim(deliveries)
 
-    await deliveries.postpone(delivery, timedelta(seconds=100), status=500, error="broken")
+    await deliveries.record(delivery, FAILED, DeliveryState.PENDING, timedelta(seconds=100))
 
     assert await claim(deliveries) == []
     seconds = await deliveries.seconds_to_next()
@@ -120,7 +126,7 @@ async def test_the_end_waits_while_the_start_is_in_flight_to_the_same_address(
 
     assert await claim(deliveries) == []
 
-    await deliveries.settle(running, "DELIVERED", status=204, error=None)
+    await deliveries.record_delivered([(running, DONE)])
     (end,) = await claim(deliveries)
     assert (running.kind, end.kind) == ("RUNNING", "TERMINAL")
 
@@ -132,7 +138,7 @@ async def test_a_start_that_was_not_delivered_never_follows_the_end(
     (running,) = await claim(deliveries)
     await jobs.fail(job_id, 1, FAILURE)
 
-    await deliveries.postpone(running, timedelta(0), status=500, error="broken")
+    await deliveries.record(running, FAILED, DeliveryState.PENDING, timedelta(0))
 
     assert [each.kind for each in await claim(deliveries)] == ["TERMINAL"]
     states = {row["kind"]: row["state"] for row in await rows("SELECT kind, state FROM deliveries")}
@@ -146,25 +152,76 @@ async def test_a_settled_try_does_not_bring_a_superseded_row_back(
     (running,) = await claim(deliveries)
     await jobs.fail(job_id, 1, FAILURE)
 
-    await deliveries.settle(running, "DEAD", status=500, error="broken")
+    await deliveries.record(running, FAILED, DeliveryState.DEAD)
 
     assert {"state": "SUPERSEDED"} in await rows("SELECT state FROM deliveries WHERE kind = 'RUNNING'")
 
 
-async def test_two_due_rows_for_one_job_and_address_go_one_after_the_other(
+async def test_a_new_attempt_supersedes_what_was_to_be_told_of_the_one_before(
     jobs: JobStore, deliveries: DeliveryStore, account_id: int
 ) -> None:
     job_id = await started(jobs, account_id, running_notify_url=ONE)
+    (first,) = await claim(deliveries)
     await jobs.requeue(job_id, 1, delay=timedelta(0), reason="again")
     await jobs.claim(job_id, 2, worker="w", lease=timedelta(minutes=1))
 
-    (first,) = await claim(deliveries)
     nothing = await claim(deliveries)
-    await deliveries.settle(first, "DELIVERED", status=204, error=None)
+    superseded = await deliveries.superseded_of([first])
+    await deliveries.lay_aside(first, DeliveryState.SUPERSEDED)
     (second,) = await claim(deliveries)
 
-    assert nothing == []
-    assert first.id != second.id
+    assert nothing == [] and superseded == {first.id}
+    assert (first.kind, second.kind) == ("RUNNING", "RUNNING") and first.id != second.id
+
+
+async def test_progress_follows_the_start_one_at_a_time_with_growing_sequences(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    job_id = await started(jobs, account_id, running_notify_url=ONE)
+    await rows("UPDATE deliveries SET next_try_at = now()")
+    sent = []
+    for _ in range(3):
+        (delivery,) = await claim(deliveries)
+        assert await claim(deliveries) == [], "both are due, and one is under way"
+        is_start = delivery.kind == "RUNNING"
+        sent.append(delivery)
+        state = DeliveryState.DELIVERED if is_start else DeliveryState.PENDING
+        await deliveries.record(delivery, DONE, state, None if is_start else timedelta(0))
+    await jobs.fail(job_id, 1, FAILURE)
+    sent += await claim(deliveries)
+
+    assert [each.kind for each in sent] == ["RUNNING", "PROGRESS", "PROGRESS", "TERMINAL"]
+    sequences = [each.sequence for each in sent]
+    assert sequences == sorted(set(sequences))
+    assert len({each.message_id for each in sent}) == 4
+
+
+async def test_a_repeat_has_the_sequence_of_the_first_try(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    await ended(jobs, account_id, notify_url=ONE)
+    (first,) = await claim(deliveries)
+    await deliveries.record(first, FAILED, DeliveryState.PENDING, timedelta(0))
+    (second,) = await claim(deliveries)
+
+    assert (second.sequence, second.message_id) == (first.sequence, first.message_id)
+
+
+async def test_a_secret_that_was_rotated_signs_until_its_time_has_passed(
+    database: Database, jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
+) -> None:
+    accounts = AccountStore(database)
+    old = (await accounts.named("ours")).webhook_secret
+    new = (await accounts.rotate_webhook_secret("ours", timedelta(hours=1))).webhook_secret
+    await ended(jobs, account_id, notify_url=ONE)
+
+    (both,) = await claim(deliveries, LAPSED)
+    await rows("UPDATE retired_secrets SET expires_at = now()")
+    (one,) = await claim(deliveries)
+
+    assert (both.secrets, one.secrets) == ((new, old), (new,)) and new != old
+    await accounts.rotate_webhook_secret("ours", timedelta(hours=1))
+    assert [row["secret"] for row in await rows("SELECT secret FROM retired_secrets")] == [new]
 
 
 async def test_other_addresses_and_other_jobs_do_not_wait(

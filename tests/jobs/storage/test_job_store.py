@@ -141,7 +141,8 @@ async def test_a_claim_is_told_once_to_who_asked(jobs: JobStore, account_id: int
 
     told = await rows("SELECT kind, url, state FROM deliveries")
 
-    assert told == [{"kind": "RUNNING", "url": URLS["running_notify_url"], "state": "PENDING"}]
+    assert [(row["kind"], row["state"]) for row in told] == [("RUNNING", "PENDING"), ("PROGRESS", "PENDING")]
+    assert {row["url"] for row in told} == {URLS["running_notify_url"]}
     assert await kinds(rows) == ["ACCEPTED", "STARTED"] * 2
 
 
@@ -169,6 +170,7 @@ async def test_the_end_is_told_to_both_addresses_once_and_supersedes_the_start(
     told = {(row["kind"], row["url"], row["state"]) for row in await rows("SELECT * FROM deliveries")}
     assert told == {
         ("RUNNING", URLS["running_notify_url"], "SUPERSEDED"),
+        ("PROGRESS", URLS["running_notify_url"], "SUPERSEDED"),
         ("TERMINAL", URLS["running_notify_url"], "PENDING"),
         ("TERMINAL", URLS["notify_url"], "PENDING"),
     }

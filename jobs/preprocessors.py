@@ -1,0 +1,128 @@
+"""The preprocessors that a ControlNet may name: what is made of a picture before it guides. It makes no picture.
+
+Source: the names of the ControlNet extension of AUTOMATIC1111's web UI, and their parameters with their defaults.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jobs.errors import DarkroomError
+from jobs.names import Names, folded
+
+MAX_RESOLUTION_PX = 2048
+
+
+class Preprocessor(StrEnum):
+    """One that is an algorithm, and needs no weights."""
+
+    NONE = "none"
+    CANNY = "canny"
+    INVERT = "invert"
+    THRESHOLD = "threshold"
+    TILE = "tile_resample"
+    BLUR = "blur_gaussian"
+    SHUFFLE = "shuffle"
+    COLOR = "color"
+    SCRIBBLE = "scribble_xdog"
+    LINEART = "lineart_standard"
+    LUMINANCE = "recolor_luminance"
+    INTENSITY = "recolor_intensity"
+
+
+# Those that look with a network of their own.
+LEARNED = (
+    "depth", "depth_midas", "depth_leres", "depth_leres++", "depth_zoe", "depth_anything", "hed", "softedge_hed",
+    "softedge_hedsafe", "softedge_pidinet", "softedge_pidisafe", "mlsd", "normal", "normal_bae", "normal_midas",
+    "openpose", "openpose_face", "openpose_faceonly", "openpose_full", "openpose_hand", "dw_openpose_full",
+    "mediapipe_face", "scribble_hed", "scribble_pidinet", "segmentation", "seg_ofade20k", "seg_ofcoco", "seg_ufade20k",
+    "lineart", "lineart_anime", "lineart_anime_denoise", "lineart_coarse", "lineart_realistic", "reference_only",
+    "reference_adain", "reference_adain+attn", "inpaint", "inpaint_only", "inpaint_only+lama",
+    "inpaint_global_harmonious", "clip_vision", "revision_clipvision", "ip-adapter_clip_sd15", "tile_colorfix",
+    "tile_colorfix+sharp",
+)  # fmt: skip
+ALIASES = {
+    "canny_edge": Preprocessor.CANNY,
+    "ip2p": Preprocessor.NONE,
+    "qrcode": Preprocessor.NONE,
+    "tile": Preprocessor.TILE,
+    "t2ia_color_grid": Preprocessor.COLOR,
+    "scribble": Preprocessor.SCRIBBLE,
+    "scribble_xdog": Preprocessor.SCRIBBLE,
+    "fake_scribble": Preprocessor.SCRIBBLE,
+    "binary": Preprocessor.THRESHOLD,
+    "invert (from white bg & black line)": Preprocessor.INVERT,
+    "lineart_standard (from white bg & black line)": Preprocessor.LINEART,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    low: float
+    high: float
+    default: float
+
+
+# `resolution` is of the shorter side, in pixels, at which it looks; None in its place is that of what is drawn.
+_RESOLUTION = {"resolution": Parameter(64, MAX_RESOLUTION_PX, 512)}
+PARAMETERS: Mapping[Preprocessor, Mapping[str, Parameter]] = {
+    Preprocessor.NONE: {},
+    Preprocessor.CANNY: _RESOLUTION
+    | {"low_threshold": Parameter(1, 255, 100), "high_threshold": Parameter(1, 255, 200)},
+    Preprocessor.INVERT: {},
+    Preprocessor.THRESHOLD: {"threshold": Parameter(0, 255, 127)},
+    Preprocessor.TILE: {"down_sampling_rate": Parameter(1, 8, 1)},
+    Preprocessor.BLUR: _RESOLUTION | {"sigma": Parameter(0.01, 64, 9)},
+    Preprocessor.SHUFFLE: {},
+    Preprocessor.COLOR: {},
+    Preprocessor.SCRIBBLE: _RESOLUTION | {"threshold": Parameter(1, 64, 32)},
+    Preprocessor.LINEART: _RESOLUTION,
+    Preprocessor.LUMINANCE: {"gamma": Parameter(0.1, 2, 1)},
+    Preprocessor.INTENSITY: {"gamma": Parameter(0.1, 2, 1)},
+}
+# As the web UI's own API calls them, whatever they are for.
+_COMMON = {"processor_res": "resolution", "detect_resolution": "resolution", "image_resolution": "resolution"}
+
+
+class UnknownPreprocessor(DarkroomError):
+    """No preprocessor has this name, or it needs weights that are not there."""
+
+
+def canonical(name: str) -> Preprocessor:
+    """The preprocessor of this name; case, spaces and underscores do not matter. Raises UnknownPreprocessor."""
+    found = _NAMES.find(name)
+    if found is not None:
+        return found
+    if folded(name) in _LEARNED:
+        reason = "looks with a network whose weights Darkroom does not have; send its picture, and 'none' here"
+        raise UnknownPreprocessor(f"{name} {reason}")
+    raise UnknownPreprocessor(f"no preprocessor is named {name!r}; {_NAMES.hint(name)}")
+
+
+def parameters_of(preprocessor: Preprocessor, given: Mapping[str, bool | float | str]) -> dict[str, float]:
+    """All parameters, with defaults for those that are not given. Raises ValueError for what it does not have."""
+    known = PARAMETERS[preprocessor]
+    told = {name: each.default for name, each in known.items()}
+    in_order = [name for name in known if name != "resolution"]
+    positions = dict(zip(("threshold_a", "threshold_b"), in_order, strict=False))
+    for name, value in given.items():
+        meant = positions.get(name, _COMMON.get(name, name))
+        if meant not in known:
+            allowed = ", ".join(known) or "none"
+            raise ValueError(f"{preprocessor} has no parameter {name!r}; it has {allowed}")
+        told[meant] = _within(known[meant], name, value)
+    return told
+
+
+def _within(parameter: Parameter, name: str, value: bool | float | str) -> float:
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a number") from error
+    if isinstance(value, bool) or not parameter.low <= number <= parameter.high:
+        raise ValueError(f"{name} must be a number from {parameter.low:g} to {parameter.high:g}")
+    return number
+
+
+_NAMES = Names({each.value: each for each in Preprocessor}, ALIASES)
+_LEARNED = frozenset(map(folded, LEARNED))

@@ -1,0 +1,33 @@
+"""What a progress callback has told, secrets that go on signing for a while after another took their place, and the
+age of what is settled."""
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+STATEMENTS = [
+    """
+-- A row of kind PROGRESS stands for all progress of an attempt; told says what its receiver knows.
+ALTER TABLE deliveries ADD COLUMN told text
+""",
+    """
+CREATE TABLE retired_secrets (
+    account_id bigint NOT NULL REFERENCES accounts,
+    secret     bytea NOT NULL,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (account_id, secret)
+)
+""",
+    """
+UPDATE deliveries SET settled_at = now() WHERE state <> 'PENDING' AND settled_at IS NULL
+""",
+    """
+CREATE INDEX deliveries_settled ON deliveries (settled_at) WHERE state <> 'PENDING'
+""",
+]
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)

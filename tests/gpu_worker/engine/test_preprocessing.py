@@ -1,0 +1,114 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from gpu_worker.engine.preprocessing import preprocessed
+from jobs.preprocessors import ALIASES, LEARNED, Preprocessor, UnknownPreprocessor, canonical, parameters_of
+
+
+def scene(size: tuple[int, int] = (512, 512)) -> Image.Image:
+    picture = Image.new("RGB", size, (250, 250, 250))
+    ImageDraw.Draw(picture).ellipse((128, 128, 384, 384), fill=(200, 30, 30), outline="black", width=6)
+    return picture
+
+
+def made(preprocessor: Preprocessor, picture: Image.Image | None = None, **given: Any) -> np.ndarray[Any, Any]:
+    parameters = parameters_of(preprocessor, given)
+    return np.asarray(preprocessed(picture or scene(), preprocessor, parameters, pixel_perfect=False))
+
+
+@pytest.mark.parametrize("preprocessor", Preprocessor)
+@pytest.mark.parametrize("size", [(512, 512), (200, 333), (64, 64)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_every_one_makes_a_picture_of_the_same_size(
+    preprocessor: Preprocessor, size: tuple[int, int], mode: str
+) -> None:
+    assert made(preprocessor, scene(size).convert(mode)).shape == (size[1], size[0], 3)
+
+
+def test_edges_are_white_on_black_and_their_thresholds_count() -> None:
+    edges = made(Preprocessor.CANNY)
+
+    assert set(np.unique(edges)) == {0, 255}
+    assert 0 < (edges > 0).mean() < 0.05
+    faint = Image.fromarray(
+        np.where(np.arange(512)[None, :, None] < 256, 100, 120).repeat(512, 0).repeat(3, 2).astype("uint8")
+    )
+    assert not made(Preprocessor.CANNY, faint).any()
+    assert made(Preprocessor.CANNY, faint, low_threshold=10, threshold_b=40).any()
+
+
+def test_a_resolution_looks_at_a_smaller_picture_unless_it_is_pixel_perfect() -> None:
+    parameters = parameters_of(Preprocessor.CANNY, {"processor_res": 128})
+
+    coarse, fine = (
+        np.asarray(preprocessed(scene(), Preprocessor.CANNY, parameters, pixel_perfect=perfect))
+        for perfect in (False, True)
+    )
+
+    assert (coarse > 60).mean() > 1.5 * (fine > 60).mean()
+    assert np.array_equal(fine, made(Preprocessor.CANNY))
+
+
+@pytest.mark.parametrize("preprocessor", [Preprocessor.LINEART, Preprocessor.SCRIBBLE])
+def test_a_drawn_line_is_bright_and_paper_is_black(preprocessor: Preprocessor) -> None:
+    lines = made(preprocessor)
+
+    assert lines[256, 130].min() > 100
+    assert lines[20, 20].max() == 0
+
+
+def test_simple_ones_do_what_they_say() -> None:
+    pixels = np.asarray(scene())
+
+    assert np.array_equal(made(Preprocessor.NONE), pixels)
+    assert np.array_equal(made(Preprocessor.INVERT), 255 - pixels)
+    assert np.array_equal(made(Preprocessor.THRESHOLD, threshold=240)[..., 0] > 0, pixels.mean(2) > 240)
+    assert np.abs(made(Preprocessor.BLUR).astype(int) - pixels).max() > 50
+    assert len(np.unique(made(Preprocessor.COLOR).reshape(-1, 3), axis=0)) <= 64
+    assert made(Preprocessor.INTENSITY)[256, 256, 0] == pytest.approx(0.299 * 200 + 0.587 * 30 + 0.114 * 30, abs=1)
+    # L* of this red is 42.6, says CIE.
+    assert made(Preprocessor.LUMINANCE)[256, 256, 0] == pytest.approx(42.6 / 100 * 255, abs=1.5)
+    assert made(Preprocessor.LUMINANCE, gamma=2)[256, 256, 0] < made(Preprocessor.LUMINANCE)[256, 256, 0]
+
+
+def test_shuffling_keeps_colours_and_moves_what_they_make() -> None:
+    shuffled, pixels = made(Preprocessor.SHUFFLE), np.asarray(scene())
+
+    def share_of_red(values: np.ndarray[Any, Any]) -> float:
+        return float((np.abs(values.astype(int) - (200, 30, 30)).max(2) < 20).mean())
+
+    assert share_of_red(shuffled) > 0.02
+    assert np.abs(shuffled.astype(int) - pixels).mean() > 20
+    assert np.array_equal(shuffled, made(Preprocessor.SHUFFLE))
+
+
+def test_a_smaller_tile_is_less_sharp() -> None:
+    sharp, soft = (made(Preprocessor.TILE, down_sampling_rate=rate) for rate in (1, 8))
+
+    assert np.array_equal(sharp, np.asarray(scene()))
+    assert soft.shape == sharp.shape and not np.array_equal(soft, sharp)
+
+
+@pytest.mark.parametrize(("name", "preprocessor"), [("Canny", Preprocessor.CANNY), *ALIASES.items()])
+def test_names_are_those_of_the_web_ui(name: str, preprocessor: Preprocessor) -> None:
+    assert canonical(name) is preprocessor
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_those_that_need_a_network_say_so(name: str) -> None:
+    with pytest.raises(UnknownPreprocessor, match="network"):
+        canonical(name)
+
+
+def test_a_wrong_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownPreprocessor, match="did you mean canny"):
+        canonical("cany")
+
+
+@pytest.mark.parametrize("given", [{"sigma": 1}, {"threshold_a": 0}, {"low_threshold": "a"}, {"low_threshold": True}])
+def test_a_parameter_is_the_preprocessors_own_and_in_its_range(given: Any) -> None:
+    with pytest.raises(ValueError, match=next(iter(given))):
+        parameters_of(Preprocessor.CANNY, given)
