@@ -191,10 +191,10 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
     job_id = await bench.accept()
     succeed, refusals = bench.jobs.succeed, [ConnectionRefusedError(), ConnectionResetError()]
 
-    async def refused_twice(job: Job, images: Iterable[Image]) -> None:
+    async def refused_twice(job: Job, images: Iterable[Image], note: str | None) -> None:
         if refusals:
             raise refusals.pop()
-        await succeed(job, images)
+        await succeed(job, images, note)
 
     monkeypatch.setattr(bench.jobs, "succeed", refused_twice)
     await bench.runner(ScriptedEngine()).run(job_id, 1)

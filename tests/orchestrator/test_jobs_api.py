@@ -191,7 +191,7 @@ async def test_all_faults_of_a_request_come_at_once_with_their_paths(api: Api, d
         "stages[1].diffusion.width",
         "stages[1].diffusion.steps",
         "stages[1].diffusion.prompts",
-        "stages[1].diffusion.lora",
+        "stages[1].diffusion.lora.items[0].loraModel",
         "stages[1].diffusion.surprise",
     }
     assert await _count_jobs(database) == 0
