@@ -94,6 +94,11 @@ class Bench:
     async def events(self, job_id: int) -> list[str]:
         return await self._column("SELECT kind FROM job_events WHERE job_id = $1 ORDER BY id", job_id)
 
+    async def last_event(self, job_id: int) -> tuple[str, str | None]:
+        query = "SELECT kind, detail FROM job_events WHERE job_id = $1 ORDER BY id DESC LIMIT 1"
+        async with self.database.connection() as connection:
+            return tuple(await connection.fetchrow(query, job_id))
+
     async def callbacks(self, job_id: int) -> list[str]:
         return await self._column("SELECT kind FROM deliveries WHERE job_id = $1", job_id)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from jobs.detectors import Look
 from jobs.engine import Picture, Watch
 from jobs.inpainting import Masking
 from jobs.prompt import Prompt
@@ -86,3 +87,6 @@ class ScriptedEngine:
     def decode(self, checkpoint: Any, latents: Any) -> list[Picture]:
         self.on_decode()
         return list(latents)
+
+    def find(self, picture: Picture, look: Look) -> list[Picture]:
+        return []

@@ -13,6 +13,8 @@ from PIL import Image as PillowImage
 import gpu_worker.runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
 from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
@@ -31,6 +33,20 @@ async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
     assert await bench.callbacks(job_id) == ["TERMINAL"]
     assert await bench.queue.places([(job_id, 1)]) == [None]
+
+
+async def test_what_a_stage_did_not_find_is_told_with_the_success(bench: Bench) -> None:
+    drawn = Diffusion(width=512, height=512, prompt=(), model="101", sampler="Euler", steps=STEPS)
+    job_id = await bench.accept(ImageToAdetailer(details=(Detail(),), diffusion=drawn), count=2)
+
+    await bench.runner(ScriptedEngine()).run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+    assert (await bench.job(job_id)).failure is None
+    assert await bench.last_event(job_id) == (
+        "SUCCESS",
+        "imageToAdetailer.args[0] found nothing in picture 1; imageToAdetailer.args[0] found nothing in picture 2",
+    )
 
 
 @pytest.mark.parametrize("kept", [None, timedelta(days=3)])

@@ -79,7 +79,7 @@ def test_pictures_too_small_for_a_face_have_none(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [256, 512, 1024])
 def test_drawn_faces_are_found_where_they_are(size: int) -> None:
     rng, found, others = random.Random(4), 0, 0
-    for _ in range(40):
+    for _ in range(12):
         scene = random_scene(rng, simple=True)
         scenes = [replace(scene, shape=FACE_SHAPE), replace(scene, shape=rng.randrange(FACE_SHAPE))]
         face, other = (Image.fromarray(draw_scene(each, rng, size, size)) for each in scenes)
@@ -87,7 +87,7 @@ def test_drawn_faces_are_found_where_they_are(size: int) -> None:
         found += len(boxes) == 1 and all(0.1 < (box[2] - box[0]) / size < 0.7 for box in boxes)
         others += len(bundled_masks(other, 0.3))
 
-    assert found >= 39
+    assert found == 12
     assert others == 0
 
 
@@ -95,7 +95,11 @@ def test_faces_that_the_bundled_model_draws_are_found_and_other_figures_are_not(
     settings = ModelSettings()
     engine = DiffusersEngine(read_catalog(settings.catalog_file, settings.models_folder), CPU, max_cached_bytes=2**30)
     tools = Tools(engine=engine, watch=Seen(), pictures={})
-    prompts = ["a large yellow smiling face on a blue background", "girl, portrait", "a small red face on the left"]
+    prompts = [
+        "a large yellow smiling face on a blue background",
+        "a green face on a black background",
+        "a small red face on the left",
+    ]
     prompts += ["a large yellow circle on a blue background", "a house", "a small red ring on the left"]
 
     found = []

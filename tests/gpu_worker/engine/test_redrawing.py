@@ -38,7 +38,7 @@ class Watcher:
 
     def step_done(self, step: int, steps: int, preview: Any) -> None:
         self.steps.append((step, steps))
-        if step == steps // 2:
+        if 2 * step >= steps and not self.previews:
             self.previews = preview()
 
     def note(self, text: str) -> None:
