@@ -24,6 +24,7 @@ from training.autoencoder import to_tensor
 from training.captions import caption
 from training.denoiser import Noise, follow, random_times
 from training.drawing import OFFSETS, STILL, Pose, draw
+from training.judge import Seen
 from training.latents import Encoders
 from training.loop import Schedule, checkpointed
 from training.scenes import CENTER, Scene, random_scene
@@ -150,3 +151,19 @@ def save(model: UNetMotionModel, folder: Path) -> None:
     adapter = new_adapter(model)
     adapter.load_state_dict({name: each for name, each in model.state_dict().items() if ".motion_modules." in name})
     adapter.half().save_pretrained(folder)
+
+
+def progress(scene: Scene, seen: list[Seen]) -> NDArray[np.float64]:
+    """How much of its way the figure has gone in each frame since the first. Drawings end at about 1."""
+    if scene.place == CENTER:
+        grown = np.log([max(each.radius, 1e-3) for each in seen]) / np.log(pose(scene, 1).growth)
+        return np.asarray(grown - grown[0])
+    end = pose(scene, 1)
+    gone = np.array([(each.x - seen[0].x, each.y - seen[0].y) for each in seen])
+    return np.asarray(gone @ (end.right, end.down) / (end.right**2 + end.down**2))
+
+
+def is_steady(gone: NDArray[np.float64]) -> bool:
+    """Whether the figure never goes back, nor more than twice as far at once as is right."""
+    steps = np.diff(gone)
+    return bool(steps.min() > -0.02 and steps.max() < 2 / (len(gone) - 1))
