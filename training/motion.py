@@ -33,8 +33,10 @@ FRAMES = 8
 # The sizes that the denoiser's last pass saw: smaller pictures it has forgotten.
 SIDE = 512
 CLIPS = 300
-STEPS = 2000
-LEARNING_RATE = 1e-3
+STEPS = 1200
+LEARNING_RATE = 1.5e-3
+# How much each frame looks at itself before anything is learned.
+SHARPNESS = 2.0
 EMPTY_CAPTIONS = 0.1
 AVERAGE = 0.995
 # What a small figure becomes in the end is as large as a large one is at first.
@@ -105,7 +107,8 @@ def _clip(encoders: Encoders, rng: random.Random) -> tuple[Tensor, tuple[str, st
 
 
 def new_adapter(unet: UNet2DConditionModel) -> MotionAdapter:
-    """Untrained, it changes nothing."""
+    """Untrained, it changes nothing. In the first attention of each layer a frame looks at itself, and so learns early
+    on which of the frames it is; from weights at random it would see the mean of all."""
     adapter = MotionAdapter(
         block_out_channels=unet.config.block_out_channels,
         motion_layers_per_block=unet.config.layers_per_block,
@@ -115,6 +118,8 @@ def new_adapter(unet: UNet2DConditionModel) -> MotionAdapter:
     for name, weight in adapter.named_parameters():
         if ".proj_out." in name:
             nn.init.zeros_(weight)
+        if ".attn1.to_q." in name or ".attn1.to_k." in name:
+            nn.init.eye_(weight).data.mul_(SHARPNESS)
     return adapter
 
 
@@ -125,7 +130,7 @@ def train_motion(unet: UNet2DConditionModel, encoders: Encoders, clips: Clips, f
     noise, average, smooth = Noise(), copy.deepcopy(model), 0.0
     optimizer = torch.optim.AdamW(learning, lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-2)
     for step in checkpointed(file, {"model": model, "average": average, "optimizer": optimizer}, STEPS):
-        Schedule(LEARNING_RATE, STEPS, hold=0.3).apply(optimizer, step)
+        Schedule(LEARNING_RATE, STEPS, hold=0.4).apply(optimizer, step)
         loss = _loss(model, encoders, noise, clips)
         optimizer.zero_grad()
         loss.backward()
@@ -141,10 +146,13 @@ def train_motion(unet: UNet2DConditionModel, encoders: Encoders, clips: Clips, f
 def _loss(model: UNetMotionModel, encoders: Encoders, noise: Noise, clips: Clips) -> Tensor:
     """Of one clip: as many positions as a batch of the denoiser had."""
     latents, text = clips.any()
-    told = text if torch.rand(()) > EMPTY_CAPTIONS else ""
-    states, time = encoders.states([told]).clone().repeat(FRAMES, 1, 1), random_times(1)
+    heard = text if torch.rand(()) > EMPTY_CAPTIONS else ""
+    states, time = encoders.states([heard]).clone().repeat(FRAMES, 1, 1), random_times(1)
     seen, velocity = noise.noisy(latents, torch.randn_like(latents), time)
-    return functional.mse_loss(model(seen[None], time, states).sample[0], velocity)
+    # A quarter faster on processors that know the format.
+    with torch.autocast("cpu", torch.bfloat16):
+        told = model(seen[None], time, states).sample[0]
+    return functional.mse_loss(told.float(), velocity)
 
 
 def save(model: UNetMotionModel, folder: Path) -> None:
