@@ -33,8 +33,8 @@ FRAMES = 8
 # The sizes that the denoiser's last pass saw: smaller pictures it has forgotten.
 SIDE = 512
 CLIPS = 300
-STEPS = 1200
-LEARNING_RATE = 1.5e-3
+STEPS = 2000
+LEARNING_RATE = 1e-3
 # How much each frame looks at itself before anything is learned.
 SHARPNESS = 2.0
 EMPTY_CAPTIONS = 0.1
@@ -107,8 +107,7 @@ def _clip(encoders: Encoders, rng: random.Random) -> tuple[Tensor, tuple[str, st
 
 
 def new_adapter(unet: UNet2DConditionModel) -> MotionAdapter:
-    """Untrained, it changes nothing. In the first attention of each layer a frame looks at itself, and so learns early
-    on which of the frames it is; from weights at random it would see the mean of all."""
+    """Untrained, it changes nothing."""
     adapter = MotionAdapter(
         block_out_channels=unet.config.block_out_channels,
         motion_layers_per_block=unet.config.layers_per_block,
@@ -118,9 +117,20 @@ def new_adapter(unet: UNet2DConditionModel) -> MotionAdapter:
     for name, weight in adapter.named_parameters():
         if ".proj_out." in name:
             nn.init.zeros_(weight)
-        if ".attn1.to_q." in name or ".attn1.to_k." in name:
-            nn.init.eye_(weight).data.mul_(SHARPNESS)
+    for name, layer in adapter.named_modules():
+        if name.endswith(".attn1"):
+            _look_at_itself(layer)
     return adapter
+
+
+@torch.no_grad()
+def _look_at_itself(attention: nn.Module) -> None:
+    """Each frame reads its own number. Through weights at random it reads the mean of all frames, with its number a
+    whisper: after 700 steps the deep layers still did the same to every frame."""
+    for layer in (attention.to_q, attention.to_k, attention.to_v, attention.to_out[0]):
+        nn.init.eye_(layer.weight)
+    attention.to_q.weight *= SHARPNESS
+    attention.to_k.weight *= SHARPNESS
 
 
 def train_motion(unet: UNet2DConditionModel, encoders: Encoders, clips: Clips, folder: Path, file: Path) -> None:
