@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,26 +27,13 @@ GROUPS: dict[int, tuple[tuple[Point, ...], ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """How far figures are from where the scene has them, in shares of the sides, and how many times as large."""
-
-    right: float = 0.0
-    down: float = 0.0
-    growth: float = 1.0
-
-
-STILL = Pose()
-
-
-def draw(scene: Scene, rng: random.Random, width: int, height: int, pose: Pose = STILL) -> NDArray[np.uint8]:
+def draw(scene: Scene, rng: random.Random, width: int, height: int) -> NDArray[np.uint8]:
     """(height, width, 3), RGB, drawn at twice the size and reduced."""
     canvas = _ground(scene, rng, 2 * width, 2 * height)
     pen = ImageDraw.Draw(canvas)
     for (x, y), shape, colour in _figures(scene, rng):
-        radius = pose.growth * rng.uniform(*RADII[scene.size]) * min(canvas.size)
-        x, y = (x + pose.right) * canvas.width, (y + pose.down) * canvas.height
-        FIGURES[SHAPES[shape]](pen, x, y, radius, _shade(colour, rng))
+        radius = rng.uniform(*RADII[scene.size]) * min(canvas.size)
+        FIGURES[SHAPES[shape]](pen, x * canvas.width, y * canvas.height, radius, _shade(colour, rng))
     return np.asarray(canvas.reduce(2))
 
 

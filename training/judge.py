@@ -29,7 +29,7 @@ WHITE, GRAY = 7, 9
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Positions in the tuples of `scenes`; −1 where there is no figure. `likeness` is the shape's overlap, 0 to 1;
-    the figure's middle and half its longer side are in shares of the picture's sides."""
+    the figure's middle is in shares of the picture's sides."""
 
     background: int
     colour: int = -1
@@ -39,7 +39,6 @@ class Seen:
     likeness: float = 0.0
     x: float = 0.0
     y: float = 0.0
-    radius: float = 0.0
 
     def right(self, scene: Scene) -> dict[str, bool]:
         return {name: getattr(self, name) == getattr(scene, name) for name in FIELDS}
@@ -63,7 +62,7 @@ def look(picture: NDArray[np.uint8]) -> Seen:
     if SHAPES[shape] in ("circle", "face"):
         shape = SHAPES.index("face" if _has_features(pixels, figure) else "circle")
     colour = _nearest(_main_colour(pixels, figure, shape))
-    return Seen(background, colour, shape, size, place, likeness, x, y, radius)
+    return Seen(background, colour, shape, size, place, likeness, x, y)
 
 
 def _ground(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

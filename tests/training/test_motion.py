@@ -1,7 +1,5 @@
-"""Clips move as their scenes say, and an adapter that has learned nothing changes nothing."""
+"""Lessons slide, and an adapter that has learned nothing changes nothing."""
 
-import random
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,48 +9,45 @@ from diffusers import UNet2DConditionModel, UNetMotionModel
 
 from gpu_worker.engine.motion import animated
 from training.captions import full_caption
-from training.judge import look
+from training.judge import Seen
 from training.latents import Encoders
-from training.motion import FRAMES, backwards, draw_clip, is_steady, new_adapter, progress
-from training.scenes import CENTER, PLACES, Scene
+from training.motion import COLUMNS, FRAMES, SLIDES, gone, is_steady, new_adapter, slid_noise, slide
+from training.scenes import Scene
 
 MODEL = Path("models/darkroom-shapes")
 SCENE = Scene(background=7, shape=0, colour=0, size=0)
 
 
-@pytest.mark.parametrize("size", [0, 1])
-@pytest.mark.parametrize("place", range(len(PLACES)))
-def test_a_drawn_figure_goes_its_whole_way_in_even_steps(place: int, size: int) -> None:
-    scene = replace(SCENE, place=place, size=size)
+def test_pictures_slide_to_the_right_and_the_fourth_stays() -> None:
+    picture = torch.arange(COLUMNS).expand(1, 8, 4, COLUMNS)
 
-    seen = [look(frame) for frame in draw_clip(scene, random.Random(2), 256)]
+    first, *_, last = rows = slide(picture.expand(FRAMES, -1, -1, -1))[:, 0, 0].tolist()
 
-    assert all((each.background, each.colour, each.shape) == (7, 0, 0) for each in seen)
-    assert progress(scene, seen)[-1] == pytest.approx(1, abs=0.1)
-    assert is_steady(progress(scene, seen))
-    assert (seen[0].place, seen[-1].place) == (place, 8 - place)
-    assert (seen[0].size, seen[-1].size) == (size, 1 - size if place == CENTER else size)
+    assert rows[3] == list(range(COLUMNS))
+    assert first == [*range(3, COLUMNS), 31, 31, 31]
+    assert last == [0, 0, 0, 0, *range(COLUMNS - 4)]
 
 
-@pytest.mark.parametrize("place", range(len(PLACES)))
-def test_a_clip_backwards_is_the_clip_of_another_scene(place: int) -> None:
-    scene = replace(SCENE, place=place)
+def test_noise_slides_as_pictures_do_and_none_is_lost() -> None:
+    noise = torch.randn(8, COLUMNS, COLUMNS)
 
-    seen = [look(frame) for frame in reversed(draw_clip(scene, random.Random(2), 256))]
+    slid = slid_noise(noise)[0].transpose(0, 1)
 
-    assert (seen[0].place, seen[0].size) == (backwards(scene).place, backwards(scene).size)
-    assert progress(backwards(scene), seen)[-1] == pytest.approx(1, abs=0.1)
-
-
-def test_a_group_stands_still() -> None:
-    first, *others = draw_clip(replace(SCENE, count=3), random.Random(2), 128)
-
-    assert all(np.array_equal(first, each) for each in others)
+    assert torch.equal(slid[3], noise)
+    assert torch.equal(slid[7][..., 4:], slide(noise.expand(FRAMES, -1, -1, -1))[7][..., 4:])
+    assert all(torch.equal(frame.sort().values, noise.sort().values) for frame in slid)
 
 
-@pytest.mark.parametrize("gone", [[0, 0.4, 0.3, 1], [0, 0, 0, 1]])
-def test_a_step_back_or_a_leap_is_not_steady(gone: list[float]) -> None:
-    assert not is_steady(np.array(gone))
+def test_a_slid_figure_has_gone_its_whole_way_in_even_steps() -> None:
+    seen = [Seen(7, x=0.5 + way / COLUMNS) for way in SLIDES]
+
+    assert gone(seen)[-1] == pytest.approx(1)
+    assert is_steady(gone(seen))
+
+
+@pytest.mark.parametrize("way", [[0, 0.4, 0.3, 1], [0, 0, 0, 1]])
+def test_a_step_back_or_a_leap_is_not_steady(way: list[float]) -> None:
+    assert not is_steady(np.array(way))
 
 
 @torch.inference_mode()
