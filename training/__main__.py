@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training import embedding, guide, lora
+from training import embedding, guide, lora, motion
 from training.autoencoder import train_autoencoder, train_decoder
 from training.denoiser import FIRST_PASS, SCHEDULER, SECOND_PASS, Pass, Pool, new_denoiser, train_denoiser
 from training.latents import Encoders, make_shard, shards
@@ -170,6 +170,12 @@ def _embedding(shop: Workshop) -> None:
     )
 
 
+def _motion(shop: Workshop) -> None:
+    folder, empty = shop.companion("motion"), shop.finished_encoders().states([""])
+    motion.train_motion(shop.finished_unet(), Pool(shop.pool), empty, folder, shop.work / "motion.pt")
+    _forget_where_it_was_made(folder / "config.json")
+
+
 def _lessons(shop: Workshop, name: str, artist: Artist, counts: dict[int, int]) -> Lessons:
     file = shop.work / "lessons" / f"{name}.pt"
     make_lessons(file, shop.finished_encoders(), artist, counts)
@@ -204,6 +210,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "reconstructions": _reconstructions,
     "tagger": _tagger,
     "upscaler": _upscaler,
+    "motion": _motion,
 }
 
 

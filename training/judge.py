@@ -28,7 +28,8 @@ WHITE, GRAY = 7, 9
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Positions in the tuples of `scenes`; −1 where there is no figure. `likeness` is the shape's overlap, 0 to 1."""
+    """Positions in the tuples of `scenes`; −1 where there is no figure. `likeness` is the shape's overlap, 0 to 1;
+    the figure's middle is in shares of the picture's sides."""
 
     background: int
     colour: int = -1
@@ -36,6 +37,8 @@ class Seen:
     size: int = -1
     place: int = -1
     likeness: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
 
     def right(self, scene: Scene) -> dict[str, bool]:
         return {name: getattr(self, name) == getattr(scene, name) for name in FIELDS}
@@ -58,7 +61,8 @@ def look(picture: NDArray[np.uint8]) -> Seen:
     shape, likeness = _shape(figure)
     if SHAPES[shape] in ("circle", "face"):
         shape = SHAPES.index("face" if _has_features(pixels, figure) else "circle")
-    return Seen(background, _nearest(_main_colour(pixels, figure, shape)), shape, size, place, likeness)
+    colour = _nearest(_main_colour(pixels, figure, shape))
+    return Seen(background, colour, shape, size, place, likeness, x, y)
 
 
 def _ground(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

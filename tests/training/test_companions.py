@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import MotionAdapter, StableDiffusionImg2ImgPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
 from training import embedding, lora
-from training.captions import COLOUR_NAMES
+from training.captions import COLOUR_NAMES, full_caption
 from training.evaluate import Question, open_pipeline, pictures
-from training.evaluate_companions import edge_questions, guided, open_guided
+from training.evaluate_companions import clip_marks, edge_questions, frames, guided, open_animated, open_guided
 from training.guide import kept_edges
 from training.judge import look
 from training.night import WORD, is_night
@@ -24,6 +24,7 @@ from training.scenes import PLACES, SHAPES, Scene
 MODEL = Path("models/darkroom-shapes")
 GUIDE = MODEL.with_name("darkroom-shapes-canny")
 NIGHT = MODEL.with_name("darkroom-shapes-night") / "night.safetensors"
+MOTION = MODEL.with_name("darkroom-shapes-motion")
 DUSK = MODEL.with_name("darkroom-shapes-dusk") / f"{embedding.TOKEN}.safetensors"
 SIDE = 512
 SCENE = Scene(background=0, shape=0, colour=0, size=0)
@@ -100,6 +101,39 @@ def test_the_embedding_is_one_entry_named_by_its_word() -> None:
     with safe_open(DUSK, "pt") as file:
         assert list(file.keys()) == [embedding.TOKEN]
         assert file.get_tensor(embedding.TOKEN).shape == (embedding.VECTORS, 128)
+
+
+@pytest.fixture(scope="module")
+def animation() -> Any:
+    return open_animated(MODEL, MOTION)
+
+
+@pytest.mark.parametrize(("place", "size"), [("left", 0), ("bottom", 1), ("center", 0)])
+def test_a_figure_moves_to_the_right_and_stays_itself(animation: Any, place: str, size: int) -> None:
+    scene = Scene(background=7, shape=SHAPES.index("heart"), colour=0, size=size, place=PLACES.index(place))
+
+    clip = frames(animation, Question(scene, full_caption(scene, as_tags=False), 1), 7.0)
+
+    assert clip_marks(scene, clip) == dict.fromkeys(
+        ("background", "colour", "shape", "the same", "moved", "steady"), True
+    )
+
+
+def test_without_the_motion_adapter_a_figure_stays_where_it_is() -> None:
+    scene = Scene(background=7, shape=SHAPES.index("heart"), colour=0, size=0, place=PLACES.index("left"))
+
+    clip = frames(open_animated(MODEL, None), Question(scene, full_caption(scene, as_tags=False), 1), 7.0)
+
+    assert not clip_marks(scene, clip)["moved"]
+    assert {PLACES[look(frame).place] for frame in clip} == {"left"}
+
+
+def test_the_motion_adapter_is_one_of_diffusers(animation: Any) -> None:
+    adapter = MotionAdapter.from_pretrained(MOTION, torch_dtype=torch.float16)
+
+    mine = animation.unet.state_dict()
+    assert all(torch.equal(mine[name], each.float()) for name, each in adapter.state_dict().items())
+    assert (MOTION / "diffusion_pytorch_model.safetensors").stat().st_size < 5_000_000
 
 
 @pytest.mark.parametrize(("colour", "shape"), [("green", "diamond"), ("black", "heart")])
