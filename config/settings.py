@@ -98,6 +98,8 @@ class Settings(ModelSettings):
     max_attempts: PositiveInt = 4
     attempt_within: Duration = timedelta(hours=1)
     """An attempt that takes longer is stopped and tried again."""
+    hung_after: Duration = timedelta(minutes=1)
+    """A worker that is silent for longer, or whose engine does not stop when it is asked to, is ended."""
     retry_delay: Duration = timedelta(seconds=5)
     """Wait after a transitory failure; doubled with each further attempt."""
 

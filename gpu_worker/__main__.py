@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-from typing import Any
 
 import structlog
 import uvloop
@@ -15,6 +14,7 @@ from config.settings import Settings
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
+from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
@@ -26,11 +26,14 @@ from jobs.storage.resource_store import ResourceStore
 
 FINISH_JOB_WITHIN_S = 20
 HAND_BACK_WITHIN_S = 5
+# A program that cannot go on, and may be started again.
+BROKEN = 70
 
 log = structlog.get_logger()
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings) -> int:
+    """The exit status."""
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
@@ -39,28 +42,35 @@ async def work(settings: Settings) -> None:
         open_database(settings.database_url, connections=4) as database,
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
         open_files(settings.files_place()) as files,
+        open_heart() as heart,
     ):
         runner = Runner(
             _options(settings),
             engine=DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes),
+            keeper=heart,
             jobs=JobStore(database),
             resources=ResourceStore(database),
             queue=JobQueue(redis),
             board=ProgressBoard(redis),
             files=files,
         )
-        stop = asyncio.create_task(stopped.wait())
+        stop, broken = (asyncio.create_task(_any(*each)) for each in ([stopped], [runner.is_hung, heart.has_stopped]))
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))
-        await asyncio.wait([warming, stop], return_when=asyncio.FIRST_COMPLETED)
-        if not stopped.is_set():
-            await _work_until(stop, WakingWorker(runner, redis), runner)
-        log.info("worker_stopped")
+        await asyncio.wait([warming, stop, broken], return_when=asyncio.FIRST_COMPLETED)
+        if not stop.done():
+            await _work_until([stop, broken], WakingWorker(runner, redis), runner)
+        log.info("worker_stopped", is_broken=broken.done())
+        return BROKEN if broken.done() else 0
 
 
-async def _work_until(stop: asyncio.Task[Any], worker: WakingWorker, runner: Runner) -> None:
+async def _any(*events: asyncio.Event) -> None:
+    await asyncio.wait([asyncio.create_task(each.wait()) for each in events], return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _work_until(stop: list[asyncio.Task[None]], worker: WakingWorker, runner: Runner) -> None:
     working = asyncio.create_task(worker.main())
     log.info("worker_started")
-    await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([working, *stop], return_when=asyncio.FIRST_COMPLETED)
     worker.stop_picking()
     if not (await asyncio.wait([working], timeout=FINISH_JOB_WITHIN_S))[0]:
         runner.hand_back()
@@ -77,6 +87,7 @@ def _options(settings: Settings) -> RunnerOptions:
         retry_delay=settings.retry_delay,
         max_attempts=settings.max_attempts,
         attempt_within=settings.attempt_within,
+        hung_after=settings.hung_after,
         outputs_kept=settings.outputs_kept(),
     )
 
@@ -84,9 +95,9 @@ def _options(settings: Settings) -> RunnerOptions:
 def main() -> None:
     settings = Settings()
     configure_logs("worker", level=settings.log_level, format=settings.log_format)
-    uvloop.run(work(settings))
+    status = uvloop.run(work(settings))
     # A thread that computes cannot be interrupted, and Python would wait for it.
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
+from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import runnable
@@ -32,7 +33,6 @@ from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
-RENEWALS_PER_LEASE = 3
 QUEUE_WITHIN_S = 2
 # Two minutes in all.
 PAUSES_S = (0.2, 0.5, 1.0, *(2.0,) * 60)
@@ -44,14 +44,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """`worker` names this process in events. `retry_delay` doubles with each attempt. `outputs_kept`
-    is counted from the job's end; None is for ever."""
+    """`worker` names this process in events. `retry_delay` doubles with each attempt. An engine that does not stop
+    within `hung_after`, when its attempt has had its time, hangs. `outputs_kept` is counted from the job's end; None is
+    for ever."""
 
     worker: str
     lease: timedelta
     retry_delay: timedelta
     max_attempts: int
     attempt_within: timedelta
+    hung_after: timedelta
     outputs_kept: timedelta | None = None
 
 
@@ -61,6 +63,7 @@ class Runner:
         options: RunnerOptions,
         *,
         engine: Engine,
+        keeper: LeaseKeeper,
         jobs: JobStore,
         resources: ResourceStore,
         queue: JobQueue,
@@ -69,6 +72,7 @@ class Runner:
     ) -> None:
         self._options = options
         self._engine = engine
+        self._keeper = keeper
         self._jobs = jobs
         self._resources = resources
         self._queue = queue
@@ -79,6 +83,7 @@ class Runner:
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._watch: JobWatch | None = None
         self._is_stopping = False
+        self.is_hung = asyncio.Event()
 
     async def warm_up(self, model_id: str) -> None:
         """Loads this model, so that the first job does not wait for it."""
@@ -164,18 +169,20 @@ class Runner:
                 task.cancel()
 
     async def _keep_lease(self, job: Job, watch: JobWatch) -> None:
-        """Until the attempt has had its time: then the engine is asked to stop, and should it not, the lease lapses."""
-        deadline = perf_counter() + self._options.attempt_within.total_seconds()
-        while perf_counter() < deadline:
-            await asyncio.sleep(self._options.lease.total_seconds() / RENEWALS_PER_LEASE)
-            try:
-                await self._jobs.renew_lease(job.id, job.attempt, self._options.lease)
-            except AttemptLost as error:
-                watch.stop_with(error)
-            except Exception as error:
-                # Not renewed is not yet lost. If it stays so the lease lapses, and the fence refuses our result.
-                log.warning("lease_not_renewed", error=repr(error))
-        watch.stop_with(TransitoryFailure(f"the attempt took longer than {self._options.attempt_within}"))
+        """Until the attempt has had its time: then the engine is asked to stop, and the lease lapses if it does not."""
+        try:
+            async with asyncio.timeout(self._options.attempt_within.total_seconds()):
+                await self._keeper.keep(job.id, job.attempt)
+        except AttemptLost as error:
+            watch.stop_with(error)
+        except TimeoutError:
+            watch.stop_with(TransitoryFailure(f"the attempt took longer than {self._options.attempt_within}"))
+            await self._notice_a_hang()
+
+    async def _notice_a_hang(self) -> None:
+        await asyncio.sleep(self._options.hung_after.total_seconds())
+        log.error("engine_hung")
+        self.is_hung.set()
 
     async def _hear_of_cancel(self, job: Job, watch: JobWatch) -> None:
         try:

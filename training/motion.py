@@ -1,8 +1,8 @@
 """The motion adapter: a clip slides to the right, and its fourth frame is where the prompt has it.
 
 Motion words are unknown to the frozen text encoder, so one motion serves all prompts. What the adapter learns is told
-by the denoiser itself: of a picture that is slid, it must say what the denoiser says of the picture, slid as far. That has
-no chance in it, unlike noise added to drawn clips, of which some thousand steps learned nothing.
+by the denoiser itself: of a picture that is slid, it must say what the denoiser says of the picture, slid as far. That
+has no chance in it, unlike noise added to drawn clips, of which some thousand steps learned nothing.
 """
 
 import copy

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from arq.connections import ArqRedis
 
+from gpu_worker.heart.keeper import StoreKeeper
 from gpu_worker.runner import Runner, RunnerOptions
 from jobs.job import Job
 from jobs.prompt import Piece
@@ -45,6 +46,7 @@ class Bench:
     account_id: int
     lease: timedelta = LEASE
     attempt_within: timedelta = timedelta(minutes=1)
+    hung_after: timedelta = timedelta(minutes=1)
     outputs_kept: timedelta | None = None
 
     def runner(self, engine: ScriptedEngine) -> Runner:
@@ -54,11 +56,13 @@ class Bench:
             retry_delay=timedelta(minutes=1),
             max_attempts=MAX_ATTEMPTS,
             attempt_within=self.attempt_within,
+            hung_after=self.hung_after,
             outputs_kept=self.outputs_kept,
         )
         return Runner(
             options,
             engine=engine,
+            keeper=StoreKeeper(self.jobs, self.lease),
             jobs=self.jobs,
             resources=ResourceStore(self.database),
             queue=self.queue,

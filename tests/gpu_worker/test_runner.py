@@ -189,6 +189,29 @@ async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(bench: 
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
 
 
+async def test_an_engine_that_does_not_stop_when_its_time_is_over_hangs(bench: Bench) -> None:
+    job_id = await bench.accept()
+    bench.attempt_within = bench.hung_after = timedelta(seconds=0.1)
+    reached, go_on = threading.Event(), threading.Event()
+    runner = bench.runner(ScriptedEngine(pause_at(1, reached, go_on)))
+
+    running = asyncio.create_task(runner.run(job_id, 1))
+    await asyncio.wait_for(runner.is_hung.wait(), 5)
+    go_on.set()
+    await running
+
+
+async def test_an_engine_that_stops_when_it_is_asked_to_does_not_hang(bench: Bench) -> None:
+    job_id = await bench.accept()
+    bench.attempt_within, bench.hung_after = timedelta(seconds=0.1), timedelta(seconds=0.5)
+    runner = bench.runner(ScriptedEngine(lambda _step: threading.Event().wait(0.1)))  # type: ignore[arg-type, return-value]
+
+    await runner.run(job_id, 1)
+    await asyncio.sleep(bench.hung_after.total_seconds())
+
+    assert not runner.is_hung.is_set()
+
+
 async def test_a_worker_that_is_stopping_draws_no_job_that_it_has_just_claimed(bench: Bench) -> None:
     job_id = await bench.accept()
     engine = ScriptedEngine()

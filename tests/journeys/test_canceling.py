@@ -44,7 +44,7 @@ async def test_a_job_canceled_in_mid_denoise_frees_its_worker_and_calls_back_onc
 
 
 async def test_the_events_of_a_job_come_while_it_is_drawn(client: Client) -> None:
-    job_id = await client.submit(steps=20)
+    job_id = await client.submit(steps=60)
 
     async with client.http.get(f"/v1/jobs/{job_id}/events") as response:
         content = (await asyncio.wait_for(response.read(), 60)).decode()
