@@ -239,13 +239,13 @@ class Runner:
         return "FAILED"
 
     async def _try_again(self, job: Job, reason: str) -> str:
-        if job.attempt >= self._options.max_attempts:
-            return await self._fail(job, FailureCode.TRANSITORY_ERROR, f"{reason} (after {job.attempt} attempts)")
-        delay = self._options.retry_delay * 2 ** (job.attempt - 1)
-        return await self._requeue(job, delay, reason)
+        if job.tries >= self._options.max_attempts:
+            return await self._fail(job, FailureCode.TRANSITORY_ERROR, f"{reason} (after {job.tries} attempts)")
+        delay = self._options.retry_delay * 2 ** (job.tries - 1)
+        return await self._unless_lost(self._jobs.requeue, job, delay=delay, reason=reason)
 
     async def _give_back(self, job: Job) -> str:
-        outcome = await self._requeue(job, timedelta(0), "the worker was stopped")
+        outcome = await self._unless_lost(self._jobs.hand_back, job, reason="the worker was stopped")
         if outcome != "REQUEUED":
             return outcome
         try:
@@ -254,10 +254,9 @@ class Runner:
             log.warning("queue_not_told", job_id=job.id, error=repr(error))  # the sweeper tells it
         return outcome
 
-    async def _requeue(self, job: Job, delay: timedelta, reason: str) -> str:
+    async def _unless_lost(self, give_back: Callable[..., Awaitable[None]], job: Job, **how: object) -> str:
         try:
-            requeue = partial(self._jobs.requeue, job.id, job.attempt, delay=delay, reason=reason)
-            await self._patiently(requeue)
+            await self._patiently(partial(give_back, job.id, job.attempt, **how))
         except AttemptLost:
             return "LOST"
         return "REQUEUED"

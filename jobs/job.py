@@ -53,7 +53,8 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`attempt` counts claims; only the latest may write. `score` is the place in the order, lower first.
+    """`attempt` counts claims; only the latest may write. `handed_back` of them ended because their worker was asked to
+    stop, and do not count against the job. `score` is the place in the order, lower first.
 
     `credits` is its price: held from acceptance to the end, and charged if that is SUCCESS.
     """
@@ -73,6 +74,12 @@ class Job:
     finished_at: datetime | None = None
     failure: Failure | None = None
     images: tuple[Image, ...] = ()
+    handed_back: int = 0
+
+    @property
+    def tries(self) -> int:
+        """Of which a job has a bounded number."""
+        return self.attempt - self.handed_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

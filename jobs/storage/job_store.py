@@ -193,9 +193,14 @@ class JobStore:
             return job.attempt
 
     async def requeue(self, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:
-        """Gives the job back, to be claimed again after `delay`. Raises AttemptLost."""
+        """Gives the job back after a failure, to be claimed again after `delay`. Raises AttemptLost."""
         async with self._database.connection() as connection:
             await _requeue(connection, job_id, attempt, delay=delay, reason=reason)
+
+    async def hand_back(self, job_id: int, attempt: int, *, reason: str) -> None:
+        """Gives the job back at once, and does not count the attempt against it. Raises AttemptLost."""
+        async with self._database.connection() as connection:
+            await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason, handed_back=1)
 
     async def take_back_lapsed(self, *, max_attempts: int, limit: int = 100) -> list[int]:
         """Requeues jobs whose worker has stopped renewing; fails those that used up their attempts.
@@ -206,7 +211,7 @@ class JobStore:
             rows = await rows_of(queries.lapsed_jobs(connection, limit=limit))
             # By account, because to end a job locks its account: all who lock several do so in this order.
             for row in sorted(rows, key=lambda row: row["account_id"]):
-                await _take_back(connection, row["id"], row["attempt"], max_attempts)
+                await _take_back(connection, row, max_attempts)
             return [row["id"] for row in rows]
 
     async def waiting(self, *, after: int, limit: int) -> list[Waiting]:
@@ -297,17 +302,23 @@ async def _end(
     return int(row["attempt"])
 
 
-async def _requeue(connection: Connection, job_id: int, attempt: int, *, delay: timedelta, reason: str) -> None:
-    row = await queries.requeue_job(connection, job_id=job_id, attempt=attempt, delay=delay, reason=reason)
+async def _requeue(
+    connection: Connection, job_id: int, attempt: int, *, delay: timedelta, reason: str, handed_back: int = 0
+) -> None:
+    row = await queries.requeue_job(
+        connection, job_id=job_id, attempt=attempt, delay=delay, reason=reason, handed_back=handed_back
+    )
     if row is None:
         raise AttemptLost
 
 
-async def _take_back(connection: Connection, job_id: int, attempt: int, max_attempts: int) -> None:
-    if attempt < max_attempts:
-        await _requeue(connection, job_id, attempt, delay=timedelta(0), reason="the worker stopped renewing its lease")
+async def _take_back(connection: Connection, row: Any, max_attempts: int) -> None:
+    job_id, attempt, tries = row["id"], row["attempt"], row["attempt"] - row["handed_back"]
+    if tries < max_attempts:
+        reason = "the worker stopped renewing its lease"
+        await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason)
         return
-    reason = f"{attempt} workers were lost while they ran this job; it is not tried again"
+    reason = f"{tries} workers were lost while they ran this job; it is not tried again"
     await _end(connection, job_id, attempt, JobStatus.FAILED, Failure(code=FailureCode.FATAL_ERROR, reason=reason))
 
 
@@ -369,6 +380,7 @@ def _job(row: Any, images: tuple[Image, ...]) -> Job:
         credits=row["credits"],
         status=JobStatus(row["status"]),
         attempt=row["attempt"],
+        handed_back=row["handed_back"],
         score=row["score"],
         created_at=row["created_at"],
         started_at=row["started_at"],

@@ -114,10 +114,10 @@ SELECT attempt FROM ended;
 INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, expires_at, stored_at)
 VALUES (:id, :account_id, :job_id, :position, :key, :format, :width, :height, :expires_at, now());
 
--- name: requeue_job(delay, job_id, attempt, reason)^
+-- name: requeue_job(delay, job_id, attempt, reason, handed_back)^
 WITH requeued AS (
     UPDATE jobs SET status = 'WAITING', worker = NULL, lease_expires_at = NULL,
-        available_at = now() + :delay::interval
+        available_at = now() + :delay::interval, handed_back = handed_back + :handed_back
     WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
     RETURNING id, attempt
 ), logged AS (
@@ -126,7 +126,7 @@ WITH requeued AS (
 SELECT id FROM requeued;
 
 -- name: lapsed_jobs(limit)
-SELECT id, attempt, account_id FROM jobs WHERE status = 'RUNNING' AND lease_expires_at < now()
+SELECT id, attempt, handed_back, account_id FROM jobs WHERE status = 'RUNNING' AND lease_expires_at < now()
 ORDER BY lease_expires_at LIMIT :limit
 FOR UPDATE SKIP LOCKED;
 

@@ -293,6 +293,24 @@ async def test_a_job_that_lost_its_last_worker_fails_and_says_so(jobs: JobStore,
     assert len(times) == 1
 
 
+async def test_attempts_that_were_handed_back_do_not_count(jobs: JobStore, account_id: int) -> None:
+    job_id = await accepted(jobs, account_id)
+    for attempt in (1, 2, 3):
+        await claimed(jobs, job_id, attempt)
+        await jobs.hand_back(job_id, attempt, reason="the worker was stopped")
+    await claimed(jobs, job_id, 4, LAPSED)
+
+    await jobs.take_back_lapsed(max_attempts=2)
+
+    job = await jobs.get(account_id, job_id)
+    assert (job.status, job.attempt, job.tries) == (JobStatus.WAITING, 4, 1)
+    await claimed(jobs, job_id, 5, LAPSED)
+    await jobs.take_back_lapsed(max_attempts=2)
+    job = await jobs.get(account_id, job_id)
+    assert job.failure is not None
+    assert job.failure.reason == "2 workers were lost while they ran this job; it is not tried again"
+
+
 async def test_sweepers_at_once_take_each_job_back_once(jobs: JobStore, account_id: int) -> None:
     ids = [await accepted(jobs, account_id, f"r-{i}") for i in range(10)]
     for job_id in ids:
