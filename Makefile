@@ -33,7 +33,8 @@ fuzz: install ## Thousands of generated requests and spoiled bodies (minutes)
 	DARKROOM_FUZZ_EXAMPLES=100 DARKROOM_FUZZ_BODIES=20000 \
 		$(BIN)/pytest --timeout 3600 tests/orchestrator/test_schemathesis.py tests/orchestrator/test_mutations.py
 
-chaos: install ## Kill the dispatcher a thousand times, between sending and recording (an hour)
+chaos: install ## Kill every part a hundred times under load, and the dispatcher a thousand times (hours)
+	DARKROOM_ROUNDS=12 $(BIN)/pytest -s tests/chaos
 	DARKROOM_KILLS=1000 $(BIN)/pytest -s --timeout 14400 tests/webhooks/test_kills.py
 
 check: install lint types imports test ## What CI runs: format, lint, types, import contracts, tests
