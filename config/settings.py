@@ -100,6 +100,8 @@ class Settings(ModelSettings):
     """An attempt that takes longer is stopped and tried again."""
     hung_after: Duration = timedelta(minutes=1)
     """A worker that is silent for longer, or whose engine does not stop when it is asked to, is ended."""
+    stage_outputs_kept: Duration = timedelta(hours=1)
+    """How long what a stage made is kept after its last use, for jobs that begin with the same stages and seeds."""
     retry_delay: Duration = timedelta(seconds=5)
     """Wait after a transitory failure; doubled with each further attempt."""
 

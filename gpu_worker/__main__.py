@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from importlib.metadata import version
 
 import structlog
 import uvloop
@@ -16,6 +17,8 @@ from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
+from gpu_worker.stage_outputs import StageOutputs
+from jobs.catalog import Catalog
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
 from jobs.storage.job_queue import JobQueue
@@ -23,6 +26,7 @@ from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
+from jobs.storage.stage_store import StageStore
 
 FINISH_JOB_WITHIN_S = 20
 HAND_BACK_WITHIN_S = 5
@@ -53,6 +57,9 @@ async def work(settings: Settings) -> int:
             queue=JobQueue(redis),
             board=ProgressBoard(redis),
             files=files,
+            stage_outputs=StageOutputs(
+                StageStore(database), files, drawn_by=_drawn_by(catalog), kept=settings.stage_outputs_kept
+            ),
         )
         stop, broken = (asyncio.create_task(_any(*each)) for each in ([stopped], [runner.is_hung, heart.has_stopped]))
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))
@@ -90,6 +97,12 @@ def _options(settings: Settings) -> RunnerOptions:
         hung_after=settings.hung_after,
         outputs_kept=settings.outputs_kept(),
     )
+
+
+def _drawn_by(catalog: Catalog) -> str:
+    """Another catalogue, or another version of what draws, makes other pictures of the same stages."""
+    models = [(model.id, model.sha256, str(model.path), model.guidance_rescale) for model in catalog.models]
+    return f"{version('darkroom')} {version('torch')} {version('diffusers')} {models}"
 
 
 def main() -> None:

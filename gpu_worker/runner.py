@@ -20,6 +20,7 @@ from structlog.contextvars import bound_contextvars
 
 from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.pictures import open_picture, png_bytes
+from gpu_worker.stage_outputs import StageOutputs
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import runnable
 from jobs.engine import Engine, Picture
@@ -69,6 +70,7 @@ class Runner:
         queue: JobQueue,
         board: ProgressBoard,
         files: Files,
+        stage_outputs: StageOutputs,
     ) -> None:
         self._options = options
         self._engine = engine
@@ -78,6 +80,7 @@ class Runner:
         self._queue = queue
         self._board = board
         self._files = files
+        self._stage_outputs = stage_outputs
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -134,10 +137,20 @@ class Runner:
 
     async def _make_pictures(self, job: Job, watch: JobWatch) -> None:
         inputs = await self._inputs(job)
-        canvas = await self._on_engine_thread(_run_stages, job, self._engine, watch, inputs)
+        canvas = await self._run_stages(job, watch, inputs)
         watch.check()
         images = await self._store(job, canvas)
         await self._patiently(partial(self._jobs.succeed, job, images, note="; ".join(watch.notes) or None))
+
+    async def _run_stages(self, job: Job, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
+        stages, tools = runnable(job.submission), Tools(engine=self._engine, watch=watch, pictures=inputs)
+        done, canvas, notes = await self._stage_outputs.resume(job)
+        watch.notes += notes
+        for position in range(done, len(stages)):
+            watch.begin_stage(position)
+            canvas = await self._on_engine_thread(stages[position].run, canvas, tools)
+            await self._stage_outputs.keep(job, position + 1, canvas, watch.notes)
+        return canvas
 
     async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
@@ -260,11 +273,3 @@ class Runner:
         except AttemptLost:
             return "LOST"
         return "REQUEUED"
-
-
-def _run_stages(job: Job, engine: Engine, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
-    tools, canvas = Tools(engine=engine, watch=watch, pictures=inputs), Canvas()
-    for position, stage in enumerate(runnable(job.submission)):
-        watch.begin_stage(position)
-        canvas = stage.run(canvas, tools)
-    return canvas

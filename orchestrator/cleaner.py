@@ -61,6 +61,7 @@ class Cleaner:
             more = [
                 await self._clean_expired(cleaning),
                 await self._clean_leftovers(cleaning),
+                await self._clean_stage_outputs(cleaning),
                 await cleaning.forget_deliveries(kept=DELIVERIES_KEPT, limit=BATCH) == BATCH,
             ]
             return any(more)
@@ -78,6 +79,13 @@ class Cleaner:
         deleted = await _each(self._delete_leftovers, leftovers)
         await cleaning.leftovers_removed(deleted)
         return _told("leftovers_removed", deleted, leftovers)
+
+    async def _clean_stage_outputs(self, cleaning: Cleaning) -> bool:
+        # The files first, as above: a worker that finds a row without them draws again.
+        expired = await cleaning.expired_stage_outputs(limit=BATCH)
+        deleted = await _each(lambda each: self._files.delete_folder(each.folder), expired)
+        await cleaning.stage_outputs_removed(deleted)
+        return _told("stage_outputs_removed", deleted, expired)
 
     async def _delete(self, expired: Expired) -> None:
         if not expired.is_output:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from jobs.job import JobStatus
 from jobs.storage.database import Connection, Database, queries, rows_of
+from jobs.storage.stage_store import StageOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,15 @@ class Cleaning:
 
     async def leftovers_removed(self, leftovers: Sequence[Leftovers]) -> None:
         await queries.mark_leftovers_removed(self._connection, job_ids=[each.job_id for each in leftovers])
+
+    async def expired_stage_outputs(self, *, limit: int) -> list[StageOutput]:
+        """Oldest first."""
+        rows = await rows_of(queries.expired_stage_outputs(self._connection, limit=limit))
+        return [StageOutput(row["account_id"], row["address"]) for row in rows]
+
+    async def stage_outputs_removed(self, outputs: Sequence[StageOutput]) -> None:
+        for each in outputs:
+            await queries.forget_stage_output(self._connection, **each._asdict())
 
     async def forget_deliveries(self, *, kept: timedelta, limit: int) -> int:
         """How many of those that were settled longer than `kept` ago, oldest first, dead letters too."""

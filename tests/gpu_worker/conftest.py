@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 
 from gpu_worker.heart.keeper import StoreKeeper
 from gpu_worker.runner import Runner, RunnerOptions
+from gpu_worker.stage_outputs import StageOutputs
 from jobs.job import Job
 from jobs.prompt import Piece
 from jobs.score import score
@@ -25,6 +26,7 @@ from jobs.storage.job_store import JobStore, NewJob, Waiting
 from jobs.storage.local_files import LocalFiles
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
+from jobs.storage.stage_store import StageStore
 from jobs.submission import Submission
 from tests.gpu_worker.scripted_engine import ScriptedEngine
 
@@ -48,6 +50,7 @@ class Bench:
     attempt_within: timedelta = timedelta(minutes=1)
     hung_after: timedelta = timedelta(minutes=1)
     outputs_kept: timedelta | None = None
+    drawn_by: str = "the models of today"
 
     def runner(self, engine: ScriptedEngine) -> Runner:
         options = RunnerOptions(
@@ -68,11 +71,14 @@ class Bench:
             queue=self.queue,
             board=self.board,
             files=self.files,
+            stage_outputs=StageOutputs(
+                StageStore(self.database), self.files, drawn_by=self.drawn_by, kept=timedelta(hours=1)
+            ),
         )
 
-    async def accept(self, *more: Stage, image: str | None = None, count: int = 1) -> int:
+    async def accept(self, *more: Stage, image: str | None = None, count: int = 1, seed: int = 5) -> int:
         stages: tuple[Stage, ...] = (
-            InputInitialize(seed=5, count=count, image_resource_id=image),
+            InputInitialize(seed=seed, count=count, image_resource_id=image),
             Diffusion(width=512, height=576, prompt=(Piece("x"),), model="101", sampler="Euler", steps=STEPS),
             *more,
         )

@@ -14,10 +14,12 @@ from PIL import Image as PillowImage
 import orchestrator.app
 from jobs.errors import Unavailable
 from jobs.job import Image, Job
+from jobs.storage.account_store import AccountStore
 from jobs.storage.cleaning_store import CleaningStore
 from jobs.storage.database import Database
 from jobs.storage.files import Files, open_files
 from jobs.storage.job_store import JobStore
+from jobs.storage.stage_store import StageOutput, StageStore
 from orchestrator import cleaner as cleaner_module
 from orchestrator.app import WebOptions, open_app
 from orchestrator.cleaner import Cleaner
@@ -267,3 +269,28 @@ async def _succeeded(api: Api, database: Database, files: Files, *, attempts: in
 async def _count(database: Database, table: str) -> int:
     async with database.connection() as connection:
         return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+async def test_what_stages_made_goes_when_it_has_not_been_used_for_long(
+    cleaner: Cleaner, database: Database, files: Files, files_folder: Path, api: Api
+) -> None:
+    store, account_id = StageStore(database), (await AccountStore(database).ensure("tester")).id
+    old, used = (StageOutput(account_id, address) for address in (b"old", b"used"))
+    for each, kept_for in ((old, timedelta(seconds=-1)), (used, timedelta(hours=1))):
+        await files.put(f"{each.folder}/0.png", png())
+        await store.keep(each, {}, kept=kept_for)
+
+    await cleaner.clean()
+
+    assert kept(files_folder) == [used.folder]
+    assert await store.find(account_id, [old.address, used.address], kept=timedelta(hours=1)) == {used.address: {}}
+
+
+async def test_what_is_found_is_kept_for_longer(database: Database) -> None:
+    store, account_id = StageStore(database), (await AccountStore(database).ensure("tester")).id
+    await store.keep(StageOutput(account_id, b"x"), {}, kept=timedelta(seconds=0.5))
+
+    assert await store.find(account_id, [b"x"], kept=timedelta(hours=1)) == {b"x": {}}
+    await asyncio.sleep(0.6)
+
+    assert await store.find(account_id, [b"x"], kept=timedelta(hours=1)) == {b"x": {}}

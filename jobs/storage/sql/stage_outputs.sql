@@ -1,0 +1,17 @@
+-- name: keep_stage_output(account_id, address, canvas, kept)!
+INSERT INTO stage_outputs (account_id, address, canvas, expires_at)
+VALUES (:account_id, :address, :canvas, now() + :kept::interval)
+ON CONFLICT (account_id, address) DO UPDATE SET canvas = excluded.canvas, expires_at = excluded.expires_at;
+
+-- name: kept_stage_outputs(kept, account_id, addresses)
+-- Each that is found is kept for longer: somebody is at work with it.
+UPDATE stage_outputs SET expires_at = now() + :kept::interval
+WHERE account_id = :account_id AND address = ANY(:addresses::bytea[]) AND expires_at > now()
+RETURNING address, canvas;
+
+-- name: expired_stage_outputs(limit)
+SELECT account_id, address FROM stage_outputs WHERE expires_at < now() ORDER BY expires_at LIMIT :limit;
+
+-- name: forget_stage_output(account_id, address)!
+-- Unless it has been kept again since.
+DELETE FROM stage_outputs WHERE account_id = :account_id AND address = :address AND expires_at < now();
