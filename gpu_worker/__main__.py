@@ -75,7 +75,7 @@ async def _any(*events: asyncio.Event) -> None:
 
 
 async def _work_until(stop: list[asyncio.Task[None]], worker: WakingWorker, runner: Runner) -> None:
-    working = asyncio.create_task(worker.main())
+    working = asyncio.create_task(_until_settled(worker, runner))
     log.info("worker_started")
     await asyncio.wait([working, *stop], return_when=asyncio.FIRST_COMPLETED)
     worker.stop_picking()
@@ -85,6 +85,11 @@ async def _work_until(stop: list[asyncio.Task[None]], worker: WakingWorker, runn
         log.error("job_abandoned")  # its lease lapses, and another worker takes it
         return
     working.result()
+
+
+async def _until_settled(worker: WakingWorker, runner: Runner) -> None:
+    await worker.main()
+    await runner.settled()
 
 
 def _options(settings: Settings) -> RunnerOptions:

@@ -35,6 +35,8 @@ from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
 QUEUE_WITHIN_S = 2
+# Jobs whose pictures are being stored while the engine draws the next: with more of them it waits for the store.
+STORING_AT_ONCE = 1
 # Two minutes in all.
 PAUSES_S = (0.2, 0.5, 1.0, *(2.0,) * 60)
 
@@ -84,7 +86,8 @@ class Runner:
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._watch: JobWatch | None = None
+        self._watches: set[JobWatch] = set()
+        self._attempts: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self.is_hung = asyncio.Event()
 
@@ -96,32 +99,48 @@ class Runner:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
 
     async def run(self, job_id: int, attempt: int) -> None:
-        """Stores an outcome; where it cannot, the lease lapses and another worker takes the job."""
+        """Returns when the engine is free for another job, while the pictures of this one are still being stored.
+
+        Stores an outcome; where it cannot, the lease lapses and another worker takes the job.
+        """
         claim = partial(self._jobs.claim, job_id, attempt, worker=self._options.worker, lease=self._options.lease)
         job = await self._patiently(claim)
         if job is None:
             await self._leave_queue(job_id, attempt)
             return
-        with bound_contextvars(job_id=job.id, attempt=job.attempt):
-            started = perf_counter()
-            outcome = await self._attempt(job)
-            log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
+        drawn = asyncio.Event()
+        attempting = asyncio.create_task(self._attempt(job, drawn))
+        self._attempts.add(attempting)
+        attempting.add_done_callback(self._attempts.discard)
+        await _either(attempting, drawn)
+        while len(self._attempts) > STORING_AT_ONCE:
+            await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
+
+    async def settled(self) -> None:
+        """Every attempt has had its outcome."""
+        if self._attempts:
+            await asyncio.wait(self._attempts)
 
     def hand_back(self) -> None:
         """Stops the attempt at hand before its next step, and any later one; its job keeps its place in the line."""
         self._is_stopping = True
-        if self._watch is not None:
-            self._watch.stop_with(WorkerStopping())
+        for watch in self._watches:
+            watch.stop_with(WorkerStopping())
 
-    async def _attempt(self, job: Job) -> str:
-        watch = JobWatch(job, self._board)
-        async with self._watched(job, watch):
-            await self._leave_queue(job.id, job.attempt)
-            return await self._outcome(job, watch)
+    async def _attempt(self, job: Job, drawn: asyncio.Event) -> None:
+        watch, started = JobWatch(job, self._board), perf_counter()
+        with bound_contextvars(job_id=job.id, attempt=job.attempt):
+            try:
+                async with self._watched(job, watch):
+                    await self._leave_queue(job.id, job.attempt)
+                    outcome = await self._outcome(job, watch, drawn)
+                log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
+            except Exception:
+                log.exception("outcome_not_stored")
 
-    async def _outcome(self, job: Job, watch: JobWatch) -> str:
+    async def _outcome(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> str:
         try:
-            await self._make_pictures(job, watch)
+            await self._make_pictures(job, watch, drawn)
             return "SUCCESS"
         except AttemptLost:
             return "LOST"
@@ -135,9 +154,10 @@ class Runner:
             log.exception("attempt_broke")
             return await self._try_again(job, f"{type(error).__name__}: {error}")
 
-    async def _make_pictures(self, job: Job, watch: JobWatch) -> None:
+    async def _make_pictures(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> None:
         inputs = await self._inputs(job)
         canvas = await self._run_stages(job, watch, inputs)
+        drawn.set()
         watch.check()
         images = await self._store(job, canvas)
         await self._patiently(partial(self._jobs.succeed, job, images, note="; ".join(watch.notes) or None))
@@ -169,7 +189,7 @@ class Runner:
 
     @asynccontextmanager
     async def _watched(self, job: Job, watch: JobWatch) -> AsyncIterator[None]:
-        self._watch = watch
+        self._watches.add(watch)
         if self._is_stopping:
             watch.stop_with(WorkerStopping())
         works = (self._keep_lease(job, watch), self._hear_of_cancel(job, watch), watch.publish_for_ever())
@@ -177,7 +197,7 @@ class Runner:
         try:
             yield
         finally:
-            self._watch = None
+            self._watches.discard(watch)
             for task in beside:
                 task.cancel()
 
@@ -273,3 +293,9 @@ class Runner:
         except AttemptLost:
             return "LOST"
         return "REQUEUED"
+
+
+async def _either(task: asyncio.Task[None], event: asyncio.Event) -> None:
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

@@ -35,6 +35,14 @@ MAX_ATTEMPTS = 2
 STEPS = 4
 
 
+class Settling(Runner):
+    """A run is over when its outcome is stored, and not only when the engine is free."""
+
+    async def run(self, job_id: int, attempt: int) -> None:
+        await super().run(job_id, attempt)
+        await self.settled()
+
+
 @dataclass
 class Bench:
     """One worker's surroundings, and what a test needs to look at them."""
@@ -52,7 +60,7 @@ class Bench:
     outputs_kept: timedelta | None = None
     drawn_by: str = "the models of today"
 
-    def runner(self, engine: ScriptedEngine) -> Runner:
+    def runner(self, engine: ScriptedEngine, kind: type[Runner] = Settling) -> Runner:
         options = RunnerOptions(
             worker="test:1",
             lease=self.lease,
@@ -62,7 +70,7 @@ class Bench:
             hung_after=self.hung_after,
             outputs_kept=self.outputs_kept,
         )
-        return Runner(
+        return kind(
             options,
             engine=engine,
             keeper=StoreKeeper(self.jobs, self.lease),

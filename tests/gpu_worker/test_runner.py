@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 import gpu_worker.runner
+from gpu_worker.runner import Runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
 from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.stages.diffusion import Diffusion
@@ -18,6 +19,7 @@ from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
+from tests.until import until
 
 
 async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(bench: Bench) -> None:
@@ -274,6 +276,37 @@ async def test_a_store_of_pictures_that_stays_away_is_another_attempt(
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
+
+
+async def test_the_engine_draws_the_next_job_while_the_pictures_of_the_last_are_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = [await bench.accept() for _ in range(3)]
+    runner, put, may_store = bench.runner(ScriptedEngine(), Runner), bench.files.put, asyncio.Event()
+
+    async def slow_put(key: str, content: bytes) -> None:
+        await may_store.wait()
+        await put(key, content)
+
+    monkeypatch.setattr(bench.files, "put", slow_put)
+    await asyncio.wait_for(runner.run(first, 1), 10)
+    after_second = asyncio.create_task(runner.run(second, 1))
+    await until(lambda: _has_drawn(bench, second))
+    # Not more than one is stored at once: with a third it waits for the store.
+    await asyncio.sleep(0.2)
+    assert not after_second.done()
+    assert {(await bench.job(each)).status for each in (first, second)} == {JobStatus.RUNNING}
+
+    may_store.set()
+    await asyncio.wait_for(after_second, 10)
+    await runner.run(third, 1)
+    await runner.settled()
+    assert {(await bench.job(each)).status for each in (first, second, third)} == {JobStatus.SUCCESS}
+
+
+async def _has_drawn(bench: Bench, job_id: int) -> bool:
+    (progress,) = await bench.board.get([(job_id, 1)])
+    return progress is not None and progress.step == STEPS
 
 
 async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_nothing(bench: Bench) -> None:
