@@ -10,6 +10,7 @@ from benchmarks.deliveries import compare_deliveries
 from benchmarks.end_to_end import compare_with_stock
 from benchmarks.idle_start import measure_idle_start
 from benchmarks.ingress import compare_ingress
+from benchmarks.queue_throughput import compare_queue
 from cli.stack import running_stack
 
 MODEL = Path(__file__).parent.parent / "models" / "darkroom-shapes"
@@ -25,6 +26,8 @@ def main() -> None:
         print(compare_ingress(Path(folder)), flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         print(compare_deliveries(Path(folder)), flush=True)
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
+        print(compare_queue(Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,11 @@ def compare_ingress(folder: Path) -> str:
         ports = {OURS: int(stack.url.rpartition(":")[2])}
         ports[BARE] = exits.enter_context(running("benchmarks.echo_server", os.environ))
         ports[NAIVE] = exits.enter_context(running("benchmarks.naive_server", stack.environment))
-        _post_one_each(ports[OURS], stack.api_key, FEW)
+        post_one_each(ports[OURS], stack.api_key, FEW)
         gets = _in_turns(ports, _gets(stack.api_key))
         posts = _in_turns(ports, _posts(stack.api_key))
         for _ in range(max(0, MANY - _waiting(stack)) // 500 + 1):
-            _post_one_each(ports[OURS], stack.api_key, 500)
+            post_one_each(ports[OURS], stack.api_key, 500)
         crowded = _in_turns({name: ports[name] for name in (OURS, BARE)}, _gets(stack.api_key))
         tables = [_table("POST /v1/jobs", posts), _table("GET /v1/jobs/{id}", gets)]
         return "\n".join([*tables, _growth(gets, crowded, _waiting(stack))])
@@ -102,7 +102,7 @@ def _head(line: str, api_key: str) -> str:
     return f"{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api_key}\r\n"
 
 
-def _post_one_each(port: int, api_key: str, connections: int) -> None:
+def post_one_each(port: int, api_key: str, connections: int) -> None:
     uvloop.run(load(port, _posts(api_key), connections=connections, seconds=0))
 
 

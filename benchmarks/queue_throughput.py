@@ -1,0 +1,85 @@
+"""Jobs per second through the queue alone, with an engine that draws nothing, against a bare arq worker, in turns.
+
+Ours: claim, lease, events, outcome and ledger in PostgreSQL, each attempt fenced, cancel heard. arq: Redis alone.
+"""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+from redis import Redis
+
+from benchmarks.arq_noop_worker import QUEUE as BARE_QUEUE
+from benchmarks.ingress import post_one_each
+from cli.stack import Stack, running_stack
+from jobs.storage.redis_connection import open_redis
+
+JOBS = 1000
+REPEATS = 5
+DRAINED_WITHIN_S = 300
+
+
+def compare_queue(folder: Path) -> str:
+    with running_stack(folder, port=0) as stack:
+        # The real worker and the dispatcher would take their share.
+        for process in stack.processes[1:]:
+            process.kill()
+        ours, bare = [], []
+        for _ in range(REPEATS):
+            bare.append(_drained(asyncio.run(_fill_bare(stack)), "benchmarks.arq_noop_worker", stack, _left_bare))
+            post_one_each(int(stack.url.rpartition(":")[2]), stack.api_key, JOBS)
+            ours.append(_drained(JOBS, "benchmarks.noop_worker", stack, _left))
+    ratios = sorted(one / other for one, other in zip(ours, bare, strict=True))
+    return (
+        f"{JOBS} no-op jobs: {statistics.median(ours):.0f}/s, bare arq {statistics.median(bare):.0f}/s, "
+        f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}; goal >= 0.7)\n"
+    )
+
+
+async def _fill_bare(stack: Stack) -> int:
+    async with open_redis(stack.environment["REDIS_URL"]) as redis:
+        for number in range(JOBS):
+            await redis.enqueue_job("noop", number, _queue_name=BARE_QUEUE)
+    return JOBS
+
+
+def _drained(jobs: int, module: str, stack: Stack, left: Callable[[Stack], int]) -> float:
+    """Jobs per second, from the first that has ended to the last."""
+    command = [sys.executable, "-m", module]
+    with subprocess.Popen(command, env=stack.environment) as worker:
+        try:
+            began = _when(lambda: left(stack) < jobs)
+            first = left(stack)
+            return first / (_when(lambda: left(stack) == 0) - began)
+        finally:
+            worker.terminate()
+
+
+def _when(is_so: Callable[[], bool]) -> float:
+    deadline = time.monotonic() + DRAINED_WITHIN_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the queue was not drained in time")
+        time.sleep(0.01)
+    return time.monotonic()
+
+
+def _left_bare(stack: Stack) -> int:
+    return int(Redis.from_url(stack.environment["REDIS_URL"]).zcard(BARE_QUEUE))
+
+
+def _left(stack: Stack) -> int:
+    async def count() -> int:
+        connection = await asyncpg.connect(stack.environment["DATABASE_URL"])
+        try:
+            unfinished = "SELECT count(*) FROM jobs WHERE status IN ('WAITING', 'RUNNING')"
+            return int(await connection.fetchval(unfinished))
+        finally:
+            await connection.close()
+
+    return asyncio.run(count())
