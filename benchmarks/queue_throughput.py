@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import asyncpg
 from redis import Redis
@@ -70,7 +71,8 @@ def _when(is_so: Callable[[], bool]) -> float:
 
 
 def _left_bare(stack: Stack) -> int:
-    return int(Redis.from_url(stack.environment["REDIS_URL"]).zcard(BARE_QUEUE))
+    with Redis.from_url(stack.environment["REDIS_URL"]) as redis:
+        return int(cast(Any, redis.zcard(BARE_QUEUE)))
 
 
 def _left(stack: Stack) -> int:

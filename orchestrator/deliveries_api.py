@@ -14,6 +14,7 @@ from jobs.dialects.tams_deliveries import (
     parse_replay,
     parse_test,
 )
+from jobs.errors import Fault, InvalidSubmission
 from jobs.storage.delivery_log import DeliveryLog
 from orchestrator.authentication import Authentication
 from orchestrator.job_path import JOB_PATH, job_id_of
@@ -55,6 +56,8 @@ class DeliveriesApi:
 
     async def replay_all(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
+        if await request.read():
+            raise InvalidSubmission([Fault("", "takes no body; its fields go into the address, like ?state=DEAD")])
         asked = parse_replay(_parameters(request))
         return json_response(ReplayAnswer(replayed=await self._deliveries.replay_all(account.id, asked)))
 

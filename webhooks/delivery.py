@@ -130,7 +130,7 @@ class Courier:
         except TimeoutError:
             return Verdict(attempt=attempt("no answer in time"), wait=wait_asked_for(None, None, self._now()))
         except (aiohttp.ClientError, OSError, ValueError) as failure:
-            return Verdict(attempt=attempt(f"{type(failure).__name__}: {failure}"[:KEPT_OF_AN_ANSWER]))
+            return Verdict(attempt=attempt(_told(failure)))
 
     async def _body(self, delivery: Delivery, job: Job | None) -> tuple[bytes, str | None]:
         """And what it tells of progress. Rendered now and not when it was queued: after a day its links still work."""
@@ -189,6 +189,18 @@ class Courier:
         except (TimeoutError, aiohttp.ClientError, OSError):
             response.close()
         return content.decode("utf-8", "replace").replace("\x00", "")[:KEPT_OF_AN_ANSWER]
+
+
+def _told(failure: Exception) -> str:
+    """Without the address, which aiohttp puts at the end of many: its query may hold the receiver's secret."""
+    match failure:
+        case aiohttp.ClientResponseError():
+            reason = failure.message
+        case OSError():
+            reason = failure.strerror or ""
+        case _:
+            reason = ""
+    return f"{type(failure).__name__}: {reason}"[:KEPT_OF_AN_ANSWER].removesuffix(": ")
 
 
 def _mark(progress: Progress | None) -> str | None:

@@ -36,6 +36,6 @@ def _read(retry_after: str, now: datetime) -> timedelta:
         return timedelta(seconds=int(retry_after[:9]))
     try:
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return timedelta(0)
     return (date if date.tzinfo else date.replace(tzinfo=UTC)) - now

@@ -155,6 +155,16 @@ async def test_all_dead_ones_are_sent_again_or_those_of_a_period(api: Api, post:
     assert len(await post.claim()) == 3
 
 
+async def test_a_replay_takes_no_body_and_says_where_its_fields_go(api: Api, post: Post) -> None:
+    await post.ended_job()
+    await post.send(BUSY, DeliveryState.DEAD)
+
+    status, answer = await api.call("POST", "/v1/deliveries/replay", json={"state": ["DELIVERED"]})
+
+    assert (status, answer["code"]) == (400, 3) and "address" in answer["message"]
+    assert (await api.call("POST", "/v1/deliveries/replay"))[1] == {"replayed": 1}
+
+
 async def test_a_start_is_not_told_again(api: Api, post: Post, database: Database) -> None:
     _, answer = await api.post_job({**body(), "runningNotifyUrl": HOOK})
     await JobStore(database).claim(int(answer["job"]["id"]), 1, worker="w", lease=timedelta(minutes=1))

@@ -71,6 +71,19 @@ async def test_a_port_that_speaks_no_tls_and_one_that_nobody_hears_on_are_failur
         assert "Connector" in failed["last_error"]
 
 
+@pytest.mark.parametrize("fault", [garbage, reset])
+async def test_the_secret_in_an_address_is_in_no_fault(office: Office, receiver: Receiver, fault: Answer) -> None:
+    receiver.answers = [fault]
+    job = await office.ended_job(f"{receiver.url}?token=sesame")
+
+    async with office.dispatching(delays_s=DELAYS_S):
+        await office.has_attempts(job, 1)
+
+    error = (await office.delivery(job))["last_error"]
+    assert "Error" in error or "Disconnected" in error
+    assert "sesame" not in error
+
+
 async def test_gone_is_not_tried_again(office: Office, receiver: Receiver) -> None:
     receiver.answers = [410]
     job = await office.ended_job(receiver.url)

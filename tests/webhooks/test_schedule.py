@@ -45,6 +45,8 @@ def test_after_the_last_delay_there_is_no_further_try() -> None:
         (503, "-5", timedelta(0)),
         (503, "²", timedelta(0)),
         (503, "99999999999999999999", timedelta(hours=12)),
+        (503, "Mon, 01 Jan 2024 00:00:00 +99999999999999999999", timedelta(0)),
+        (503, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", timedelta(0)),
     ],
 )
 def test_an_answer_may_ask_for_more_time_within_bounds(status: int, retry_after: str, waits: timedelta) -> None:
