@@ -24,6 +24,7 @@ from jobs.capabilities import runnable
 from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
+from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.files import Files, output_folder
@@ -138,16 +139,17 @@ class Runner:
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
 
     async def _inputs(self, job: Job) -> dict[str, Picture]:
-        names = [name for stage in job.submission.stages for name in stage.inputs]
-        return {name: await self._input(job, name) for name in names}
+        stages = enumerate(job.submission.stages)
+        named_by = {name: _path(position, stage) for position, stage in stages for name in stage.inputs}
+        return {name: await self._input(job, name, path) for name, path in named_by.items()}
 
-    async def _input(self, job: Job, name: str) -> Picture:
+    async def _input(self, job: Job, name: str, path: str) -> Picture:
         try:
             image = await self._patiently(partial(self._resources.get_input, job.account_id, UUID(name)))
             content = await self._patiently(partial(self._files.get, image.key))
             return await asyncio.to_thread(open_picture, content)
-        except NotFound as error:
-            raise FatalFailure(f"input picture {name}: {error.message}") from error
+        except (NotFound, FatalFailure) as error:
+            raise FatalFailure(f"{path}: input picture {name}: {error.message}") from error
 
     @asynccontextmanager
     async def _watched(self, job: Job, watch: JobWatch) -> AsyncIterator[None]:
@@ -260,5 +262,13 @@ def _run_stages(job: Job, engine: Engine, watch: JobWatch, inputs: Mapping[str, 
     tools, canvas = Tools(engine=engine, watch=watch, pictures=inputs), Canvas()
     for position, stage in enumerate(runnable(job.submission)):
         watch.begin_stage(position)
-        canvas = stage.run(canvas, tools)
+        try:
+            canvas = stage.run(canvas, tools)
+        except FatalFailure as error:
+            raise FatalFailure(f"{_path(position, stage)}: {error.message}") from error
     return canvas
+
+
+def _path(position: int, stage: Stage) -> str:
+    """As the API spells it: of all that goes wrong the account learns in which stage."""
+    return f"stages[{position}].{stage.field_name}"
