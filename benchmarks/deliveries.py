@@ -170,7 +170,7 @@ def _new_job(account_id: int) -> NewJob:
         dialect="tams",
         submission=Submission(request_id=uuid4().hex, stages=(InputInitialize(seed=1), diffusion)),
         credits=Decimal("0.8"),
-        score=1.0,
+        cost_s=1.0,
         created_at=_now(),
     )
 

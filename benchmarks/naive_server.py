@@ -23,7 +23,7 @@ class NaiveIntake:
     async def accept(self, new_job: NewJob) -> Accepted:
         created, _known, _refused = await self._jobs.accept([new_job])
         job_id = created[new_job.key]
-        await self._redis.enqueue_job(FUNCTION, job_id, 1, _job_id=f"{job_id}:1")
+        await self._redis.enqueue_job(FUNCTION, job_id, 1, _job_id=f"{job_id}:1", _queue_name=QUEUE)
         return Accepted(job=stored(new_job, job_id), is_new=True, place=await _place(self._redis, f"{job_id}:1"))
 
 

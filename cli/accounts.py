@@ -1,4 +1,4 @@
-"""Accounts from the command line: their priority, their rate and their limits."""
+"""Accounts from the command line: their priority, weight and rate, and their limits."""
 
 import argparse
 import base64
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from cli.credits import add_limits, set_limits
-from jobs.account import MAX_PRIORITY, MIN_PRIORITY, Account, RateLimit
+from jobs.account import MAX_PRIORITY, MAX_WEIGHT, MIN_PRIORITY, MIN_WEIGHT, Account, RateLimit
 from jobs.errors import Fault, InvalidSubmission
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
@@ -32,6 +32,11 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--priority", type=_priority, help=f"{MIN_PRIORITY} to {MAX_PRIORITY}: each step is a head start of a minute"
     )
+    command.add_argument(
+        "--weight",
+        type=_weight,
+        help=f"{MIN_WEIGHT:g} to {MAX_WEIGHT:g}: its share of the workers while others wait; 1",
+    )
     command.add_argument("--rate", type=_rate, help="requests a second over all keys and apps of the account")
     command.add_argument("--burst", type=_burst, help="requests at once; without it, what a second gives")
     command.add_argument("--no-rate-limit", action="store_true", help="as many requests as it likes: the default")
@@ -45,6 +50,8 @@ async def set_account(database: Database, arguments: argparse.Namespace) -> list
     limit = _limit(arguments)
     if arguments.priority is not None:
         await accounts.set_priority(account.id, arguments.priority)
+    if arguments.weight is not None:
+        await accounts.set_weight(account.id, arguments.weight)
     if limit or arguments.no_rate_limit:
         await accounts.set_rate_limit(account.id, limit)
     return [_line(await accounts.named(account.name)), *await set_limits(database, arguments)]
@@ -73,11 +80,15 @@ def _limit(arguments: argparse.Namespace) -> RateLimit | None:
 def _line(account: Account) -> str:
     limit = account.rate_limit
     rate = f"{limit.per_s:g} requests a second, {limit.burst} at once" if limit else "no rate limit"
-    return f"{account.name}: priority {account.priority}, {rate}"
+    return f"{account.name}: priority {account.priority}, weight {account.weight:g}, {rate}"
 
 
 def _priority(text: str) -> int:
     return int(_number(text, MIN_PRIORITY, MAX_PRIORITY, whole=True))
+
+
+def _weight(text: str) -> float:
+    return _number(text, MIN_WEIGHT, MAX_WEIGHT)
 
 
 def _rate(text: str) -> float:

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from gpu_worker.runner import Runner
-from jobs.storage.job_queue import FUNCTION, WAKE
+from jobs.storage.job_queue import FUNCTION, QUEUE, WAKE
 
 # Only the time between arq's pick and our claim counts here: after the claim the id is out of the queue.
 PICK_TIMEOUT_S = 5
@@ -32,6 +32,7 @@ class WakingWorker(Worker):
             # Should a worker die between arq's pick and our claim, arq counts a try. Attempts are ours to bound.
             functions=[func(cast(Any, run_job), name=FUNCTION, max_tries=1_000_000, timeout=None)],
             redis_pool=redis,
+            queue_name=QUEUE,
             max_jobs=1,
             job_timeout=10**9,
             keep_result=0,

@@ -107,7 +107,7 @@ class Runner:
         claim = partial(self._jobs.claim, job_id, attempt, worker=self._options.worker, lease=self._options.lease)
         job = await self._patiently(claim)
         if job is None:
-            await self._leave_queue(job_id, attempt)
+            await self._leave_queue(self._queue.remove, job_id, attempt)
             return
         drawn = asyncio.Event()
         attempting = asyncio.create_task(self._attempt(job, drawn))
@@ -123,7 +123,7 @@ class Runner:
             await asyncio.wait(self._attempts)
 
     def hand_back(self) -> None:
-        """Stops the attempt at hand before its next step, and any later one; its job keeps its place in the line."""
+        """Stops the attempt at hand before its next step, and any later one; its job goes to the front of the line."""
         self._is_stopping = True
         for watch in self._watches:
             watch.stop_with(WorkerStopping())
@@ -133,7 +133,7 @@ class Runner:
         with bound_contextvars(job_id=job.id, attempt=job.attempt):
             try:
                 async with self._watched(job, watch):
-                    await self._leave_queue(job.id, job.attempt)
+                    await self._leave_queue(self._queue.start, job.id, job.attempt)
                     outcome = await self._outcome(job, watch, drawn)
                 log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
             except Exception:
@@ -245,10 +245,10 @@ class Runner:
             )
         return images
 
-    async def _leave_queue(self, job_id: int, attempt: int) -> None:
+    async def _leave_queue(self, leave: Callable[[int, int], Awaitable[None]], job_id: int, attempt: int) -> None:
         try:
             async with asyncio.timeout(QUEUE_WITHIN_S):
-                await self._queue.remove(job_id, attempt)
+                await leave(job_id, attempt)
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", job_id=job_id, error=repr(error))
 
@@ -284,7 +284,7 @@ class Runner:
         if outcome != "REQUEUED":
             return outcome
         try:
-            await self._queue.add([Waiting(job.id, job.attempt + 1, job.score)])
+            await self._queue.add([Waiting(job.id, job.attempt + 1, job.cost_s, turn=None)])
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", job_id=job.id, error=repr(error))  # the sweeper tells it
         return outcome

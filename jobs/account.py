@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# One step is a head start of a minute (see score.py). The bounds keep a score within its day of margin.
+# One step is a head start of a minute of work (see turn.py).
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
+MIN_WEIGHT, MAX_WEIGHT = 0.01, 100.0
 
 
 class Scope(StrEnum):
@@ -41,13 +42,15 @@ class Allowance:
 class Account:
     """`webhook_secret` signs this account's callbacks; clients write it as `whsec_<base64>`.
 
-    All its jobs have `priority`. Without a `rate_limit` it may send as much as it likes.
+    All its jobs have `priority`. `weight` is its share of the workers while others wait too. Without a `rate_limit` it
+    may send as much as it likes.
     """
 
     id: int
     name: str
     webhook_secret: bytes = field(repr=False)
     priority: int = 0
+    weight: float = 1.0
     rate_limit: RateLimit | None = None
 
 

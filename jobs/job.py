@@ -54,7 +54,7 @@ class Image:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """`attempt` counts claims; only the latest may write. `handed_back` of them ended because their worker was asked to
-    stop, and do not count against the job. `score` is the place in the order, lower first.
+    stop, and do not count against the job. `cost_s` is what it should take a worker, in seconds.
 
     `credits` is its price: held from acceptance to the end, and charged if that is SUCCESS.
     """
@@ -68,7 +68,7 @@ class Job:
     credits: Decimal
     status: JobStatus
     attempt: int
-    score: float
+    cost_s: float
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -84,10 +84,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePlace:
-    """`rank` counts from 1: the jobs that start before this one, and itself. `length` counts all waiting jobs."""
+    """`rank` counts from 1: the jobs that start before this one, and itself. `length` counts all waiting jobs.
+
+    `work_before_s` is what those before it should take one worker; None where nobody knows.
+    """
 
     rank: int
     length: int
+    work_before_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from jobs.job import Job, JobStatus, QueuePlace
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobKey, JobStore, NewJob, Waiting
+from jobs.turn import turn
 from orchestrator.batcher import Batcher, Pending
 
 FLUSH_WITHIN_S = 15
@@ -94,13 +95,15 @@ class Intake:
     async def _enqueue(
         self, batch: Sequence[_Pending], created: dict[tuple[int, str], int]
     ) -> dict[tuple[int, str], QueuePlace]:
-        scores = {each.item.key: each.item.score for each in reversed(batch)}
         if not created:
             return {}
+        first = {each.item.key: each.item for each in reversed(batch)}
+        # In the order in which they came, and not that of their ids.
+        waiting = {key: _waiting(job, created[key]) for key, job in reversed(first.items()) if key in created}
         try:
             async with asyncio.timeout(QUEUE_WITHIN_S):
-                places = await self._queue.add([Waiting(id_, 1, scores[key]) for key, id_ in created.items()])
-            return dict(zip(created, places, strict=True))
+                places = await self._queue.add(list(waiting.values()))
+            return dict(zip(waiting, places, strict=True))
         except (RedisError, OSError) as error:
             log.warning("jobs_not_queued", jobs=len(created), error=repr(error))
             self._on_unqueued()
@@ -115,6 +118,11 @@ async def open_intake(jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[],
         yield intake
     finally:
         intake.close()
+
+
+def _waiting(job: NewJob, job_id: int) -> Waiting:
+    its_turn = turn(job.account_id, cost_s=job.cost_s, weight=job.weight, priority=job.priority)
+    return Waiting(job_id, 1, job.cost_s, its_turn)
 
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:
@@ -166,7 +174,7 @@ def stored(new_job: NewJob, job_id: int) -> Job:
         credits=new_job.credits,
         status=JobStatus.WAITING,
         attempt=0,
-        score=new_job.score,
+        cost_s=new_job.cost_s,
         created_at=new_job.created_at,
     )
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from jobs.account import Account, Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
+from jobs.cost import nominal_seconds
 from jobs.credits import Rates, price
 from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import input_paths, parse_submission
@@ -21,7 +22,6 @@ from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission, NotFound
 from jobs.job import Job, JobView
 from jobs.links import Links
-from jobs.score import score
 from jobs.stages.canvas import Size
 from jobs.stages.input_initialize import MAX_SEED
 from jobs.storage.job_store import JobStore, NewJob
@@ -116,7 +116,9 @@ class JobsApi:
             dialect="tams",
             submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
             credits=price(submission.stages, self._catalog, self._rates),
-            score=score(now, account.priority),
+            cost_s=nominal_seconds(submission.stages),
+            weight=account.weight,
+            priority=account.priority,
             created_at=now,
         )
 

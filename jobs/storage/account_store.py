@@ -55,6 +55,10 @@ class AccountStore:
         async with self._database.connection() as connection:
             await queries.set_priority(connection, account_id=account_id, priority=priority)
 
+    async def set_weight(self, account_id: int, weight: float) -> None:
+        async with self._database.connection() as connection:
+            await queries.set_weight(connection, account_id=account_id, weight=weight)
+
     async def set_rate_limit(self, account_id: int, limit: RateLimit | None) -> None:
         """None lets the account send as much as it likes."""
         per_s, burst = (limit.per_s, limit.burst) if limit else (None, None)
@@ -129,6 +133,7 @@ def account_from(row: Any) -> Account:
         name=row["name"],
         webhook_secret=row["webhook_secret"],
         priority=row["priority"],
+        weight=row["weight"],
         rate_limit=limit,
     )
 

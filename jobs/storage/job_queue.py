@@ -1,6 +1,6 @@
 """The order of waiting jobs: arq's sorted set in Redis, and what workers are told at once.
 
-It may be emptied at any time; the sweeper refills it.
+It may be emptied at any time; the sweeper refills it. Its scripts decide the order, see docs/decisions/0008.
 
 An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left behind can block a later one.
 """
@@ -8,19 +8,23 @@ An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left beh
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from arq.connections import ArqRedis
-from arq.constants import default_queue_name, job_key_prefix
+from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
 from jobs.job import QueuePlace
 from jobs.storage.job_store import Waiting
 from jobs.storage.redis_connection import serialize
 
-QUEUE = default_queue_name
+# Not arq's own name: under that one releases before this one kept an order that is another clock's.
+QUEUE = "darkroom:line"
+CLOCK = "darkroom:line:clock"
+ENDS = "darkroom:line:ends"
+ENTRIES = "darkroom:line:entries"
 WAKE = "darkroom:wake"
-FILLED = "darkroom:filled"
+FILLED = "darkroom:line:filled"
 FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
 KEY_LIFE_MS = 30 * 24 * 3600 * 1000
@@ -29,41 +33,49 @@ CANCEL_LIFE_S = 60
 # Shorter than the connection's own patience.
 BLOCK_S = 5
 
-_ENQUEUE = (Path(__file__).parent / "enqueue.lua").read_text()
+Leaving: TypeAlias = Literal["STARTED", "CANCELED", "PASSED"]
+
+_KEYS = [QUEUE, CLOCK, ENDS, ENTRIES, WAKE]
+
+
+def _script(name: str) -> str:
+    folder = Path(__file__).parent
+    return (folder / "places.lua").read_text() + (folder / f"{name}.lua").read_text()
 
 
 class JobQueue:
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
-        self._enqueue = redis.register_script(_ENQUEUE)
+        self._enqueue = redis.register_script(_script("enqueue"))
+        self._leave = redis.register_script(_script("leave"))
+        self._look = redis.register_script(_script("look"))
 
     async def add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
         """Queues what is not queued yet, wakes workers, and gives each job's place."""
-        arguments: list[str | bytes | float] = [KEY_LIFE_MS]
+        arguments: list[str | bytes | int] = [KEY_LIFE_MS]
         for job in jobs:
-            arguments += [_arq_id(job.job_id, job.attempt), repr(job.score), _signal(job)]
-        *ranks, length = await self._enqueue(keys=[QUEUE, WAKE], args=arguments)
-        return [QueuePlace(rank=rank + 1, length=length) for rank in ranks]
+            arguments += [_arq_id(job.job_id, job.attempt), *_turn(job), _milliseconds(job.cost_s), _signal(job)]
+        return [place for place in _places(await self._enqueue(keys=_KEYS, args=arguments)) if place]
 
     async def places(self, attempts: Iterable[tuple[int, int]]) -> list[QueuePlace | None]:
         """Where each coming attempt (job, number) stands; None when it is not in the queue. One call, O(log n) each."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for job_id, attempt in attempts:
-            pipeline.zrank(QUEUE, _arq_id(job_id, attempt))
-        pipeline.zcard(QUEUE)
-        *ranks, length = await pipeline.execute()
-        return [None if rank is None else QueuePlace(rank=rank + 1, length=length) for rank in ranks]
+        ids = [_arq_id(job_id, attempt) for job_id, attempt in attempts]
+        return _places(await self._look(keys=_KEYS, args=ids))
+
+    async def start(self, job_id: int, attempt: int) -> None:
+        """At the claim, so that the set holds waiting jobs only: its turn has come."""
+        await self._leave_line(self._redis, job_id, attempt, "STARTED")
 
     async def remove(self, job_id: int, attempt: int) -> None:
-        """At the claim, so that the set holds waiting jobs only."""
-        await self._redis.zrem(QUEUE, _arq_id(job_id, attempt))
+        """What could not be claimed: it waits for something else than its turn, or not at all."""
+        await self._leave_line(self._redis, job_id, attempt, "PASSED")
 
     async def cancel(self, job_id: int, attempt: int) -> None:
         """Takes the attempt after this one out of the order, and tells who is at work on this one to stop."""
-        coming, signal = _arq_id(job_id, attempt + 1), _cancel_key(job_id, attempt)
+        signal = _cancel_key(job_id, attempt)
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zrem(QUEUE, coming)
-        pipeline.delete(job_key_prefix + coming)
+        await self._leave_line(pipeline, job_id, attempt + 1, "CANCELED")
+        pipeline.delete(job_key_prefix + _arq_id(job_id, attempt + 1))
         pipeline.rpush(signal, "")
         pipeline.expire(signal, CANCEL_LIFE_S)
         await pipeline.execute()
@@ -85,6 +97,9 @@ class JobQueue:
     async def mark_filled(self) -> None:
         await self._redis.set(FILLED, repr(time.time()))
 
+    async def _leave_line(self, client: Any, job_id: int, attempt: int, why: Leaving) -> None:
+        await self._leave(keys=_KEYS, args=[_arq_id(job_id, attempt), why], client=client)
+
 
 def _arq_id(job_id: int, attempt: int) -> str:
     return f"{job_id}:{attempt}"
@@ -92,6 +107,27 @@ def _arq_id(job_id: int, attempt: int) -> str:
 
 def _cancel_key(job_id: int, attempt: int) -> str:
     return f"darkroom:cancel:{job_id}:{attempt}"
+
+
+def _turn(job: Waiting) -> tuple[int | str, str, str]:
+    if job.turn is None:
+        return "", "0", "0"
+    return job.turn.account_id, repr(job.turn.share), repr(job.turn.head_start)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _places(answer: Sequence[int | None]) -> list[QueuePlace | None]:
+    """Of ranks from 0 and milliseconds of work, in turns, and at the end the length."""
+    *standing, length = answer
+    return [
+        None
+        if rank is None or work is None
+        else QueuePlace(rank=rank + 1, length=length or 0, work_before_s=work / 1000)
+        for rank, work in zip(standing[::2], standing[1::2], strict=True)
+    ]
 
 
 def _signal(job: Waiting) -> bytes:

@@ -5,7 +5,7 @@ It does not queue: Redis is told by the caller after the commit.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate
@@ -19,6 +19,7 @@ from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.storage.ledger import locked_standings
 from jobs.storage.submission_json import dumped, loaded
 from jobs.submission import Submission
+from jobs.turn import Turn, turn
 
 JobKey: TypeAlias = tuple[int, str]
 """Account and request id: what a job is known by before it has an id."""
@@ -28,9 +29,9 @@ _UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A submission on its way in. `fingerprint` tells bodies apart; `score` is its place in the order.
+    """A submission on its way in. `fingerprint` tells bodies apart, `credits` is its price.
 
-    `credits` is its price.
+    `cost_s`, the worker's seconds it should take, and the account's `weight` and `priority` make its turn.
     """
 
     account_id: int
@@ -38,7 +39,9 @@ class NewJob:
     dialect: str
     submission: Submission
     credits: Decimal
-    score: float
+    cost_s: float
+    weight: float = 1.0
+    priority: int = 0
     created_at: datetime
 
     @property
@@ -59,11 +62,15 @@ class Acceptance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job that belongs in the queue. `attempt` is the one that its next claim will have."""
+    """A job that belongs in the queue. `attempt` is the one that its next claim will have.
+
+    `turn` None: it has had its turn already and comes back, to the front.
+    """
 
     job_id: int
     attempt: int
-    score: float
+    cost_s: float
+    turn: Turn | None
 
 
 class JobStore:
@@ -130,13 +137,14 @@ class JobStore:
             return await self._one(connection, row, job_id)
 
     async def places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
-        """Where waiting jobs stand by their scores, by id. It counts; the queue knows the same at once."""
-        scores = sorted({job.score for job in jobs})
+        """Where waiting jobs would stand if the first to come were the first to start, by id. Only the queue knows
+        the fair order."""
+        ids = sorted(job.id for job in jobs)
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.waiting_between(connection, scores=scores))
-        waiting = {row["scores_reached"]: row["jobs"] for row in rows}
-        before = dict(zip(scores, accumulate(waiting.get(i, 0) for i in range(len(scores))), strict=True))
-        return {job.id: QueuePlace(rank=before[job.score] + 1, length=sum(waiting.values())) for job in jobs}
+            rows = await rows_of(queries.waiting_between(connection, ids=ids))
+        waiting = {row["ids_reached"]: row["jobs"] for row in rows}
+        before = dict(zip(ids, accumulate(waiting.get(i, 0) for i in range(len(ids))), strict=True))
+        return {job.id: QueuePlace(rank=before[job.id] + 1, length=sum(waiting.values())) for job in jobs}
 
     async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
         """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it.
@@ -228,7 +236,8 @@ class JobStore:
     async def unpark(self, *, parked_for: timedelta) -> list[Waiting]:
         """The jobs that `claim` parked at least so long ago, and that their accounts now have room for."""
         async with self._database.connection() as connection:
-            return [_waiting(row) for row in await rows_of(queries.unpark_jobs(connection, parked_for=parked_for))]
+            rows = await rows_of(queries.unpark_jobs(connection, parked_for=parked_for))
+        return [replace(_waiting(row), turn=None) for row in rows]
 
     async def _by_request(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> list[Job]:
         accounts, requests = zip(*keys, strict=True)
@@ -330,7 +339,9 @@ def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "dialects": [job.dialect for job in new_jobs],
         "submissions": [dumped(job.submission) for job in new_jobs],
         "credits": [job.credits for job in new_jobs],
-        "scores": [job.score for job in new_jobs],
+        "costs": [job.cost_s for job in new_jobs],
+        "weights": [job.weight for job in new_jobs],
+        "priorities": [job.priority for job in new_jobs],
         "created_ats": [job.created_at for job in new_jobs],
     }
 
@@ -381,7 +392,7 @@ def _job(row: Any, images: tuple[Image, ...]) -> Job:
         status=JobStatus(row["status"]),
         attempt=row["attempt"],
         handed_back=row["handed_back"],
-        score=row["score"],
+        cost_s=row["cost_s"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
@@ -391,4 +402,6 @@ def _job(row: Any, images: tuple[Image, ...]) -> Job:
 
 
 def _waiting(row: Any) -> Waiting:
-    return Waiting(row["id"], row["attempt"] + 1, row["score"])
+    is_new, cost_s = row["attempt"] == 0, row["cost_s"]
+    its_turn = turn(row["account_id"], cost_s=cost_s, weight=row["weight"], priority=row["priority"])
+    return Waiting(row["id"], row["attempt"] + 1, cost_s, its_turn if is_new else None)

@@ -90,9 +90,13 @@ async def test_only_what_is_named_is_set(database: Database, accounts: AccountSt
     first = await typed(database, "account set ours --rate 5 --burst 20")
     second = await typed(database, "account set ours --priority -3")
 
-    assert first[0] == "ours: priority 0, 5 requests a second, 20 at once"
-    assert second[0] == "ours: priority -3, 5 requests a second, 20 at once"
-    assert (await typed(database, "account set ours --no-rate-limit"))[0] == "ours: priority -3, no rate limit"
+    assert first[0] == "ours: priority 0, weight 1, 5 requests a second, 20 at once"
+    assert second[0] == "ours: priority -3, weight 1, 5 requests a second, 20 at once"
+    assert (await typed(database, "account set ours --no-rate-limit"))[
+        0
+    ] == "ours: priority -3, weight 1, no rate limit"
+    assert (await typed(database, "account set ours --weight 2.5"))[0] == "ours: priority -3, weight 2.5, no rate limit"
+    assert (await accounts.named("ours")).weight == 2.5
 
 
 async def test_a_rotation_prints_the_new_webhook_secret(database: Database, accounts: AccountStore) -> None:

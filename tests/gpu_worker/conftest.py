@@ -15,7 +15,6 @@ from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stage_outputs import StageOutputs
 from jobs.job import Job
 from jobs.prompt import Piece
-from jobs.score import score
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.input_initialize import InputInitialize
@@ -28,6 +27,7 @@ from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
 from jobs.submission import Submission
+from jobs.turn import Turn
 from tests.gpu_worker.scripted_engine import ScriptedEngine
 
 LEASE = timedelta(seconds=0.6)
@@ -98,12 +98,12 @@ class Bench:
             dialect="tams",
             submission=submission,
             credits=Decimal("0.8"),
-            score=score(now, 0),
+            cost_s=1.0,
             created_at=now,
         )
         created, *_ = await self.jobs.accept([new_job])
         (job_id,) = created.values()
-        await self.queue.add([Waiting(job_id, 1, new_job.score)])
+        await self.queue.add([Waiting(job_id, 1, 1.0, Turn(self.account_id, 1.0))])
         return job_id
 
     async def job(self, job_id: int) -> Job:

@@ -15,6 +15,11 @@ from gpu_worker.runner import Runner
 from jobs.job import QueuePlace
 from jobs.storage.job_queue import WAKE, JobQueue
 from jobs.storage.job_store import Waiting
+from jobs.turn import Turn
+
+
+def waiting(job_id: int, head_start: float = 0.0) -> Waiting:
+    return Waiting(job_id, 1, 1.0, Turn(job_id, 1.0, head_start))
 
 
 class Recorder:
@@ -30,7 +35,7 @@ class Recorder:
     async def run(self, job_id: int, attempt: int) -> None:
         self.started.append((job_id, attempt))
         self.times.append(time.perf_counter())
-        await self._queue.remove(job_id, attempt)
+        await self._queue.start(job_id, attempt)
         self.now_running += 1
         self.most_running = max(self.most_running, self.now_running)
         await asyncio.sleep(self._seconds)
@@ -50,17 +55,17 @@ async def test_an_idle_worker_starts_a_job_without_waiting_for_a_poll(redis: Arq
         for number in range(1, 8):
             await asyncio.sleep(0.06)  # idle, at another phase of the poll each time
             queued_at = time.perf_counter()
-            await queue.add([Waiting(number, 1, float(number))])
+            await queue.add([waiting(number)])
             await recorder.has_started(number)
             delays.append(recorder.times[-1] - queued_at)
 
     assert sorted(delays)[len(delays) // 2] < POLL_S / 5
 
 
-async def test_jobs_start_one_at_a_time_in_the_order_of_their_scores(redis: ArqRedis) -> None:
+async def test_jobs_start_one_at_a_time_in_the_order_of_their_turns(redis: ArqRedis) -> None:
     queue = JobQueue(redis)
     recorder = Recorder(queue, seconds=0.01)
-    await queue.add([Waiting(number, 1, float(score)) for number, score in ((1, 30), (2, 10), (3, 20))])
+    await queue.add([waiting(number, head_start) for number, head_start in ((1, 10.0), (2, 30.0), (3, 20.0))])
 
     async with _working(recorder, redis):
         await recorder.has_started(3)
@@ -73,9 +78,9 @@ async def test_a_second_attempt_is_not_blocked_by_what_the_first_left_in_redis(r
     queue = JobQueue(redis)
     recorder = Recorder(queue)
     async with _working(recorder, redis):
-        await queue.add([Waiting(1, 1, 1.0)])
+        await queue.add([waiting(1)])
         await recorder.has_started(1)
-        await queue.add([Waiting(1, 2, 1.0)])
+        await queue.add([Waiting(1, 2, 1.0, turn=None)])
         await recorder.has_started(2)
 
     assert recorder.started == [(1, 1), (1, 2)]
@@ -85,21 +90,21 @@ async def test_a_running_job_is_not_counted_as_waiting(redis: ArqRedis) -> None:
     queue = JobQueue(redis)
     recorder = Recorder(queue, seconds=0.5)
     async with _working(recorder, redis):
-        await queue.add([Waiting(1, 1, 1.0)])
+        await queue.add([waiting(1)])
         await recorder.has_started(1)
-        places = await queue.add([Waiting(2, 1, 2.0)])
+        places = await queue.add([waiting(2)])
 
-    assert places == [QueuePlace(rank=1, length=1)]
+    assert places == [QueuePlace(rank=1, length=1, work_before_s=0)]
 
 
 async def test_a_worker_goes_on_after_redis_was_emptied(redis: ArqRedis) -> None:
     queue = JobQueue(redis)
     recorder = Recorder(queue)
     async with _working(recorder, redis):
-        await queue.add([Waiting(1, 1, 1.0)])
+        await queue.add([waiting(1)])
         await recorder.has_started(1)
         await redis.flushall()
-        await queue.add([Waiting(2, 1, 1.0)])
+        await queue.add([waiting(2)])
         await recorder.has_started(2)
 
     assert recorder.started == [(1, 1), (2, 1)]
@@ -118,9 +123,9 @@ async def test_an_error_of_redis_between_pick_and_start_does_not_make_the_worker
         return pipeline(*arguments, **options)
 
     async with _working(recorder, redis):
-        await queue.add([Waiting(1, 1, 1.0)])
+        await queue.add([waiting(1)])
         monkeypatch.setattr(redis, "pipeline", pipeline_that_breaks)
-        await queue.add([Waiting(2, 1, 2.0)])
+        await queue.add([waiting(2)])
         await recorder.has_started(2)
 
     assert errors == []
@@ -131,10 +136,10 @@ async def test_a_busy_worker_leaves_the_wake_ups_to_others(redis: ArqRedis) -> N
     busy = Recorder(queue, seconds=1.0)
     async with _working(busy, redis):
         await asyncio.sleep(0.1)  # idle: it listens, and takes the first wake-up
-        await queue.add([Waiting(1, 1, 1.0)])
+        await queue.add([waiting(1)])
         await busy.has_started(1)
         await asyncio.sleep(0.05)
-        await queue.add([Waiting(2, 1, 2.0)])
+        await queue.add([waiting(2)])
 
         assert await redis.llen(WAKE) == 1
 
@@ -142,13 +147,13 @@ async def test_a_busy_worker_leaves_the_wake_ups_to_others(redis: ArqRedis) -> N
 async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis) -> None:
     queue = JobQueue(redis)
     recorder = Recorder(queue, seconds=0.2)
-    await queue.add([Waiting(number, 1, float(number)) for number in (1, 2)])
+    await queue.add([waiting(number) for number in (1, 2)])
 
     async with _working(recorder, redis):
         await recorder.has_started(1)
 
     assert recorder.started == [(1, 1)] and recorder.now_running == 0
-    assert await queue.places([(2, 1)]) == [QueuePlace(rank=1, length=1)]
+    assert await queue.places([(2, 1)]) == [QueuePlace(rank=1, length=1, work_before_s=0)]
 
 
 @asynccontextmanager

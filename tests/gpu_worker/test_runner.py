@@ -360,5 +360,5 @@ async def test_a_stopping_worker_hands_its_job_back_at_its_old_place(bench: Benc
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
     assert (await bench.job(job_id)).tries == 0
-    assert await bench.queue.places([(job_id, 2)]) == [QueuePlace(rank=1, length=2)]
+    assert await bench.queue.places([(job_id, 2)]) == [QueuePlace(rank=1, length=2, work_before_s=0)]
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]

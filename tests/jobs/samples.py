@@ -7,7 +7,6 @@ from typing import Any
 
 from jobs.job import Job, JobStatus
 from jobs.prompt import Piece
-from jobs.score import score
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.input_initialize import InputInitialize
 from jobs.storage.job_store import NewJob
@@ -51,7 +50,7 @@ def new_job(
         dialect="tams",
         submission=submission(request_id, **urls),
         credits=Decimal(credits),
-        score=score(at, 0),
+        cost_s=2.0,
         created_at=at,
     )
 
@@ -67,7 +66,7 @@ def job(status: JobStatus = JobStatus.WAITING, **fields: Any) -> Job:
         "credits": Decimal(0),
         "status": status,
         "attempt": 1,
-        "score": 0.0,
+        "cost_s": 2.0,
         "created_at": NOON,
     }
     return Job(**(shown | fields))

@@ -87,7 +87,7 @@ async def test_a_lone_job_waits_for_nobody(intake: Intake, store: Heavy, account
     accepted = await intake.accept(new_job(account_id))
 
     assert store.batches == [1]
-    assert accepted.place == QueuePlace(rank=1, length=1)
+    assert accepted.place == QueuePlace(rank=1, length=1, work_before_s=0)
 
 
 async def test_a_crowd_that_comes_back_at_once_is_stored_in_halves(

@@ -9,7 +9,6 @@ import structlog
 from arq.connections import ArqRedis
 
 from jobs.account import ALL_SCOPES
-from jobs.score import score
 from jobs.storage.account_store import AccountStore, KeyRecord
 from jobs.storage.database import Database
 from orchestrator.app import WebOptions
@@ -114,19 +113,20 @@ async def test_keys_of_one_account_see_the_same_jobs(api: Api, accounts: Account
     assert (await new.job(answer["job"]["id"]))["status"] == "WAITING"
 
 
-async def test_a_jobs_score_has_the_priority_of_its_account(
+async def test_a_job_has_the_priority_and_the_weight_of_its_account(
     clock: Clock, api: Api, other: Api, accounts: AccountStore, database: Database
 ) -> None:
     account = await accounts.named((await record_of(accounts, other)).account)
     await accounts.set_priority(account.id, 5)
+    await accounts.set_weight(account.id, 2)
 
     first, second = [await each.post_job(body()) for each in (api, other)]
 
     assert [answer["job"]["waitingInfo"]["queueRank"] for _, answer in (first, second)] == ["1", "1"]
     assert (await api.job(first[1]["job"]["id"]))["waitingInfo"]["queueRank"] == "2"
     async with database.connection() as connection:
-        row = await connection.fetchrow("SELECT score, created_at FROM jobs WHERE account_id = $1", account.id)
-    assert row["score"] == pytest.approx(score(row["created_at"], 5), abs=1)
+        row = await connection.fetchrow("SELECT weight, priority FROM jobs WHERE account_id = $1", account.id)
+    assert tuple(row) == (2, 5)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from arq.connections import ArqRedis
 
-from jobs.job import JobStatus, QueuePlace
+from jobs.job import JobStatus
 from jobs.storage.database import Database
 from jobs.storage.job_queue import QUEUE, JobQueue
 from jobs.storage.job_store import JobStore, Waiting
@@ -31,7 +31,7 @@ async def test_an_emptied_redis_is_filled_in_the_same_order(api: Api, database: 
 
     await sweeping.sweep()
 
-    assert await _places(redis, ids) == [QueuePlace(rank=rank, length=5) for rank in range(1, 6)]
+    assert await _places(redis, ids) == [(rank, 5) for rank in range(1, 6)]
 
 
 async def test_a_job_that_redis_was_never_told_of_is_queued_when_it_is_back(
@@ -42,7 +42,7 @@ async def test_a_job_that_redis_was_never_told_of_is_queued_when_it_is_back(
 
     await sweeper(database, redis).sweep()
 
-    assert await _places(redis, ids) == [QueuePlace(rank=1, length=2), QueuePlace(rank=2, length=2)]
+    assert await _places(redis, ids) == [(1, 2), (2, 2)]
 
 
 async def test_a_job_that_only_one_lost_signal_concerns_is_queued_within_a_minute(
@@ -60,7 +60,7 @@ async def test_a_job_that_only_one_lost_signal_concerns_is_queued_within_a_minut
     await sweeping.sweep()
 
     assert at_once == [None]
-    assert await _places(redis, [job_id]) == [QueuePlace(rank=1, length=1)]
+    assert await _places(redis, [job_id]) == [(1, 1)]
 
 
 async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(
@@ -74,7 +74,8 @@ async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(
     await sweeper(database, redis).sweep()
 
     assert (await jobs.get_any(first)).status == JobStatus.WAITING
-    assert await queue.places([(first, 2), (second, 1)]) == [QueuePlace(rank=rank, length=2) for rank in (1, 2)]
+    places = await queue.places([(first, 2), (second, 1)])
+    assert [place and place.rank for place in places] == [1, 2]
 
 
 async def test_a_job_that_loses_each_worker_fails_and_calls_back(api: Api, database: Database, redis: ArqRedis) -> None:
@@ -113,11 +114,11 @@ async def test_a_parked_job_is_left_alone_until_its_account_has_room(
     await _execute(database, "UPDATE jobs SET parked_at = parked_at - interval '1 minute'")
 
     await sweeper(database, redis).sweep()
-    assert await _places(redis, [first, second]) == [None, QueuePlace(rank=1, length=1)]
+    assert await _places(redis, [first, second]) == [None, (1, 1)]
     await _execute(database, "UPDATE accounts SET max_running = 1")
     await sweeper(database, redis).sweep()
 
-    assert await _places(redis, [first, second]) == [QueuePlace(rank=1, length=2), QueuePlace(rank=2, length=2)]
+    assert await _places(redis, [first, second]) == [(1, 2), (2, 2)]
 
 
 class Interrupted(JobStore):
@@ -149,7 +150,7 @@ async def test_a_job_that_could_not_be_queued_during_a_sweep_is_queued_by_the_ne
 
     await sweeping.sweep()
 
-    assert await _places(redis, [job_id]) == [QueuePlace(rank=1, length=1)]
+    assert await _places(redis, [job_id]) == [(1, 1)]
 
 
 async def test_a_redis_that_is_emptied_during_a_sweep_is_filled_by_the_next(
@@ -167,7 +168,7 @@ async def test_a_redis_that_is_emptied_during_a_sweep_is_filled_by_the_next(
 
     await sweeping.sweep()
 
-    assert await _places(redis, ids) == [QueuePlace(rank=rank, length=3) for rank in (1, 2, 3)]
+    assert await _places(redis, ids) == [(rank, 3) for rank in (1, 2, 3)]
 
 
 async def _accepted(api: Api, count: int) -> list[int]:
@@ -175,8 +176,10 @@ async def _accepted(api: Api, count: int) -> list[int]:
     return [int(answer["job"]["id"]) for _, answer in answers]
 
 
-async def _places(redis: ArqRedis, ids: list[int]) -> list[QueuePlace | None]:
-    return await JobQueue(redis).places((job_id, 1) for job_id in ids)
+async def _places(redis: ArqRedis, ids: list[int]) -> list[tuple[int, int] | None]:
+    """Rank and length."""
+    places = await JobQueue(redis).places((job_id, 1) for job_id in ids)
+    return [place and (place.rank, place.length) for place in places]
 
 
 async def _execute(database: Database, statement: str) -> None:

@@ -68,7 +68,7 @@ class Office:
             dialect="tams",
             submission=submission,
             credits=Decimal("0.8"),
-            score=1.0,
+            cost_s=1.0,
             created_at=now(),
         )
         created, *_ = await self.jobs.accept([new_job])

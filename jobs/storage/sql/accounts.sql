@@ -3,10 +3,13 @@
 INSERT INTO accounts (name, webhook_secret) VALUES (:name, :webhook_secret) ON CONFLICT (name) DO NOTHING;
 
 -- name: account_by_name(name)^
-SELECT id AS account_id, name, webhook_secret, priority, rate_per_s, burst FROM accounts WHERE name = :name;
+SELECT id AS account_id, name, webhook_secret, priority, weight, rate_per_s, burst FROM accounts WHERE name = :name;
 
 -- name: set_priority(account_id, priority)!
 UPDATE accounts SET priority = :priority WHERE id = :account_id;
+
+-- name: set_weight(account_id, weight)!
+UPDATE accounts SET weight = :weight WHERE id = :account_id;
 
 -- name: set_rate_limit(account_id, per_s, burst)!
 UPDATE accounts SET rate_per_s = :per_s, burst = :burst WHERE id = :account_id;
@@ -17,7 +20,7 @@ VALUES (:hash, :account_id, :prefix, :scopes::text[], now() + :lifetime::interva
 RETURNING id;
 
 -- name: grant_of_key(hash)^
-SELECT api_keys.id AS key_id, scopes, account_id, name, webhook_secret, priority, rate_per_s, burst
+SELECT api_keys.id AS key_id, scopes, account_id, name, webhook_secret, priority, weight, rate_per_s, burst
 FROM api_keys JOIN accounts ON accounts.id = account_id
 WHERE hash = :hash AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
 

@@ -2,7 +2,7 @@
 INSERT INTO apps (id, account_id, public_key, scopes) VALUES (:id, :account_id, :public_key, :scopes::text[]);
 
 -- name: app_by_id(id)^
-SELECT public_key, scopes, account_id, name, webhook_secret, priority, rate_per_s, burst
+SELECT public_key, scopes, account_id, name, webhook_secret, priority, weight, rate_per_s, burst
 FROM apps JOIN accounts ON accounts.id = account_id
 WHERE apps.id = :id AND revoked_at IS NULL;
 

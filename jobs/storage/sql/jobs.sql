@@ -1,4 +1,4 @@
--- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, scores, created_ats)
+-- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, costs, weights, priorities, created_ats)
 -- All arguments are arrays of one length: one job each. Gives back only the jobs that are new, and makes none for an
 -- account whose limits do not allow all that are asked for: which of them fit is then for the caller to choose.
 -- Accounts are locked first, by id, so that two batches never wait for each other. What is held follows by a trigger.
@@ -13,12 +13,14 @@ WITH asked AS (
     ORDER BY id
     FOR NO KEY UPDATE OF accounts
 ), accepted AS (
-    INSERT INTO jobs (account_id, request_id, fingerprint, dialect, submission, credits, score, created_at)
-    SELECT account_id, request_id, fingerprint, dialect, submission, credits, score, created_at
+    INSERT INTO jobs (
+        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, weight, priority, created_at)
+    SELECT account_id, request_id, fingerprint, dialect, submission, credits, cost_s, weight, priority, created_at
     FROM unnest(
         :account_ids::bigint[], :request_ids::text[], :fingerprints::bytea[], :dialects::text[], :submissions::jsonb[],
-        :credits::numeric[], :scores::double precision[], :created_ats::timestamptz[]) WITH ORDINALITY
-        AS job (account_id, request_id, fingerprint, dialect, submission, credits, score, created_at, position)
+        :credits::numeric[], :costs::double precision[], :weights::double precision[], :priorities::integer[],
+        :created_ats::timestamptz[]) WITH ORDINALITY AS job (
+        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, weight, priority, created_at, position)
     WHERE account_id IN (SELECT id FROM allowed)
     ORDER BY position
     ON CONFLICT (account_id, request_id) DO NOTHING
@@ -132,19 +134,19 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: waiting_jobs(after, limit)
 -- A page of the jobs that ought to be in the queue, by id.
-SELECT id, attempt, score FROM jobs
+SELECT id, attempt, account_id, cost_s, weight, priority FROM jobs
 WHERE status = 'WAITING' AND id > :after AND available_at <= now() AND parked_at IS NULL
 ORDER BY id LIMIT :limit;
 
 -- name: retried_jobs(limit)
-SELECT id, attempt, score FROM jobs
+SELECT id, attempt, account_id, cost_s, weight, priority FROM jobs
 WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now() AND parked_at IS NULL
 ORDER BY available_at LIMIT :limit;
 
--- name: waiting_between(scores)
--- Waiting jobs by how many of these scores, which ascend, are not over theirs. One look at the line for all of them,
+-- name: waiting_between(ids)
+-- Waiting jobs by how many of these ids, which ascend, are not over theirs. One look at the line for all of them,
 -- and so it costs more the longer the line is: only for when Redis does not know.
-SELECT width_bucket(score, :scores::double precision[]) AS scores_reached, count(*) AS jobs
+SELECT width_bucket(id, :ids::bigint[]) AS ids_reached, count(*) AS jobs
 FROM jobs WHERE status = 'WAITING' GROUP BY 1;
 
 -- name: unpark_jobs(parked_for)
@@ -158,9 +160,9 @@ WITH room AS (
     SELECT job.id FROM room CROSS JOIN LATERAL (
         SELECT id FROM jobs
         WHERE account_id = room.account_id AND status = 'WAITING' AND parked_at <= now() - :parked_for::interval
-        ORDER BY score LIMIT room.number
+        ORDER BY id LIMIT room.number
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS job
 )
 UPDATE jobs SET parked_at = NULL WHERE id IN (SELECT id FROM first)
-RETURNING id, attempt, score;
+RETURNING id, attempt, account_id, cost_s, weight, priority;

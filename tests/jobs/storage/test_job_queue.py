@@ -9,9 +9,7 @@ from arq.connections import ArqRedis
 from jobs.job import QueuePlace
 from jobs.storage.job_queue import CANCEL_LIFE_S, WAKE, JobQueue
 from jobs.storage.job_store import Waiting
-
-# 2026-05-01 12:00 in milliseconds, as jobs.score gives it.
-NOON_MS = 1_777_636_800_000.0
+from jobs.turn import Turn
 
 
 @pytest.fixture
@@ -20,36 +18,52 @@ def queue(redis: ArqRedis) -> JobQueue:
 
 
 def waiting(*job_ids: int) -> list[Waiting]:
-    """A job's score is its id: microseconds apart."""
-    return [Waiting(job_id, 1, NOON_MS + job_id / 1000) for job_id in job_ids]
+    """Of one account, and of a second each."""
+    return [Waiting(job_id, 1, 1.0, Turn(1, share=1.0)) for job_id in job_ids]
+
+
+def place(rank: int, length: int) -> QueuePlace:
+    """Where all that wait take a second each."""
+    return QueuePlace(rank=rank, length=length, work_before_s=rank - 1)
 
 
 async def test_places_are_exact_from_one(queue: JobQueue) -> None:
-    assert await queue.add(waiting(1, 2, 3)) == [QueuePlace(rank=i, length=3) for i in (1, 2, 3)]
+    assert await queue.add(waiting(1, 2, 3)) == [place(i, 3) for i in (1, 2, 3)]
 
 
-async def test_the_order_is_the_scores_whatever_the_order_of_arrival(queue: JobQueue) -> None:
+async def test_jobs_of_one_account_stand_as_they_came_whatever_their_ids(queue: JobQueue) -> None:
     ids = random.Random(1).sample(range(1, 201), 200)
     for job_id in ids:
         await queue.add(waiting(job_id))
 
-    places = await queue.places((job_id, 1) for job_id in range(1, 201))
+    places = await queue.places((job_id, 1) for job_id in ids)
 
-    assert places == [QueuePlace(rank=i, length=200) for i in range(1, 201)]
+    assert places == [place(i, 200) for i in range(1, 201)]
 
 
 async def test_ranks_of_a_batch_follow_the_batch(queue: JobQueue) -> None:
     await queue.add(waiting(2))
 
-    assert [place.rank for place in await queue.add(waiting(3, 1))] == [3, 1]
+    assert [each.rank for each in await queue.add(waiting(3, 2, 1))] == [2, 1, 3]
+
+
+async def test_the_work_before_a_job_is_summed_up_and_far_behind_it_is_the_mean_of_the_rest(queue: JobQueue) -> None:
+    # The first 64 take 2 s each, the 36 behind them 1 s and 3 s in turns.
+    costs = [2.0] * 64 + [1.0, 3.0] * 18
+    await queue.add([Waiting(i, 1, cost, Turn(1, share=cost)) for i, cost in enumerate(costs)])
+
+    places = await queue.places([(0, 1), (10, 1), (64, 1), (70, 1), (99, 1)])
+
+    assert [each and each.work_before_s for each in places] == [0, 20, 128, 128 + 6 * 2, 128 + 35 * 2]
 
 
 async def test_a_job_that_is_queued_keeps_its_place(queue: JobQueue) -> None:
     await queue.add(waiting(1, 2))
 
-    again = await queue.add([Waiting(1, 1, NOON_MS + 1000)])
+    again = await queue.add(waiting(1))
+    third = await queue.add(waiting(3))
 
-    assert again == [QueuePlace(rank=1, length=2)]
+    assert (again, third) == ([place(1, 2)], [place(3, 3)])
 
 
 async def test_a_job_once_removed_has_no_place_and_its_next_attempt_has(queue: JobQueue) -> None:
@@ -58,8 +72,8 @@ async def test_a_job_once_removed_has_no_place_and_its_next_attempt_has(queue: J
     await queue.remove(1, 1)
     await queue.remove(1, 1)
 
-    assert await queue.places([(1, 1), (2, 1)]) == [None, QueuePlace(rank=1, length=1)]
-    assert await queue.add([Waiting(1, 2, waiting(1)[0].score)]) == [QueuePlace(rank=1, length=2)]
+    assert await queue.places([(1, 1), (2, 1)]) == [None, place(1, 1)]
+    assert await queue.add([Waiting(1, 2, 1.0, turn=None)]) == [place(1, 2)]
 
 
 async def test_a_canceled_job_leaves_nothing_in_the_queue(queue: JobQueue, redis: ArqRedis) -> None:
@@ -67,7 +81,7 @@ async def test_a_canceled_job_leaves_nothing_in_the_queue(queue: JobQueue, redis
 
     await queue.cancel(1, 0)
 
-    assert await queue.places([(1, 1), (2, 1)]) == [None, QueuePlace(rank=1, length=1)]
+    assert await queue.places([(1, 1), (2, 1)]) == [None, place(1, 1)]
     assert await redis.keys("arq:job:*") == [b"arq:job:2:1"]
 
 
@@ -126,4 +140,4 @@ async def test_it_works_after_redis_forgot_its_scripts(queue: JobQueue, redis: A
     await queue.add(waiting(1))
     await redis.script_flush()
 
-    assert await queue.add(waiting(2)) == [QueuePlace(rank=2, length=2)]
+    assert await queue.add(waiting(2)) == [place(2, 2)]

@@ -52,7 +52,7 @@ async def test_what_is_accepted_can_be_read_as_it_was_meant(jobs: JobStore, acco
 
     assert job.submission == submission(**URLS)
     assert (job.status, job.attempt, job.created_at) == (JobStatus.WAITING, 0, NOON)
-    assert job.score == new_job(account_id).score
+    assert job.cost_s == new_job(account_id).cost_s
 
 
 async def test_a_batch_tells_new_jobs_from_known_ones(jobs: JobStore, account_id: int) -> None:
@@ -79,8 +79,7 @@ async def test_batches_that_share_requests_in_another_order_never_wait_for_each_
     jobs: JobStore, database: Database, account_id: int, rows: Rows
 ) -> None:
     insert = (
-        "INSERT INTO jobs (account_id, request_id, fingerprint, dialect, submission, score)"
-        " VALUES ($1, $2, '', 'tams', $3, 0)"
+        "INSERT INTO jobs (account_id, request_id, fingerprint, dialect, submission) VALUES ($1, $2, '', 'tams', $3)"
     )
     stored = TypeAdapter(Submission).dump_json(submission()).decode()
     async with database.transaction() as other:
@@ -201,7 +200,7 @@ async def test_a_job_given_back_waits_for_its_delay_at_its_old_place(jobs: JobSt
         await claimed(jobs, job_id)
         await jobs.requeue(job_id, 1, delay=delay, reason="again")
 
-    there = [Waiting(soon, 2, new_job(account_id).score)]
+    there = [Waiting(soon, 2, new_job(account_id).cost_s, turn=None)]
     assert await jobs.retried() == there
     assert await jobs.waiting(after=0, limit=10) == there
     assert (await claimed(jobs, soon, 2)).attempt == 2
@@ -270,7 +269,7 @@ async def test_a_lapsed_job_waits_again_at_once(jobs: JobStore, account_id: int,
 
     assert await jobs.take_back_lapsed(max_attempts=4) == [job.id]
 
-    assert await jobs.retried() == [Waiting(job.id, 2, job.score)]
+    assert await jobs.retried() == [Waiting(job.id, 2, job.cost_s, turn=None)]
     assert await kinds(rows) == ["ACCEPTED", "STARTED", "REQUEUED"]
 
 

@@ -218,7 +218,7 @@ async def test_a_parked_job_waits_for_room_and_the_first_come_is_the_first_to_go
 
     await jobs.succeed(running, [])
 
-    assert await jobs.unpark(parked_for=NO_DELAY) == [Waiting(b, 1, batch[1].score)]
+    assert await jobs.unpark(parked_for=NO_DELAY) == [Waiting(b, 1, batch[1].cost_s, turn=None)]
     assert (await claimed(jobs, b)).id == b
     assert await jobs.unpark(parked_for=NO_DELAY) == []
     await ledger.limit("ours", {"max_running": None})
@@ -290,8 +290,8 @@ async def test_a_repeat_that_meets_its_job_at_its_end_waits_for_nobody_who_waits
 ) -> None:
     job = await claimed(jobs, await accepted(jobs, account_id))
     repeat = (
-        "INSERT INTO jobs (account_id, request_id, fingerprint, dialect, submission, score)"
-        " VALUES ($1, 'r-1', '', 'tams', '{}', 0) ON CONFLICT DO NOTHING"
+        "INSERT INTO jobs (account_id, request_id, fingerprint, dialect, submission)"
+        " VALUES ($1, 'r-1', '', 'tams', '{}') ON CONFLICT DO NOTHING"
     )
 
     async with database.transaction() as acceptance:

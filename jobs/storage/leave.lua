@@ -1,0 +1,17 @@
+-- Takes a job out of the line. ARGV: its arq id, and why: STARTED, CANCELED, or another word where its turn only passes.
+local id, why = ARGV[1], ARGV[2]
+local turn = redis.call('ZSCORE', LINE, id)
+if not turn then return 0 end
+local entry = redis.call('HGET', ENTRIES, id) or '0::0'
+local work, account, share = string.match(entry, '(%d+):(%d*):(.*)')
+redis.call('ZREM', LINE, id)
+redis.call('HDEL', ENTRIES, id)
+redis.call('HINCRBY', CLOCK, 'work', string.format('%d', -tonumber(work)))
+if why == 'STARTED' and tonumber(turn) > tonumber(redis.call('HGET', CLOCK, 'now')) then
+    redis.call('HSET', CLOCK, 'now', turn)
+    -- Who has nothing ahead of the clock stands like everybody else.
+    redis.call('ZREMRANGEBYSCORE', ENDS, '-inf', turn)
+elseif why == 'CANCELED' and account ~= '' and redis.call('ZSCORE', ENDS, account) then
+    redis.call('ZINCRBY', ENDS, '-' .. share, account)
+end
+return 1

@@ -1,0 +1,2 @@
+-- ARGV: arq ids. Returns their places.
+return places(ARGV)

@@ -1,0 +1,46 @@
+"""What a job should take, by what it asks for."""
+
+import pytest
+
+from jobs.cost import SECONDS_AROUND, SECONDS_PER_MEGAPIXEL_STEP, kind_of, nominal_seconds
+from jobs.prompt import Piece
+from jobs.stages import Stage
+from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_inpaint import ImageToInpaint
+from jobs.stages.image_to_upscaler import ImageToUpscaler
+from jobs.stages.input_initialize import InputInitialize
+from jobs.stages.video_diffusion import VideoDiffusion
+
+PLAIN = Diffusion(width=1024, height=1024, prompt=(Piece("x"),), model="101", sampler="Euler", steps=20)
+SMALL = Diffusion(width=512, height=512, prompt=(Piece("x"),), model="101", sampler="Euler", steps=20)
+UPSCALER = ImageToUpscaler(diffusion=SMALL, upscaler="Lanczos", scale=2.0, steps=10, denoising_strength=0.3)
+INPAINT = ImageToInpaint(diffusion=SMALL, mask="m")
+ONE, FOUR = InputInitialize(seed=1), InputInitialize(seed=1, count=4)
+
+
+@pytest.mark.parametrize(
+    ("stages", "megapixel_steps"),
+    [
+        ((ONE, PLAIN), 20),
+        ((FOUR, PLAIN), 4 * 20),
+        ((ONE, SMALL), 20 / 4),
+        ((ONE, SMALL, UPSCALER), 20 / 4 + 10),  # to 1024 × 1024
+        ((ONE, PLAIN, INPAINT), 20 + 20 / 4),  # the part alone, at the size of its DIFFUSION
+        ((ONE, VideoDiffusion(model="m", prompt=(), width=1024, height=1024, total_frames=24)), 24),
+    ],
+)
+def test_it_is_steps_times_pixels_times_pictures(stages: tuple[Stage, ...], megapixel_steps: float) -> None:
+    expected = SECONDS_AROUND + SECONDS_PER_MEGAPIXEL_STEP * megapixel_steps
+
+    assert nominal_seconds(stages) == pytest.approx(expected)
+
+
+def test_a_kind_is_a_model_a_power_of_two_of_pixels_and_the_stages() -> None:
+    larger = Diffusion(width=1024, height=1088, prompt=(Piece("y"),), model="101", sampler="Euler", steps=5)
+    other = Diffusion(width=1024, height=1024, prompt=(Piece("x"),), model="102", sampler="Euler")
+
+    assert kind_of((ONE, PLAIN)) == kind_of((FOUR, larger))
+    kinds = {
+        kind_of(each) for each in ((ONE, PLAIN), (ONE, SMALL), (ONE, other), (ONE, SMALL, UPSCALER), (ONE, INPAINT))
+    }
+    assert len(kinds) == 5
