@@ -31,6 +31,7 @@ class Load:
     canceled: set[str] = field(default_factory=set)
     ended: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     in_flight: int = 0
+    is_over: bool = False
     answers: defaultdict[int | str, int] = field(default_factory=lambda: defaultdict(int))
 
     def hears(self, webhook_id: str, job: dict[str, Any]) -> None:
@@ -41,13 +42,13 @@ class Load:
         return len(set(self.accepted.values()) - self.ended.keys())
 
     async def run(self) -> None:
-        """Until it is canceled."""
+        """Until it is over: then what was asked is still answered, for else nobody would know what became of it."""
         async with asyncio.TaskGroup() as group:
             for _ in range(CLIENTS):
                 group.create_task(self._client())
 
     async def _client(self) -> None:
-        while True:
+        while not self.is_over:
             await asyncio.sleep(self.chance.random() * 0.5)
             if self.outstanding() < MOST_OUTSTANDING:
                 await self._job()

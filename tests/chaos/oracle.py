@@ -48,7 +48,7 @@ async def _check_job(http: aiohttp.ClientSession, database: Any, load: Load, job
 
 async def _check_account(database: Any) -> None:
     account = await database.fetchrow("SELECT held, waiting, running, balance FROM accounts WHERE name = 'local'")
-    assert (account["held"], account["waiting"], account["running"]) == (0, 0, 0)
+    assert (account["held"], account["waiting"], account["running"]) == (0, 0, 0), dict(account)
     assert account["balance"] == await database.fetchval("SELECT coalesce(sum(amount), 0) FROM ledger")
     charged = "SELECT coalesce(sum(credits), 0) FROM jobs WHERE status = 'SUCCESS'"
     assert -account["balance"] == await database.fetchval(charged)

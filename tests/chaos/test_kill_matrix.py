@@ -166,7 +166,8 @@ async def test_whatever_is_killed_all_that_was_accepted_ends_once(
             made.start_again()
             await asyncio.sleep(chaos.chance.random() * 3)
             assert not loading.done(), loading.result()
-        loading.cancel()
+        chaos.load.is_over = True
+        await loading
         await _until_quiet(chaos)
 
         await check(made, chaos.load, http)
