@@ -205,13 +205,15 @@ class Runner:
 
     async def _keep_lease(self, job: Job, watch: JobWatch) -> None:
         """Until the attempt has had its time: then the engine is asked to stop, and the lease lapses if it does not."""
+        within_s = self._options.attempt_within.total_seconds()
+        within_s = min(within_s, job.submission.attempt_within_s or within_s)
         try:
-            async with asyncio.timeout(self._options.attempt_within.total_seconds()):
+            async with asyncio.timeout(within_s):
                 await self._keeper.keep(job.id, job.attempt)
         except AttemptLost as error:
             watch.stop_with(error)
         except TimeoutError:
-            watch.stop_with(TransitoryFailure(f"the attempt took longer than {self._options.attempt_within}"))
+            watch.stop_with(TransitoryFailure(f"the attempt took longer than {within_s:g} s"))
             await self._notice_a_hang()
 
     async def _notice_a_hang(self) -> None:

@@ -21,10 +21,17 @@ VIDEO_TYPES = ("VIDEO_DIFFUSION", "IMAGE_TO_ANIMATE_DIFF")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
+    """Three bounds, in seconds; None is no bound of the account's own. From acceptance: `start_within_s`, to the first
+    attempt, and `end_within_s`, to the end, whatever is then at work. `attempt_within_s` is how long one attempt may
+    take before it is stopped and tried again."""
+
     request_id: str
     stages: tuple[Stage, ...]
     notify_url: str | None = None
     running_notify_url: str | None = None
+    start_within_s: float | None = None
+    end_within_s: float | None = None
+    attempt_within_s: float | None = None
 
 
 def order_faults(stage_types: Sequence[str]) -> list[Fault]:

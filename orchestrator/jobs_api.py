@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -29,6 +30,7 @@ from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission, mask_faults, with_seeds
 from orchestrator.authentication import Authentication
 from orchestrator.intake import Accepted, Intake, conflict
+from orchestrator.job_bounds import bounds_of
 from orchestrator.job_path import JOB_PATH, job_id_of
 from orchestrator.job_reader import JobReader
 from orchestrator.job_views import JobViews
@@ -66,7 +68,7 @@ class JobsApi:
 
     async def create(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
-        body = await read_json(request)
+        body, bounds = await read_json(request), bounds_of(request.headers)
         try:
             submission = await self._parse(account.id, body)
         except InvalidSubmission:
@@ -74,7 +76,8 @@ class JobsApi:
             if accepted is None:
                 raise
         else:
-            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body), submission))
+            bounded = replace(submission, **bounds) if bounds else submission
+            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body), bounded))
         return json_response(await self._body_of(accepted))
 
     async def show(self, request: web.Request) -> web.Response:

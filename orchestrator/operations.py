@@ -18,6 +18,7 @@ from jobs.errors import (
     TooManyStreams,
     TooManyWaiting,
 )
+from orchestrator.job_bounds import BOUNDS, LONGEST_S
 from orchestrator.models_api import ACCESS_KEY_HEADER, ListQuery
 from orchestrator.openapi import Operation, Parameter
 from orchestrator.resources_api import FORM_PATH, UploadBody
@@ -32,6 +33,19 @@ DELIVERY_ID = Parameter(
     place="path",
     description="The callback's `webhook-id`.",
     schema={"type": "string", "pattern": "^msg_[0-9a-f]{32}$"},
+)
+BOUND = {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S}
+BOUNDED = tuple(
+    Parameter(name=name, place="header", description=f"{says} In seconds.", schema=BOUND)
+    for name, says in zip(
+        BOUNDS,
+        (
+            "From acceptance to the first attempt: a job that has not started by then fails.",
+            "From acceptance to the end: a job that is not done by then fails, even while it is drawn.",
+            "Of one attempt, which is then stopped and tried again. An operator's bound holds too.",
+        ),
+        strict=True,
+    )
 )
 ACCESS_KEY = Parameter(name=ACCESS_KEY_HEADER, place="header", description="Opens private models.")
 LINK = (
@@ -87,7 +101,9 @@ OPERATIONS: tuple[Operation, ...] = (
         tag=JOBS,
         summary="Accept a job",
         description="Idempotent by `requestId`: the same body again gives the same job, for ever; another body with "
-        "that id is refused. The answer comes when the job is durable and has its place in the queue.",
+        "that id is refused. The answer comes when the job is durable and has its place in the queue. Of a repeat only "
+        "the body counts: the job keeps the bounds that it was accepted with.",
+        parameters=BOUNDED,
         body=JobBody,
         body_example={"requestId": "my-first-picture", "stages": _STAGES},
         answer=answers.JobAnswer,

@@ -1,4 +1,4 @@
-"""Mends what crashes leave: lapsed leases, and jobs that PostgreSQL holds and Redis does not.
+"""Mends what crashes leave: lapsed leases, and jobs that PostgreSQL holds and Redis does not. Ends what is overdue.
 
 Any number of sweepers may run: each step is safe to repeat.
 """
@@ -61,6 +61,9 @@ class Sweeper:
         taken_back = await self._jobs.take_back_lapsed(max_attempts=self._max_attempts)
         if taken_back:
             log.warning("leases_lapsed", job_ids=taken_back)
+        for job_id, attempt in await self._jobs.end_overdue():
+            log.info("job_overdue", job_id=job_id)
+            await self._queue.cancel(job_id, attempt)
         await self._add(await self._jobs.retried())
         await self._add(await self._jobs.unpark(parked_for=UNPARK_AFTER))
         is_due = self._asked != self._answered or self._now() - self._filled_at > FILL_ANYWAY_EVERY

@@ -222,6 +222,24 @@ class JobStore:
                 await _take_back(connection, row, max_attempts)
             return [row["id"] for row in rows]
 
+    async def end_overdue(self, *, limit: int = 100) -> list[tuple[int, int]]:
+        """Ends jobs whose account gave them a time to start, or to end, that is over. Returns them with their last
+        attempts."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.overdue_jobs(connection, limit=limit))
+        return [each for row in rows if (each := await self._end_overdue(row)) is not None]
+
+    async def _end_overdue(self, row: Any) -> tuple[int, int] | None:
+        reason = f"the job did not {'end' if row['ended'] else 'start'} within the time that its request allowed"
+        failure = Failure(code=FailureCode.TRANSITORY_ERROR, reason=reason)
+        try:
+            async with self._database.connection() as connection:
+                # What has started meanwhile has kept its time to start.
+                leaving = _UNFINISHED if row["ended"] else (JobStatus.WAITING,)
+                return row["id"], await _end(connection, row["id"], None, JobStatus.FAILED, failure, leaving=leaving)
+        except AttemptLost:
+            return None
+
     async def waiting(self, *, after: int, limit: int) -> list[Waiting]:
         """A page of the jobs that belong in the queue, with ids over `after`."""
         async with self._database.connection() as connection:

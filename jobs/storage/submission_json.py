@@ -23,6 +23,9 @@ class _Stored(BaseModel):
     stages: tuple[Annotated[Stage, Discriminator("type")], ...]
     notify_url: str | None
     running_notify_url: str | None
+    start_within_s: float | None = None
+    end_within_s: float | None = None
+    attempt_within_s: float | None = None
 
 
 def dumped(submission: Submission) -> str:
@@ -35,13 +38,7 @@ def loaded(text: str) -> Submission:
 
 
 def _read(text: str) -> Submission:
-    stored = _Stored.model_validate_json(text)
-    return Submission(
-        request_id=stored.request_id,
-        stages=stored.stages,
-        notify_url=stored.notify_url,
-        running_notify_url=stored.running_notify_url,
-    )
+    return Submission(**dict(_Stored.model_validate_json(text)))
 
 
 _remembered = lru_cache(maxsize=512)(_read)

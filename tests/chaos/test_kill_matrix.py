@@ -45,8 +45,13 @@ class Chaos:
 
     async def running(self) -> Any:
         """A job that is drawn now, by a worker that is alive."""
-        query = "SELECT id, attempt, worker FROM jobs WHERE status = 'RUNNING' AND lease_expires_at > now() LIMIT 1"
-        return await self.until(lambda: self._row(query))
+        query = "SELECT id, attempt, worker FROM jobs WHERE status = 'RUNNING'"
+        return await self.until(lambda: self._drawn(query))
+
+    async def _drawn(self, query: str) -> Any:
+        alive = {each.process_id for each in self.made.processes("gpu_worker") if each.is_running}
+        rows = await (await self._connected()).fetch(query)
+        return next((row for row in rows if _process_id(row) in alive), None)
 
     async def until(self, look: Callable[[], Awaitable[Any]]) -> Any:
         async with asyncio.timeout(MOMENT_WITHIN_S):
@@ -55,9 +60,12 @@ class Chaos:
             return seen
 
     async def _row(self, query: str, *arguments: Any) -> Any:
+        return await (await self._connected()).fetchrow(query, *arguments)
+
+    async def _connected(self) -> asyncpg.Connection:
         if self.database.is_closed():
             self.database = await asyncpg.connect(self.made.postgres.url)
-        return await self.database.fetchrow(query, *arguments)
+        return self.database
 
     async def busy_web(self) -> None:
         async def is_asked() -> bool:
@@ -67,8 +75,13 @@ class Chaos:
         await asyncio.sleep(self.chance.random() * 0.005)
 
     def kill_worker(self, row: Any) -> None:
-        self.made.kill_worker(int(row["worker"].rpartition(":")[2]))
+        self.made.kill_worker(_process_id(row))
         self.lost.append((row["id"], row["attempt"], time.time()))
+
+
+def _process_id(row: Any) -> int:
+    """Of the worker that a job names."""
+    return int(row["worker"].rpartition(":")[2])
 
 
 async def worker_in_mid_stage(chaos: Chaos) -> None:
@@ -79,14 +92,13 @@ async def worker_in_mid_stage(chaos: Chaos) -> None:
 
 async def worker_in_mid_upload(chaos: Chaos) -> None:
     """The picture is stored, or half stored, and the job does not say so yet."""
-    row = await chaos.running()
-    folder = chaos.made.files / output_folder(row["id"], row["attempt"])
 
-    async def has_begun() -> bool:
-        return folder.exists()
+    async def stores() -> Any:
+        row = await chaos.running()
+        folder = chaos.made.files / output_folder(row["id"], row["attempt"])
+        return row if folder.exists() else None
 
-    await chaos.until(has_begun)
-    chaos.kill_worker(row)
+    chaos.kill_worker(await chaos.until(stores))
 
 
 async def dispatcher_in_mid_callback(chaos: Chaos) -> None:

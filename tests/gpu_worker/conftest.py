@@ -84,14 +84,16 @@ class Bench:
             ),
         )
 
-    async def accept(self, *more: Stage, image: str | None = None, count: int = 1, seed: int = 5) -> int:
+    async def accept(
+        self, *more: Stage, image: str | None = None, count: int = 1, seed: int = 5, **bounds: float
+    ) -> int:
         stages: tuple[Stage, ...] = (
             InputInitialize(seed=seed, count=count, image_resource_id=image),
             Diffusion(width=512, height=576, prompt=(Piece("x"),), model="101", sampler="Euler", steps=STEPS),
             *more,
         )
         now = datetime.now(UTC)
-        submission = Submission(request_id=uuid4().hex, stages=stages, notify_url="http://127.0.0.1:9/")
+        submission = Submission(request_id=uuid4().hex, stages=stages, notify_url="http://127.0.0.1:9/", **bounds)
         new_job = NewJob(
             account_id=self.account_id,
             fingerprint=b"x",

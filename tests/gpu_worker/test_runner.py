@@ -182,9 +182,12 @@ async def test_the_lease_is_renewed_while_a_step_takes_longer_than_it(bench: Ben
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
 
 
-async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(bench: Bench) -> None:
-    job_id = await bench.accept()
-    bench.attempt_within = timedelta(seconds=0.1)
+@pytest.mark.parametrize(("operator_s", "account_s"), [(0.1, 60), (60, 0.1)])
+async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(
+    bench: Bench, operator_s: float, account_s: float
+) -> None:
+    job_id = await bench.accept(attempt_within_s=account_s)
+    bench.attempt_within = timedelta(seconds=operator_s)
     engine = ScriptedEngine(lambda step: threading.Event().wait(LEASE.total_seconds()) if step == 1 else None)
 
     await bench.runner(engine).run(job_id, 1)

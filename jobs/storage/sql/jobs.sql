@@ -49,10 +49,13 @@ SELECT * FROM resources WHERE job_id = ANY(:job_ids::bigint[]) ORDER BY job_id, 
 
 -- name: claim_job(worker, lease, job_id, attempt)^
 -- The attempt in the condition means that a second worker with the same signal claims nothing.
+-- One whose time to start is over is claimed no more, but for another attempt; `overdue_jobs` finds it.
 -- A job whose account runs as many as it may is parked instead, until `unpark_jobs` finds room. The account is locked
 -- while it is looked at, after the job as everywhere, so that two claims at once cannot both take the last room.
 WITH asked AS MATERIALIZED (
     SELECT id, account_id FROM jobs WHERE id = :job_id AND status = 'WAITING' AND attempt = :attempt - 1
+      AND (started_at IS NOT NULL OR submission ->> 'start_within_s' IS NULL
+           OR created_at + (submission ->> 'start_within_s')::float8 * interval '1 second' > now())
     FOR NO KEY UPDATE
 ), room AS MATERIALIZED (
     SELECT accounts.id FROM accounts JOIN asked ON asked.account_id = accounts.id
@@ -131,6 +134,17 @@ SELECT id FROM requeued;
 SELECT id, attempt, handed_back, account_id FROM jobs WHERE status = 'RUNNING' AND lease_expires_at < now()
 ORDER BY lease_expires_at LIMIT :limit
 FOR UPDATE SKIP LOCKED;
+
+-- name: overdue_jobs(limit)
+SELECT id, account_id, ended FROM (
+    SELECT id, account_id, created_at, started_at,
+        created_at + (submission ->> 'end_within_s')::float8 * interval '1 second' < now() AS ended,
+        created_at + (submission ->> 'start_within_s')::float8 * interval '1 second' < now() AS started
+    FROM jobs WHERE status IN ('WAITING', 'RUNNING')
+      AND coalesce(submission ->> 'start_within_s', submission ->> 'end_within_s') IS NOT NULL
+) AS bounded
+WHERE ended OR (started AND started_at IS NULL)
+ORDER BY account_id LIMIT :limit;
 
 -- name: waiting_jobs(after, limit)
 -- A page of the jobs that ought to be in the queue, by id.

@@ -1,0 +1,117 @@
+"""How long a job may take is the account's to say: to start, to end, and for one attempt."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from jobs.job import FailureCode, JobStatus
+from jobs.storage.database import Database
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore
+from orchestrator.sweeper import Sweeper
+from tests.jobs.samples import Clock
+from tests.orchestrator.conftest import Api, body
+
+START, END, ATTEMPT = "Darkroom-Start-Within", "Darkroom-End-Within", "Darkroom-Attempt-Within"
+LEASE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def sweeper(database: Database, redis: ArqRedis) -> Sweeper:
+    every = timedelta(seconds=1)
+    return Sweeper(JobStore(database), JobQueue(redis), every=every, max_attempts=2, now=Clock())
+
+
+async def accepted(api: Api, **bounds: str) -> int:
+    headers = {name.replace("_", "-"): value for name, value in bounds.items()}
+    status, answer = await api.call("POST", "/v1/jobs", json=body(), headers=headers)
+    assert status == 200, answer
+    return int(answer["job"]["id"])
+
+
+async def age(database: Database, seconds: float) -> None:
+    async with database.connection() as connection:
+        await connection.execute("UPDATE jobs SET created_at = created_at - $1 * interval '1 second'", seconds)
+
+
+async def test_a_job_that_has_not_started_in_time_fails_and_leaves_the_line(
+    api: Api, database: Database, redis: ArqRedis, sweeper: Sweeper
+) -> None:
+    jobs = JobStore(database)
+    late, free = await accepted(api, Darkroom_Start_Within="30"), await accepted(api)
+    await age(database, 29)
+    await sweeper.sweep()
+    in_time = (await jobs.get_any(late)).status
+    await age(database, 2)
+
+    # Nobody begins it any more, even where the sweeper has not come by yet.
+    assert await jobs.claim(late, 1, worker="w", lease=LEASE) is None
+    await sweeper.sweep()
+
+    job = await jobs.get_any(late)
+    assert (in_time, job.status) == (JobStatus.WAITING, JobStatus.FAILED)
+    assert job.failure is not None and job.failure.code == FailureCode.TRANSITORY_ERROR
+    assert "did not start within the time" in job.failure.reason
+    assert [place and place.rank for place in await JobQueue(redis).places([(late, 1), (free, 1)])] == [None, 1]
+
+
+async def test_a_job_that_has_started_in_time_may_be_tried_again_later(
+    api: Api, database: Database, sweeper: Sweeper
+) -> None:
+    jobs, job_id = JobStore(database), await accepted(api, Darkroom_Start_Within="30")
+    await jobs.claim(job_id, 1, worker="w", lease=LEASE)
+    await jobs.requeue(job_id, 1, delay=timedelta(0), reason="as if it had failed")
+    await age(database, 60)
+
+    await sweeper.sweep()
+
+    assert await jobs.claim(job_id, 2, worker="w", lease=LEASE) is not None
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_a_job_that_has_not_ended_in_time_fails_whatever_is_at_work(
+    api: Api, database: Database, redis: ArqRedis, sweeper: Sweeper, is_running: bool
+) -> None:
+    jobs, job_id = JobStore(database), await accepted(api, Darkroom_End_Within="60.5")
+    if is_running:
+        await jobs.claim(job_id, 1, worker="w", lease=LEASE)
+    await age(database, 60)
+    await sweeper.sweep()
+    in_time = (await jobs.get_any(job_id)).status
+    await age(database, 1)
+
+    await sweeper.sweep()
+
+    job = await jobs.get_any(job_id)
+    assert in_time != JobStatus.FAILED
+    assert job.failure is not None and "did not end within the time" in job.failure.reason
+    if is_running:
+        # Its worker is told to stop.
+        await JobQueue(redis).canceled(job_id, 1)
+
+
+async def test_the_bound_of_an_attempt_is_stored_for_the_worker(api: Api, database: Database) -> None:
+    job_id = await accepted(api, Darkroom_Attempt_Within="1e2")
+
+    assert (await JobStore(database).get_any(job_id)).submission.attempt_within_s == 100
+
+
+async def test_of_a_repeat_only_the_body_counts(api: Api, database: Database) -> None:
+    request = body()
+    first = await api.call("POST", "/v1/jobs", json=request, headers={START: "30"})
+    second = await api.call("POST", "/v1/jobs", json=request, headers={START: "60"})
+
+    assert first[1]["job"]["id"] == second[1]["job"]["id"]
+    assert (await JobStore(database).get_any(int(first[1]["job"]["id"]))).submission.start_within_s == 30
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "1_0", "٣", "nan", "inf", "soon", "604801", "0x10"])
+async def test_what_is_no_time_is_refused_by_the_headers_name(api: Api, value: str) -> None:
+    headers: dict[str, Any] = {END: value, ATTEMPT: "5"}
+
+    status, answer = await api.call("POST", "/v1/jobs", json=body(), headers=headers)
+
+    assert (status, answer["code"]) == (400, 3)
+    assert END in answer["message"] and ATTEMPT not in answer["message"]
