@@ -15,11 +15,13 @@ from config.settings import Settings
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
+from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
@@ -40,20 +42,27 @@ async def work(settings: Settings) -> None:
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
         open_files(settings.files_place()) as files,
     ):
+        options, outlook = _options(settings), OutlookBoard(redis)
+        presence = Presence(outlook, options.worker)
         runner = Runner(
-            _options(settings),
+            options,
             engine=DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes),
             jobs=JobStore(database),
             resources=ResourceStore(database),
             queue=JobQueue(redis),
             board=ProgressBoard(redis),
             files=files,
+            presence=presence,
+            outlook=outlook,
         )
         stop = asyncio.create_task(stopped.wait())
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))
         await asyncio.wait([warming, stop], return_when=asyncio.FIRST_COMPLETED)
         if not stopped.is_set():
+            telling = asyncio.create_task(presence.tell_for_ever())
             await _work_until(stop, WakingWorker(runner, redis), runner)
+            telling.cancel()
+            await presence.leave()
         log.info("worker_stopped")
 
 

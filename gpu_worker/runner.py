@@ -19,8 +19,10 @@ from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
 from gpu_worker.pictures import open_picture, png_bytes
+from gpu_worker.presence import Presence
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import runnable
+from jobs.cost import nominal_seconds
 from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
@@ -29,6 +31,7 @@ from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.files import Files, output_folder
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
@@ -66,6 +69,8 @@ class Runner:
         queue: JobQueue,
         board: ProgressBoard,
         files: Files,
+        presence: Presence,
+        outlook: OutlookBoard,
     ) -> None:
         self._options = options
         self._engine = engine
@@ -74,6 +79,8 @@ class Runner:
         self._queue = queue
         self._board = board
         self._files = files
+        self._presence = presence
+        self._outlook = outlook
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -96,8 +103,13 @@ class Runner:
             return
         with bound_contextvars(job_id=job.id, attempt=job.attempt):
             started = perf_counter()
+            self._presence.begin(job.cost_s)
             outcome = await self._attempt(job)
-            log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
+            self._presence.end()
+            seconds = perf_counter() - started
+            if outcome == "SUCCESS":
+                await self._note_duration(job, seconds)
+            log.info("attempt_ended", outcome=outcome, seconds=round(seconds, 3))
 
     def hand_back(self) -> None:
         """Stops the attempt at hand before its next step, and any later one; its job goes to the front of the line."""
@@ -209,6 +221,13 @@ class Runner:
                 await leave(job_id, attempt)
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", job_id=job_id, error=repr(error))
+
+    async def _note_duration(self, job: Job, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(QUEUE_WITHIN_S):
+                await self._outlook.measured(job.kind, seconds / nominal_seconds(job.submission.stages))
+        except (RedisError, OSError) as error:
+            log.warning("duration_not_noted", error=repr(error))
 
     async def _patiently(self, statement: Callable[[], Awaitable[T]]) -> T:
         """Repeats it while a store is away: giving up would waste what was drawn, or empty the queue for nothing.

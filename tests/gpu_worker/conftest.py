@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from arq.connections import ArqRedis
 
+from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
 from jobs.job import Job
 from jobs.prompt import Piece
@@ -21,6 +22,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob, Waiting
 from jobs.storage.local_files import LocalFiles
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission
@@ -40,6 +42,7 @@ class Bench:
     jobs: JobStore
     queue: JobQueue
     board: ProgressBoard
+    outlook: OutlookBoard
     files: LocalFiles
     folder: Path
     account_id: int
@@ -64,6 +67,8 @@ class Bench:
             queue=self.queue,
             board=self.board,
             files=self.files,
+            presence=Presence(self.outlook, options.worker),
+            outlook=self.outlook,
         )
 
     async def accept(self, *more: Stage, image: str | None = None, count: int = 1) -> int:
@@ -81,6 +86,7 @@ class Bench:
             submission=submission,
             credits=Decimal("0.8"),
             cost_s=1.0,
+            kind="scripted",
             created_at=now,
         )
         created, *_ = await self.jobs.accept([new_job])
@@ -119,6 +125,7 @@ async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> Bench:
         jobs=JobStore(database),
         queue=JobQueue(redis),
         board=ProgressBoard(redis),
+        outlook=OutlookBoard(redis),
         files=LocalFiles(tmp_path),
         folder=tmp_path,
         account_id=account.id,
