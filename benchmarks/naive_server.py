@@ -45,7 +45,7 @@ async def _place(redis: Any, member: str) -> QueuePlace:
 
 
 @asynccontextmanager
-async def _open_intake(jobs: JobStore, queue: JobQueue, _on_unqueued: Callable[[], None]) -> AsyncIterator[NaiveIntake]:
+async def _open_intake(jobs: JobStore, queue: JobQueue, *_told: Callable[..., None]) -> AsyncIterator[NaiveIntake]:
     yield NaiveIntake(jobs, queue._redis)
 
 

@@ -1,5 +1,6 @@
 """A worker whose engine draws nothing: what is left is the queue. Used by `benchmarks.queue_throughput`."""
 
+import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -10,12 +11,14 @@ import uvloop
 from config.logs import configure_logs
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.heart.client import open_heart
+from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stage_outputs import StageOutputs
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
@@ -46,6 +49,9 @@ async def main() -> None:
         open_files(Path(os.environ["DARKROOM_FILES_FOLDER"])) as files,
         open_heart() as heart,
     ):
+        outlook = OutlookBoard(redis)
+        presence = Presence(outlook, OPTIONS.worker)
+        telling = asyncio.create_task(presence.tell_for_ever())
         runner = Runner(
             OPTIONS,
             engine=NoEngine(),
@@ -55,9 +61,12 @@ async def main() -> None:
             queue=JobQueue(redis),
             board=ProgressBoard(redis),
             files=files,
+            presence=presence,
+            outlook=outlook,
             stage_outputs=StageOutputs(StageStore(database), files, drawn_by="nobody", kept=HOUR),
         )
         await WakingWorker(runner, redis).main()
+        telling.cancel()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from cli.credits import add_grant_command
 from cli.demo import PROMPT, DemoFailed, run_demo
 from cli.keys import add_keys_commands
 from cli.models import ModelsFailed, add_models_commands
+from cli.queue import add_queue_command
 from cli.stack import StackFailed, running_stack, start_again
 from cli.webhooks import add_webhooks_commands
 from embedded import EmbeddedError
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         add_webhooks_commands,
     ):
         add(commands)
+    add_queue_command(commands)
     add_models_commands(commands.add_parser("models", help="look at the models of the catalogue"))
     return parser
 

@@ -130,7 +130,9 @@ def _say(line: str, *, stays: bool = True) -> None:
 def _line(job: dict[str, Any]) -> str:
     waiting, running = job.get("waitingInfo"), job.get("runningInfo")
     if waiting:
-        return f"  {job['status']} rank {waiting['queueRank']} of {waiting['queueLen']}"
+        starts_in = job.get("estimate", {}).get("startsIn")
+        when = f", starts in about {starts_in['p50']:.0f} s" if starts_in else ""
+        return f"  {job['status']} rank {waiting['queueRank']} of {waiting['queueLen']}{when}"
     if not running or "step" not in running:
         return f"  {job['status']}"
     fraction = max(image["progress"] for image in running["processingImages"])

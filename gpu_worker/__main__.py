@@ -16,6 +16,7 @@ from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.client import open_heart
+from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stage_outputs import StageOutputs
 from jobs.catalog import Catalog
@@ -23,6 +24,7 @@ from jobs.storage.database import open_database
 from jobs.storage.files import open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
@@ -48,8 +50,10 @@ async def work(settings: Settings) -> int:
         open_files(settings.files_place()) as files,
         open_heart() as heart,
     ):
+        options, outlook = _options(settings), OutlookBoard(redis)
+        presence = Presence(outlook, options.worker)
         runner = Runner(
-            _options(settings),
+            options,
             engine=DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes),
             keeper=heart,
             jobs=JobStore(database),
@@ -60,12 +64,17 @@ async def work(settings: Settings) -> int:
             stage_outputs=StageOutputs(
                 StageStore(database), files, drawn_by=_drawn_by(catalog), kept=settings.stage_outputs_kept
             ),
+            presence=presence,
+            outlook=outlook,
         )
         stop, broken = (asyncio.create_task(_any(*each)) for each in ([stopped], [runner.is_hung, heart.has_stopped]))
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))
         await asyncio.wait([warming, stop, broken], return_when=asyncio.FIRST_COMPLETED)
         if not stop.done():
+            telling = asyncio.create_task(presence.tell_for_ever())
             await _work_until([stop, broken], WakingWorker(runner, redis), runner)
+            telling.cancel()
+            await presence.leave()
         log.info("worker_stopped", is_broken=broken.done())
         return BROKEN if broken.done() else 0
 

@@ -20,9 +20,11 @@ from structlog.contextvars import bound_contextvars
 
 from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.pictures import open_picture, png_bytes
+from gpu_worker.presence import Presence
 from gpu_worker.stage_outputs import StageOutputs
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import RunnableStage, runnable
+from jobs.cost import nominal_seconds
 from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
@@ -32,6 +34,7 @@ from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.files import Files, output_folder
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
@@ -74,6 +77,8 @@ class Runner:
         board: ProgressBoard,
         files: Files,
         stage_outputs: StageOutputs,
+        presence: Presence,
+        outlook: OutlookBoard,
     ) -> None:
         self._options = options
         self._engine = engine
@@ -84,6 +89,8 @@ class Runner:
         self._board = board
         self._files = files
         self._stage_outputs = stage_outputs
+        self._presence = presence
+        self._outlook = outlook
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -110,10 +117,12 @@ class Runner:
             await self._leave_queue(self._queue.remove, job_id, attempt)
             return
         drawn = asyncio.Event()
+        self._presence.begin(job.cost_s)
         attempting = asyncio.create_task(self._attempt(job, drawn))
         self._attempts.add(attempting)
         attempting.add_done_callback(self._attempts.discard)
         await _either(attempting, drawn)
+        self._presence.end()
         while len(self._attempts) > STORING_AT_ONCE:
             await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
 
@@ -165,12 +174,15 @@ class Runner:
 
     async def _run_stages(self, job: Job, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
         stages, tools = runnable(job.submission), Tools(engine=self._engine, watch=watch, pictures=inputs)
+        began = perf_counter()
         done, canvas, notes = await self._stage_outputs.resume(job)
         watch.notes += notes
         for position in range(done, len(stages)):
             watch.begin_stage(position)
             canvas = await self._on_engine_thread(_run_stage, position, stages[position], canvas, tools)
             await self._stage_outputs.keep(job, position + 1, canvas, watch.notes)
+        if not done:
+            await self._note_duration(job, perf_counter() - began)
         return canvas
 
     async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
@@ -253,6 +265,13 @@ class Runner:
                 await leave(job_id, attempt)
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", job_id=job_id, error=repr(error))
+
+    async def _note_duration(self, job: Job, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(QUEUE_WITHIN_S):
+                await self._outlook.measured(job.kind, seconds / nominal_seconds(job.submission.stages))
+        except (RedisError, OSError) as error:
+            log.warning("duration_not_noted", error=repr(error))
 
     async def _patiently(self, statement: Callable[[], Awaitable[T]]) -> T:
         """Repeats it while a store is away: giving up would waste what was drawn, or empty the queue for nothing.

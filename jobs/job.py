@@ -54,7 +54,8 @@ class Image:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """`attempt` counts claims; only the latest may write. `handed_back` of them ended because their worker was asked to
-    stop, and do not count against the job. `cost_s` is what it should take a worker, in seconds.
+    stop, and do not count against the job. `cost_s` is what it should take a worker, in seconds; jobs of one `kind` are
+    compared with each other.
 
     `credits` is its price: held from acceptance to the end, and charged if that is SUCCESS.
     """
@@ -69,6 +70,7 @@ class Job:
     status: JobStatus
     attempt: int
     cost_s: float
+    kind: str
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -92,6 +94,22 @@ class QueuePlace:
     rank: int
     length: int
     work_before_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Seconds from now, which one in two stays within, and nine in ten."""
+
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """When a job should start, if it waits, and when it should end."""
+
+    starts_in: Range | None
+    ends_in: Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +149,4 @@ class JobView:
     job: Job
     place: QueuePlace | None = None
     progress: Progress | None = None
+    estimate: Estimate | None = None

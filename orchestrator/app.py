@@ -23,6 +23,7 @@ from jobs.storage.files import Files, FilesPlace, open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.nonces import Nonces
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.rate_buckets import RateBuckets
 from jobs.storage.resource_store import ResourceStore
@@ -33,10 +34,12 @@ from orchestrator.cors import Cors
 from orchestrator.credits_api import CreditsApi
 from orchestrator.deliveries_api import DeliveriesApi
 from orchestrator.error_edge import answer_errors
+from orchestrator.foresight import Foresight
 from orchestrator.health import Health
 from orchestrator.intake import Intake, open_intake
 from orchestrator.job_cancel import JobCancelApi
 from orchestrator.job_events import JobEventsApi
+from orchestrator.job_explain import JobExplainApi
 from orchestrator.job_feed import JobFeed
 from orchestrator.job_list import JobListApi
 from orchestrator.job_reader import JobReader, open_job_reader
@@ -87,7 +90,8 @@ class Parts:
         self.resources = ResourceStore(database)
         self.events = EventStore(database)
         self.links = Links(options.public_url, options.secret, now)
-        self.views = JobViews(self.jobs, self.queue, self.board)
+        self.foresight = Foresight(OutlookBoard(redis), self.queue)
+        self.views = JobViews(self.jobs, self.queue, self.board, self.foresight)
         self.feed = JobFeed(self.jobs, self.events, self.views)
         self.sweeper = Sweeper(
             self.jobs, self.queue, every=options.sweep_every, max_attempts=options.max_attempts, now=now
@@ -107,13 +111,14 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     )
     async with (
         open_files(options.files) as files,
-        open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon) as intake,
+        open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon, parts.foresight.promise) as intake,
         open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
         _open_authentication(options, database, redis) as authentication,
         _running(
             parts.sweeper.sweep_for_ever(),
             parts.feed.poll_for_ever(),
+            parts.foresight.look_for_ever(),
             Cleaner(CleaningStore(database), files).clean_for_ever(),
         ),
     ):
@@ -139,6 +144,7 @@ def _job_routes(
         jobs=jobs,
         resources=parts.resources,
         views=views,
+        foresight=parts.foresight,
         catalog=options.catalog,
         rates=options.rates,
         links=links,
@@ -147,6 +153,9 @@ def _job_routes(
     yield from CreditsApi(authentication=authentication, catalog=options.catalog, rates=options.rates).routes()
     yield from JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes()
     yield from JobCancelApi(authentication=authentication, jobs=jobs, queue=parts.queue).routes()
+    yield from JobExplainApi(
+        authentication=authentication, reader=reader, jobs=jobs, foresight=parts.foresight
+    ).routes()
     yield from JobEventsApi(
         authentication=authentication,
         jobs=jobs,

@@ -1,7 +1,7 @@
 """How jobs get in: many requests share one commit and one call to Redis. It does not parse or render."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -42,10 +42,17 @@ _Pending: TypeAlias = "Pending[NewJob, Accepted]"
 class Intake:
     """Open it with `open_intake`."""
 
-    def __init__(self, jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        queue: JobQueue,
+        on_unqueued: Callable[[], None],
+        on_queued: Callable[[Iterable[tuple[int, QueuePlace]]], None],
+    ) -> None:
         self._jobs = jobs
         self._queue = queue
         self._on_unqueued = on_unqueued
+        self._on_queued = on_queued
         self._batcher: Batcher[NewJob, Accepted] = Batcher(self._flush_surely, within_s=FLUSH_WITHIN_S, late=LATE)
 
     async def accept(self, new_job: NewJob) -> Accepted:
@@ -103,6 +110,7 @@ class Intake:
         try:
             async with asyncio.timeout(QUEUE_WITHIN_S):
                 places = await self._queue.add(list(waiting.values()))
+            self._on_queued((job.job_id, place) for job, place in zip(waiting.values(), places, strict=True))
             return dict(zip(waiting, places, strict=True))
         except (RedisError, OSError) as error:
             log.warning("jobs_not_queued", jobs=len(created), error=repr(error))
@@ -111,9 +119,14 @@ class Intake:
 
 
 @asynccontextmanager
-async def open_intake(jobs: JobStore, queue: JobQueue, on_unqueued: Callable[[], None]) -> AsyncIterator[Intake]:
-    """`on_unqueued` is called when jobs were stored and Redis could not be told."""
-    intake = Intake(jobs, queue, on_unqueued)
+async def open_intake(
+    jobs: JobStore,
+    queue: JobQueue,
+    on_unqueued: Callable[[], None],
+    on_queued: Callable[[Iterable[tuple[int, QueuePlace]]], None],
+) -> AsyncIterator[Intake]:
+    """`on_unqueued` is called when jobs were stored and Redis could not be told, `on_queued` with places else."""
+    intake = Intake(jobs, queue, on_unqueued, on_queued)
     try:
         yield intake
     finally:
@@ -175,6 +188,7 @@ def stored(new_job: NewJob, job_id: int) -> Job:
         status=JobStatus.WAITING,
         attempt=0,
         cost_s=new_job.cost_s,
+        kind=new_job.kind,
         created_at=new_job.created_at,
     )
 

@@ -12,6 +12,7 @@ from jobs.job import Job, JobStatus, JobView, Progress, QueuePlace
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
+from orchestrator.foresight import Foresight
 
 LIVE_STATE_WITHIN_S = 1
 
@@ -23,10 +24,11 @@ log = structlog.get_logger()
 class JobViews:
     """Any number of jobs at once: one call to Redis for all places, one for all progress."""
 
-    def __init__(self, jobs: JobStore, queue: JobQueue, board: ProgressBoard) -> None:
+    def __init__(self, jobs: JobStore, queue: JobQueue, board: ProgressBoard, foresight: Foresight) -> None:
         self._jobs = jobs
         self._queue = queue
         self._board = board
+        self._foresight = foresight
 
     async def of(self, jobs: Sequence[Job]) -> list[JobView]:
         """In the order of `jobs`. Each that waits has its place."""
@@ -41,7 +43,8 @@ class JobViews:
         waiting = [job for job in jobs if job.status == JobStatus.WAITING]
         running = [job for job in jobs if job.status == JobStatus.RUNNING]
         places, progress = await asyncio.gather(self._places(waiting), self._progress(running))
-        return [JobView(job=job, place=places.get(job.id), progress=progress.get(job.id)) for job in jobs]
+        views = [JobView(job=job, place=places.get(job.id), progress=progress.get(job.id)) for job in jobs]
+        return [self._foresight.foresee(view) for view in views]
 
     async def _places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace | None]:
         return await _known(jobs, lambda: self._queue.places([(job.id, job.attempt + 1) for job in jobs]))

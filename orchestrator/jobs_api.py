@@ -15,7 +15,7 @@ from aiohttp import web
 from jobs.account import Account, Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
-from jobs.cost import nominal_seconds
+from jobs.cost import kind_of, nominal_seconds
 from jobs.credits import Rates, price
 from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import input_paths, parse_submission
@@ -29,6 +29,7 @@ from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission, mask_faults, with_seeds
 from orchestrator.authentication import Authentication
+from orchestrator.foresight import Foresight
 from orchestrator.intake import Accepted, Intake, conflict
 from orchestrator.job_bounds import bounds_of
 from orchestrator.job_path import JOB_PATH, job_id_of
@@ -47,6 +48,7 @@ class JobsApi:
         jobs: JobStore,
         resources: ResourceStore,
         views: JobViews,
+        foresight: Foresight,
         catalog: Catalog,
         rates: Rates,
         links: Links,
@@ -58,6 +60,7 @@ class JobsApi:
         self._jobs = jobs
         self._resources = resources
         self._views = views
+        self._foresight = foresight
         self._catalog = catalog
         self._rates = rates
         self._links = links
@@ -112,14 +115,15 @@ class JobsApi:
         return Accepted(job=job, is_new=False)
 
     def _new_job(self, account: Account, fingerprint: bytes, submission: Submission) -> NewJob:
-        now = self._now()
+        now, kind = self._now(), kind_of(submission.stages)
         return NewJob(
             account_id=account.id,
             fingerprint=fingerprint,
             dialect="tams",
             submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
             credits=price(submission.stages, self._catalog, self._rates),
-            cost_s=nominal_seconds(submission.stages),
+            cost_s=nominal_seconds(submission.stages) * self._foresight.outlook.factor(kind),
+            kind=kind,
             weight=account.weight,
             priority=account.priority,
             created_at=now,
@@ -127,7 +131,8 @@ class JobsApi:
 
     async def _body_of(self, accepted: Accepted) -> JobAnswer:
         if accepted.is_new:
-            return job_body(JobView(job=accepted.job, place=accepted.place), self._links, just_created=True)
+            view = self._foresight.foresee(JobView(job=accepted.job, place=accepted.place))
+            return job_body(view, self._links, just_created=True)
         return job_body(await self._view(accepted.job), self._links)
 
     async def _view(self, job: Job) -> JobView:

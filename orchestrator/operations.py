@@ -145,6 +145,26 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(NotFound,),
     ),
     Operation(
+        id="explainJob",
+        method="GET",
+        path="/v1/jobs/{id}/explain",
+        tag=JOBS,
+        summary="Ask why a job waits, and until when",
+        description="One sentence for people, and its numbers. `estimate` is in seconds from now: `p50` holds in one "
+        "of two cases, `p90` in nine of ten.",
+        parameters=(JOB_ID,),
+        answer=answers.ExplanationAnswer,
+        answer_example={
+            "explanation": "3 jobs are before it, 2 of them yours; 1 worker is alive and at work; it should start in "
+            "about 12 s, and in 20 s at nine of ten.",
+            "jobsBefore": 3,
+            "yourJobsBefore": 2,
+            "workersAlive": 1,
+            "estimate": {"startsIn": {"p50": 12.1, "p90": 20.4}, "endsIn": {"p50": 15.9, "p90": 24.6}},
+        },
+        errors=(NotFound,),
+    ),
+    Operation(
         id="deleteJob",
         method="DELETE",
         path="/v1/jobs/{id}",

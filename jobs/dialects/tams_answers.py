@@ -36,6 +36,30 @@ class WaitingInfo(TypedDict):
     queue_len: Digits
 
 
+class Range(TypedDict):
+    """Seconds from now: it should be sooner in one of two cases, and in nine of ten."""
+
+    p50: float
+    p90: float
+
+
+class Estimate(TypedDict):
+    """`startsIn` is there while the job waits. Nothing is told while no worker is alive."""
+
+    startsIn: NotRequired[Range]
+    endsIn: Range
+
+
+class ExplanationAnswer(TypedDict):
+    """Why a job waits, in a sentence for people. The numbers are there while it does."""
+
+    explanation: str
+    jobsBefore: NotRequired[int]
+    yourJobsBefore: NotRequired[int]
+    workersAlive: NotRequired[int]
+    estimate: NotRequired[Estimate]
+
+
 class ProcessingImage(TypedDict):
     resourceImage: NotRequired[ResourceImage]
     progress: Share
@@ -66,6 +90,7 @@ class Job(TypedDict):
     runningInfo: NotRequired[RunningInfo]
     successInfo: NotRequired[SuccessInfo]
     failedInfo: NotRequired[FailedInfo]
+    estimate: NotRequired[Estimate]
 
 
 class JobAnswer(TypedDict):

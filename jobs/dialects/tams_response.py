@@ -25,7 +25,8 @@ from jobs.errors import (
     Unavailable,
     Unimplemented,
 )
-from jobs.job import Image, Job, JobStatus, JobView, Preview, Progress, QueuePlace
+from jobs.explanation import Circumstances, explain
+from jobs.job import Estimate, Image, Job, JobStatus, JobView, Preview, Progress, QueuePlace, Range
 from jobs.links import Links
 
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -57,6 +58,8 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> answ
             body["successInfo"] = {"images": [_image(image, links) for image in job.images]}
         case JobStatus.FAILED if job.failure:
             body["failedInfo"] = {"reason": job.failure.reason, "code": job.failure.code.value}
+    if view.estimate:
+        body["estimate"] = _estimate(view.estimate)
     return {"job": body}
 
 
@@ -65,9 +68,32 @@ def canceled_body(job_id: int) -> answers.CancelAnswer:
     return {"jobId": str(job_id), "job_id": str(job_id)}
 
 
+def explanation_body(view: JobView, around: Circumstances) -> answers.ExplanationAnswer:
+    body: answers.ExplanationAnswer = {"explanation": explain(view, around)}
+    if view.job.status == JobStatus.WAITING:
+        body["workersAlive"] = around.workers
+        if view.place:
+            before = view.place.rank - 1
+            body |= {"jobsBefore": before, "yourJobsBefore": min(around.own_before, before)}
+    if view.estimate:
+        body["estimate"] = _estimate(view.estimate)
+    return body
+
+
 def _waiting_info(place: QueuePlace) -> answers.WaitingInfo:
     rank, length = str(place.rank), str(place.length)
     return {"queueRank": rank, "queueLen": length, "queue_rank": rank, "queue_len": length}
+
+
+def _estimate(estimate: Estimate) -> answers.Estimate:
+    body: answers.Estimate = {"endsIn": _range(estimate.ends_in)}
+    if estimate.starts_in:
+        body["startsIn"] = _range(estimate.starts_in)
+    return body
+
+
+def _range(seconds: Range) -> answers.Range:
+    return {"p50": round(seconds.p50, 1), "p90": round(seconds.p90, 1)}
 
 
 def _running_info(job: Job, progress: Progress | None, links: Links) -> answers.RunningInfo:

@@ -13,7 +13,7 @@ local MOMENT = 1 / 1024
 local function written(number) return string.format('%.17g', number) end
 
 -- When nobody waits there is nothing to be fair about: nobody owes anything for having used idle workers.
-if redis.call('EXISTS', LINE) == 0 then redis.call('DEL', CLOCK, ENDS, ENTRIES) end
+if redis.call('EXISTS', LINE) == 0 then redis.call('DEL', CLOCK, ENDS, ENTRIES, PROMISES) end
 local now = tonumber(redis.call('HGET', CLOCK, 'now') or BEGINNING)
 
 local ends = {}

@@ -6,7 +6,7 @@ An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left beh
 """
 
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -14,7 +14,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
-from jobs.job import QueuePlace
+from jobs.job import QueuePlace, Range
 from jobs.storage.job_store import Waiting
 from jobs.storage.redis_connection import serialize
 
@@ -24,6 +24,8 @@ CLOCK = "darkroom:line:clock"
 ENDS = "darkroom:line:ends"
 ENTRIES = "darkroom:line:entries"
 WAKE = "darkroom:wake"
+PROMISES = "darkroom:line:promises"
+WAITS = "darkroom:waits"
 FILLED = "darkroom:line:filled"
 FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
@@ -35,7 +37,7 @@ BLOCK_S = 5
 
 Leaving: TypeAlias = Literal["STARTED", "CANCELED", "PASSED"]
 
-_KEYS = [QUEUE, CLOCK, ENDS, ENTRIES, WAKE]
+_KEYS = [QUEUE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS]
 
 
 def _script(name: str) -> str:
@@ -44,11 +46,14 @@ def _script(name: str) -> str:
 
 
 class JobQueue:
-    def __init__(self, redis: ArqRedis) -> None:
+    def __init__(self, redis: ArqRedis, now: Callable[[], float] = time.time) -> None:
+        """`now` is in seconds since 1970."""
         self._redis = redis
+        self._now = now
         self._enqueue = redis.register_script(_script("enqueue"))
         self._leave = redis.register_script(_script("leave"))
         self._look = redis.register_script(_script("look"))
+        self._promise = redis.register_script(_script("promise"))
 
     async def add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
         """Queues what is not queued yet, wakes workers, and gives each job's place."""
@@ -61,6 +66,20 @@ class JobQueue:
         """Where each coming attempt (job, number) stands; None when it is not in the queue. One call, O(log n) each."""
         ids = [_arq_id(job_id, attempt) for job_id, attempt in attempts]
         return _places(await self._look(keys=_KEYS, args=ids))
+
+    async def length(self) -> tuple[int, float]:
+        """How many jobs wait, and the seconds of work that they are."""
+        *_, length = await self._look(keys=_KEYS, args=[])
+        work = await cast(Awaitable[bytes | None], self._redis.hget(CLOCK, "work"))
+        return length, int(work or 0) / 1000
+
+    async def promise(self, starts: Iterable[tuple[int, float, Range]]) -> None:
+        """Remembers what was told of the first starts of these jobs: in how many seconds, before and after it was
+        corrected. When they come, both are compared, see `OutlookBoard`."""
+        arguments: list[str] = []
+        for job_id, raw_s, told in starts:
+            arguments += [_arq_id(job_id, 1), f"{self._now_ms()} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}"]
+        await self._promise(keys=_KEYS, args=arguments)
 
     async def start(self, job_id: int, attempt: int) -> None:
         """At the claim, so that the set holds waiting jobs only: its turn has come."""
@@ -98,7 +117,10 @@ class JobQueue:
         await self._redis.set(FILLED, repr(time.time()))
 
     async def _leave_line(self, client: Any, job_id: int, attempt: int, why: Leaving) -> None:
-        await self._leave(keys=_KEYS, args=[_arq_id(job_id, attempt), why], client=client)
+        await self._leave(keys=_KEYS, args=[_arq_id(job_id, attempt), self._now_ms(), why], client=client)
+
+    def _now_ms(self) -> int:
+        return int(self._now() * 1000)
 
 
 def _arq_id(job_id: int, attempt: int) -> str:

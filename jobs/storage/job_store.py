@@ -40,6 +40,7 @@ class NewJob:
     submission: Submission
     credits: Decimal
     cost_s: float
+    kind: str = ""
     weight: float = 1.0
     priority: int = 0
     created_at: datetime
@@ -71,6 +72,16 @@ class Waiting:
     attempt: int
     cost_s: float
     turn: Turn | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What a waiting job waits for besides its turn: room in its account, and the rest of a delay. `own_before` counts
+    its account's jobs that wait and came before it."""
+
+    is_parked: bool
+    held_s: float
+    own_before: int
 
 
 class JobStore:
@@ -145,6 +156,11 @@ class JobStore:
         waiting = {row["ids_reached"]: row["jobs"] for row in rows}
         before = dict(zip(ids, accumulate(waiting.get(i, 0) for i in range(len(ids))), strict=True))
         return {job.id: QueuePlace(rank=before[job.id] + 1, length=sum(waiting.values())) for job in jobs}
+
+    async def hold(self, job_id: int) -> Hold:
+        """Of a job that there is."""
+        async with self._database.connection() as connection:
+            return Hold(**await queries.hold_of_job(connection, job_id=job_id))
 
     async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
         """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it.
@@ -358,6 +374,7 @@ def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "submissions": [dumped(job.submission) for job in new_jobs],
         "credits": [job.credits for job in new_jobs],
         "costs": [job.cost_s for job in new_jobs],
+        "kinds": [job.kind for job in new_jobs],
         "weights": [job.weight for job in new_jobs],
         "priorities": [job.priority for job in new_jobs],
         "created_ats": [job.created_at for job in new_jobs],
@@ -411,6 +428,7 @@ def _job(row: Any, images: tuple[Image, ...]) -> Job:
         attempt=row["attempt"],
         handed_back=row["handed_back"],
         cost_s=row["cost_s"],
+        kind=row["work_kind"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],

@@ -1,10 +1,11 @@
 -- Where jobs stand. What follows this in a script has the keys and the functions that are named here.
--- KEYS: the line (sorted set), its clock (hash), the accounts' ends (sorted set), the jobs' entries (hash), wake-ups.
+-- KEYS: the line (sorted set), its clock (hash), the accounts' ends (sorted set), the jobs' entries (hash), wake-ups,
+-- what was told of starts (hash), how they came (list).
 --
 -- The clock holds `now`, the turn of the job that was started last; `back`, how many jobs have come back; `work`, the
 -- milliseconds that all that wait should take. An account's end is when its next job's turn comes. An entry is
 -- milliseconds:account:share, with no account where the job has come back.
-local LINE, CLOCK, ENDS, ENTRIES, WAKE = unpack(KEYS)
+local LINE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS = unpack(KEYS)
 -- The work before these is summed up; all behind them are taken to be alike.
 local SUMMED = 64
 

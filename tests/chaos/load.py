@@ -12,7 +12,7 @@ import aiohttp
 from tests.journeys.client import body
 
 CLIENTS = 4
-MOST_OUTSTANDING = 12
+MOST_OUTSTANDING = 30
 ANSWERED_WITHIN_S = 90
 REQUEST_WITHIN_S = 10
 STEPS = 4

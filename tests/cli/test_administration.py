@@ -5,19 +5,28 @@ import asyncio
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from arq.connections import ArqRedis
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from cli.__main__ import _parser
 from cli.accounts import written_secret
+from cli.queue import queue_lines
+from embedded import Servers
 from jobs.account import RateLimit
 from jobs.dialects.tams_signature import written_key
 from jobs.errors import DarkroomError, InvalidSubmission, NotFound
+from jobs.job import Range
 from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
 from jobs.storage.database import Database
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import Waiting
+from jobs.storage.outlook_board import OutlookBoard
+from jobs.turn import Turn
 
 
 @pytest.fixture
@@ -207,3 +216,19 @@ async def test_the_command_prints_what_it_did_or_one_line_of_what_is_wrong(
 
     assert done[0] == 0 and await accounts.knows(key_in(done[1].splitlines()))
     assert refused == (1, "", "darkroom: There is no key 99.\n")
+
+
+async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
+    redis: ArqRedis, servers: Servers
+) -> None:
+    queue, board = JobQueue(redis), OutlookBoard(redis)
+    await queue.add([Waiting(i, 1, 30.0, Turn(1, 30.0)) for i in (1, 2, 3)])
+    await board.tell("one:1", began=time.time(), cost_s=9)
+    before = await queue_lines(servers.redis_url)
+    await queue.promise([(1, 0.0, Range(0.0, 60.0))])
+    await queue.start(1, 1)
+
+    after = await queue_lines(servers.redis_url)
+
+    assert before == ["waiting: 3 jobs, 90 s of work", "workers: 1 alive, 1 at work"]
+    assert after[2] == "forecasts: of the last 1 starts 0% before their p50, 100% before their p90"

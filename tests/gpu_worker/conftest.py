@@ -11,6 +11,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from gpu_worker.heart.keeper import StoreKeeper
+from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stage_outputs import StageOutputs
 from jobs.job import Job
@@ -23,6 +24,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob, Waiting
 from jobs.storage.local_files import LocalFiles
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
@@ -51,6 +53,7 @@ class Bench:
     jobs: JobStore
     queue: JobQueue
     board: ProgressBoard
+    outlook: OutlookBoard
     files: LocalFiles
     folder: Path
     account_id: int
@@ -82,6 +85,8 @@ class Bench:
             stage_outputs=StageOutputs(
                 StageStore(self.database), self.files, drawn_by=self.drawn_by, kept=timedelta(hours=1)
             ),
+            presence=Presence(self.outlook, options.worker),
+            outlook=self.outlook,
         )
 
     async def accept(
@@ -101,6 +106,7 @@ class Bench:
             submission=submission,
             credits=Decimal("0.8"),
             cost_s=1.0,
+            kind="scripted",
             created_at=now,
         )
         created, *_ = await self.jobs.accept([new_job])
@@ -139,6 +145,7 @@ async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> Bench:
         jobs=JobStore(database),
         queue=JobQueue(redis),
         board=ProgressBoard(redis),
+        outlook=OutlookBoard(redis),
         files=LocalFiles(tmp_path),
         folder=tmp_path,
         account_id=account.id,

@@ -67,6 +67,7 @@ def job(status: JobStatus = JobStatus.WAITING, **fields: Any) -> Job:
         "status": status,
         "attempt": 1,
         "cost_s": 2.0,
+        "kind": "101 19 DIFFUSION",
         "created_at": NOON,
     }
     return Job(**(shown | fields))

@@ -53,7 +53,7 @@ def store(database: Database) -> Heavy:
 
 @pytest.fixture
 async def intake(store: Heavy, redis: ArqRedis) -> AsyncIterator[Intake]:
-    async with open_intake(store, JobQueue(redis), lambda: None) as opened:
+    async with open_intake(store, JobQueue(redis), lambda: None, list) as opened:
         yield opened
 
 
@@ -158,7 +158,7 @@ async def test_a_redis_that_never_answers_holds_no_job_up(
     async with (
         silent_server() as url,
         open_redis(url) as redis,
-        open_intake(store, JobQueue(redis), lambda: told.append("sweep soon")) as intake,
+        open_intake(store, JobQueue(redis), lambda: told.append("sweep soon"), list) as intake,
         asyncio.timeout(5),
     ):
         accepted = await intake.accept(new_job(account_id))

@@ -15,6 +15,7 @@ from config.catalog import read_catalog
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.keeper import StoreKeeper
+from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stage_outputs import StageOutputs
 from jobs.catalog import Catalog
@@ -22,6 +23,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.local_files import LocalFiles
+from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
@@ -128,7 +130,7 @@ def _runner(engine: DiffusersEngine, database: Database, redis: ArqRedis, files:
         attempt_within=timedelta(minutes=10),
         hung_after=timedelta(minutes=10),
     )
-    jobs, kept = JobStore(database), LocalFiles(files)
+    jobs, kept, outlook = JobStore(database), LocalFiles(files), OutlookBoard(redis)
     return Settling(
         options,
         engine=engine,
@@ -138,5 +140,7 @@ def _runner(engine: DiffusersEngine, database: Database, redis: ArqRedis, files:
         queue=JobQueue(redis),
         board=ProgressBoard(redis),
         files=kept,
+        presence=Presence(outlook, options.worker),
+        outlook=outlook,
         stage_outputs=StageOutputs(StageStore(database), kept, drawn_by="tests", kept=timedelta(hours=1)),
     )

@@ -1,4 +1,4 @@
--- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, costs, weights, priorities, created_ats)
+-- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, costs, kinds, weights, priorities, created_ats)
 -- All arguments are arrays of one length: one job each. Gives back only the jobs that are new, and makes none for an
 -- account whose limits do not allow all that are asked for: which of them fit is then for the caller to choose.
 -- Accounts are locked first, by id, so that two batches never wait for each other. What is held follows by a trigger.
@@ -14,13 +14,16 @@ WITH asked AS (
     FOR NO KEY UPDATE OF accounts
 ), accepted AS (
     INSERT INTO jobs (
-        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, weight, priority, created_at)
-    SELECT account_id, request_id, fingerprint, dialect, submission, credits, cost_s, weight, priority, created_at
+        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority,
+        created_at)
+    SELECT account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority,
+        created_at
     FROM unnest(
         :account_ids::bigint[], :request_ids::text[], :fingerprints::bytea[], :dialects::text[], :submissions::jsonb[],
-        :credits::numeric[], :costs::double precision[], :weights::double precision[], :priorities::integer[],
-        :created_ats::timestamptz[]) WITH ORDINALITY AS job (
-        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, weight, priority, created_at, position)
+        :credits::numeric[], :costs::double precision[], :kinds::text[], :weights::double precision[],
+        :priorities::integer[], :created_ats::timestamptz[]) WITH ORDINALITY AS job (
+        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority,
+        created_at, position)
     WHERE account_id IN (SELECT id FROM allowed)
     ORDER BY position
     ON CONFLICT (account_id, request_id) DO NOTHING
@@ -162,6 +165,17 @@ ORDER BY available_at LIMIT :limit;
 -- and so it costs more the longer the line is: only for when Redis does not know.
 SELECT width_bucket(id, :ids::bigint[]) AS ids_reached, count(*) AS jobs
 FROM jobs WHERE status = 'WAITING' GROUP BY 1;
+
+-- name: hold_of_job(job_id)^
+-- Why it waits, if it does, apart from its place in the line.
+SELECT parked_at IS NOT NULL AS is_parked,
+    extract(epoch FROM greatest(available_at - now(), interval '0'))::double precision AS held_s,
+    (
+        SELECT count(*) FROM jobs AS own
+        WHERE own.account_id = job.account_id AND own.status = 'WAITING' AND own.parked_at IS NULL
+          AND (own.created_at, own.id) < (job.created_at, job.id)
+    ) AS own_before
+FROM jobs AS job WHERE id = :job_id;
 
 -- name: unpark_jobs(parked_for)
 -- For each account that has parked jobs, as many as it has room for, first come first; without a limit all of them.

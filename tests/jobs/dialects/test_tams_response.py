@@ -10,9 +10,22 @@ from uuid import UUID
 import pytest
 
 from jobs import errors
-from jobs.dialects.tams_response import error_body, job_body
+from jobs.dialects.tams_response import error_body, explanation_body, job_body
 from jobs.errors import DarkroomError, Fault, InvalidSubmission
-from jobs.job import Failure, FailureCode, Image, Job, JobStatus, JobView, Preview, Progress, QueuePlace
+from jobs.explanation import Circumstances
+from jobs.job import (
+    Estimate,
+    Failure,
+    FailureCode,
+    Image,
+    Job,
+    JobStatus,
+    JobView,
+    Preview,
+    Progress,
+    QueuePlace,
+    Range,
+)
 from jobs.links import Links
 from tests.jobs.samples import NOON, job
 
@@ -21,6 +34,8 @@ LINKS = Links("https://images.example", b"a secret of the test", lambda: NOON)
 PLACE = QueuePlace(rank=3, length=12)
 PREVIEW = Preview(index=1, number=4, format="jpeg", width=64, height=48)
 PROGRESS = Progress(attempt=1, fraction=0.35, stage=1, step=7, steps=20)
+STARTS = Estimate(starts_in=Range(12.13, 20.38), ends_in=Range(15.9, 24.6))
+ENDS = Estimate(starts_in=None, ends_in=Range(3.0, 4.5))
 IMAGES = tuple(Image(id=UUID(int=i), key=f"outputs/{i}.png", format="png", width=512, height=768) for i in (1, 2))
 FAILED = Failure(code=FailureCode.FATAL_ERROR, reason="the model's file is damaged")
 
@@ -38,9 +53,11 @@ def golden(name: str) -> Any:
     ("name", "view"),
     [
         ("waiting", JobView(job=job(), place=PLACE)),
+        ("waiting_with_estimate", JobView(job=job(), place=PLACE, estimate=STARTS)),
         ("waiting_without_place", JobView(job=job())),
         ("running", JobView(job=job(JobStatus.RUNNING))),
         ("running_with_progress", JobView(job=job(JobStatus.RUNNING), progress=PROGRESS)),
+        ("running_with_estimate", JobView(job=job(JobStatus.RUNNING), progress=PROGRESS, estimate=ENDS)),
         (
             "running_with_preview",
             JobView(
@@ -55,6 +72,12 @@ def golden(name: str) -> Any:
 )
 def test_a_job_is_told_as_its_clients_read_it(name: str, view: JobView) -> None:
     assert shown(view) == golden(name)
+
+
+def test_why_a_job_waits_is_a_sentence_and_its_numbers() -> None:
+    around = Circumstances(own_before=1, held_s=0, is_parked=False, workers=1, busy_workers=1)
+
+    assert explanation_body(JobView(job=job(), place=PLACE, estimate=STARTS), around) == golden("explanation")
 
 
 def test_the_answer_that_made_a_job_says_created_with_its_place() -> None:

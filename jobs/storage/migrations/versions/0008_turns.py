@@ -1,4 +1,4 @@
-"""What the order of waiting jobs is made of: what a job should take, and the weight and priority it was accepted with.
+"""What the order of waiting jobs is made of: what a job should take, its kind, and its weight and priority.
 
 The order itself is Redis's.
 """
@@ -20,9 +20,10 @@ DROP INDEX jobs_parked
 """,
     """
 ALTER TABLE jobs
-    ADD COLUMN cost_s   double precision NOT NULL DEFAULT 1,
-    ADD COLUMN weight   double precision NOT NULL DEFAULT 1,
-    ADD COLUMN priority integer NOT NULL DEFAULT 0,
+    ADD COLUMN cost_s    double precision NOT NULL DEFAULT 1,
+    ADD COLUMN work_kind text NOT NULL DEFAULT '',
+    ADD COLUMN weight    double precision NOT NULL DEFAULT 1,
+    ADD COLUMN priority  integer NOT NULL DEFAULT 0,
     DROP COLUMN score
 """,
     """

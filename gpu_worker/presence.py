@@ -1,0 +1,52 @@
+"""Tells the others that this worker is alive, and until when it should be busy. It knows no job."""
+
+import asyncio
+import time
+
+import structlog
+from redis.exceptions import RedisError
+
+from jobs.storage.outlook_board import OutlookBoard
+
+TELL_EVERY_S = 2
+TELL_WITHIN_S = 2
+
+log = structlog.get_logger()
+
+
+class Presence:
+    def __init__(self, board: OutlookBoard, worker: str) -> None:
+        self._board = board
+        self._worker = worker
+        self._began = self._cost_s = 0.0
+        self._changed = asyncio.Event()
+
+    def begin(self, cost_s: float) -> None:
+        """A job that should take so long."""
+        self._began, self._cost_s = time.time(), cost_s
+        self._changed.set()
+
+    def end(self) -> None:
+        self._began = self._cost_s = 0.0
+        self._changed.set()
+
+    async def tell_for_ever(self) -> None:
+        """At once what changes, and every two seconds. What a slow Redis misses is skipped, never queued up."""
+        while True:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(TELL_WITHIN_S):
+                    await self._board.tell(self._worker, began=self._began, cost_s=self._cost_s)
+            except (RedisError, OSError) as error:
+                log.warning("presence_not_told", error=repr(error))
+            try:
+                await asyncio.wait_for(self._changed.wait(), TELL_EVERY_S)
+            except TimeoutError:
+                pass
+
+    async def leave(self) -> None:
+        try:
+            async with asyncio.timeout(TELL_WITHIN_S):
+                await self._board.forget(self._worker)
+        except (RedisError, OSError) as error:
+            log.warning("presence_not_told", error=repr(error))  # the silence tells it

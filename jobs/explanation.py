@@ -1,0 +1,96 @@
+"""Why a job waits, in one sentence. It finds nothing out."""
+
+from dataclasses import dataclass
+
+from jobs.job import Job, JobStatus, JobView, QueuePlace, Range
+
+SOON_S = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a waiting job waits for. `own_before`: jobs of its account that wait and came before it. `held_s` is the
+    rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it may."""
+
+    own_before: int
+    held_s: float
+    is_parked: bool
+    workers: int
+    busy_workers: int
+
+
+def explain(view: JobView, around: Circumstances) -> str:
+    job = view.job
+    match job.status:
+        case JobStatus.WAITING:
+            return _sentence(*_waiting(view, around))
+        case JobStatus.RUNNING:
+            return _sentence(_running(view), _in(view.estimate.ends_in if view.estimate else None, "it should end"))
+        case _:
+            return _sentence(_ended(job))
+
+
+def _waiting(view: JobView, around: Circumstances) -> list[str]:
+    if around.is_parked:
+        return ["its account runs as many jobs as it may at once", "it starts when one of them has ended"]
+    if around.held_s > 0:
+        return [
+            f"attempt {view.job.attempt} failed in a way that may pass",
+            f"it is tried again in {_s(around.held_s)}",
+        ]
+    start = view.estimate.starts_in if view.estimate else None
+    when = _in(start, "it should start") if around.workers else "it starts when one comes"
+    return [_before(view.place, around.own_before), _workers(around), when]
+
+
+def _before(place: QueuePlace | None, own: int) -> str:
+    if place is None:
+        return "its place in the line is not known at the moment"
+    before = place.rank - 1
+    if before == 0:
+        return "it is the first in line"
+    own = min(own, before)
+    if before == 1:
+        return f"1 job is before it, {'one of yours' if own else 'not one of yours'}"
+    return f"{before} jobs are before it, {own or 'none'} of them yours"
+
+
+def _workers(around: Circumstances) -> str:
+    busy = around.busy_workers
+    match around.workers:
+        case 0:
+            return "no worker is alive"
+        case 1:
+            return f"1 worker is alive{' and at work' if busy else ''}"
+        case number:
+            return f"{number} workers are alive, {busy or 'none'} of them at work"
+
+
+def _running(view: JobView) -> str:
+    done = f", {view.progress.fraction:.0%} done" if view.progress else ""
+    attempt = f", attempt {view.job.attempt}" if view.job.attempt > 1 else ""
+    return f"it is running{attempt}{done}"
+
+
+def _ended(job: Job) -> str:
+    return f"it has failed: {job.failure.reason}" if job.failure else f"it has ended: {job.status.value}"
+
+
+def _in(when: Range | None, what: str) -> str:
+    if when is None:
+        return ""
+    if when.p90 < SOON_S:
+        return f"{what} at once"
+    return f"{what} in about {_s(when.p50)}, and in {_s(when.p90)} at nine of ten"
+
+
+def _s(seconds: float) -> str:
+    """As people say it."""
+    if seconds < 100:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 6000 else f"{round(seconds / 3600)} h"
+
+
+def _sentence(*parts: str) -> str:
+    text = "; ".join(part for part in parts if part)
+    return f"{text[0].upper()}{text[1:].removesuffix('.')}."

@@ -1,0 +1,79 @@
+"""What forecasts are made of, in Redis: who works and until when, how long jobs took, how long they waited.
+
+It may be lost, and is then measured again.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+from arq.connections import ArqRedis
+
+from jobs.job import Range
+from jobs.outlook import Outlook, Spread, Wait
+from jobs.storage.job_queue import WAITS
+
+WORKERS = "darkroom:workers"
+SPREADS = "darkroom:durations"
+# A worker tells of itself every two seconds; one that was silent for so long is not counted, and after a minute
+# forgotten.
+ALIVE_S = 10
+FORGOTTEN_S = 60
+# Of what it should still take, for a job that takes longer than it should.
+OVERDUE_SHARE = 0.2
+
+_MEASURE = (Path(__file__).parent / "measure.lua").read_text()
+
+
+class OutlookBoard:
+    def __init__(self, redis: ArqRedis, now: Callable[[], float] = time.time) -> None:
+        """`now` is in seconds since 1970."""
+        self._redis = redis
+        self._now = now
+        self._measure = redis.register_script(_MEASURE)
+
+    async def tell(self, worker: str, *, began: float = 0.0, cost_s: float = 0.0) -> None:
+        """That it is alive; and, where it is at a job, since when, and how long that should take."""
+        told = f"{self._now():.3f} {began:.3f} {cost_s:.3f}"
+        await cast(Awaitable[int], self._redis.hset(WORKERS, worker, told))
+
+    async def forget(self, *workers: str) -> None:
+        await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
+
+    async def measured(self, kind: str, factor: float) -> None:
+        """A job of this kind took so many times its nominal seconds."""
+        # "" stands for all kinds.
+        for of in (kind, ""):
+            await self._measure(keys=[SPREADS, f"{SPREADS}:{of}"], args=[of, repr(factor)])
+
+    async def read(self) -> Outlook:
+        """As it is now. One call."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(WORKERS)
+        pipeline.hgetall(SPREADS)
+        pipeline.lrange(WAITS, 0, -1)
+        workers, spreads, waits = await pipeline.execute()
+        silent_s = {name: self._now() - _numbers(told)[0] for name, told in workers.items()}
+        if forgotten := [name for name, silence_s in silent_s.items() if silence_s > FORGOTTEN_S]:
+            await self.forget(*(name.decode() for name in forgotten))
+        return Outlook(
+            spreads={kind.decode(): Spread(*_numbers(spread)) for kind, spread in spreads.items()},
+            free_in_s=[self._free_in_s(told) for name, told in workers.items() if silent_s[name] <= ALIVE_S],
+            waits=[_wait(told) for told in waits],
+        )
+
+    def _free_in_s(self, told: bytes) -> float:
+        _seen, began, cost_s = _numbers(told)
+        if not began:
+            return 0.0
+        return max(began + cost_s - self._now(), cost_s * OVERDUE_SHARE)
+
+
+def _wait(told: bytes) -> Wait:
+    raw_s, p50, p90, actual_s = _numbers(told)
+    return Wait(raw_s, Range(p50, p90), actual_s)
+
+
+def _numbers(text: Any) -> list[float]:
+    return [float(each) for each in text.split()]

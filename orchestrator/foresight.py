@@ -1,0 +1,67 @@
+"""The web process's newest outlook, and what it tells of starts. It reads it once a second: no request waits for it."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
+
+import structlog
+from redis.exceptions import RedisError
+
+from jobs.job import Estimate, JobStatus, JobView, QueuePlace
+from jobs.outlook import Outlook
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.outlook_board import OutlookBoard
+
+LOOK_EVERY_S = 1
+WITHIN_S = 2
+# Of each batch of new jobs. As many are remembered as are needed to learn from.
+PROMISES_PER_BATCH = 8
+
+log = structlog.get_logger()
+
+
+class Foresight:
+    def __init__(self, board: OutlookBoard, queue: JobQueue) -> None:
+        self.outlook = Outlook(spreads={})
+        self._board = board
+        self._queue = queue
+        self._promising: asyncio.Task[None] | None = None
+
+    async def look_for_ever(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                self.outlook = await self._board.read()
+        except (RedisError, OSError) as error:
+            log.warning("outlook_not_read", error=repr(error))
+
+    def foresee(self, view: JobView) -> JobView:
+        """The view with its estimate, where one can be made."""
+        return replace(view, estimate=self._estimate(view))
+
+    def promise(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
+        """Remembers what these new jobs are being told, in the background: nobody waits for it."""
+        if self._promising is None or self._promising.done():
+            self._promising = asyncio.create_task(self._remember(list(islice(queued, PROMISES_PER_BATCH))))
+
+    async def _remember(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
+        raw = {job_id: self.outlook.raw_start_s(place.work_before_s or 0.0) for job_id, place in queued}
+        told = [(job_id, raw_s, self.outlook.start(raw_s)) for job_id, raw_s in raw.items() if raw_s is not None]
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await self._queue.promise(told)
+        except (RedisError, OSError) as error:
+            log.warning("promises_not_kept", error=repr(error))
+
+    def _estimate(self, view: JobView) -> Estimate | None:
+        job = view.job
+        if job.status == JobStatus.RUNNING:
+            return self.outlook.running(view.progress.fraction if view.progress else 0.0, job.kind, job.cost_s)
+        if job.status == JobStatus.WAITING and view.place and view.place.work_before_s is not None:
+            return self.outlook.waiting(view.place.work_before_s, job.kind, job.cost_s)
+        return None

@@ -1,0 +1,39 @@
+"""GET /v1/jobs/{id}/explain: why a job waits, and until when. The words are `jobs.explanation`'s."""
+
+from aiohttp import web
+
+from jobs.account import Scope
+from jobs.dialects.tams_response import explanation_body
+from jobs.explanation import Circumstances
+from jobs.storage.job_store import JobStore
+from orchestrator.authentication import Authentication
+from orchestrator.foresight import Foresight
+from orchestrator.job_path import JOB_PATH, job_id_of
+from orchestrator.job_reader import JobReader
+from orchestrator.json_http import json_response
+
+
+class JobExplainApi:
+    def __init__(
+        self, *, authentication: Authentication, reader: JobReader, jobs: JobStore, foresight: Foresight
+    ) -> None:
+        self._authentication = authentication
+        self._reader = reader
+        self._jobs = jobs
+        self._foresight = foresight
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get(f"{JOB_PATH}/explain", self.show)]
+
+    async def show(self, request: web.Request) -> web.Response:
+        account = await self._authentication.account_of(request, Scope.JOBS_READ)
+        view = await self._reader.view(account.id, job_id_of(request))
+        hold, outlook = await self._jobs.hold(view.job.id), self._foresight.outlook
+        around = Circumstances(
+            own_before=hold.own_before,
+            held_s=hold.held_s,
+            is_parked=hold.is_parked,
+            workers=outlook.workers,
+            busy_workers=outlook.busy_workers,
+        )
+        return json_response(explanation_body(view, around))

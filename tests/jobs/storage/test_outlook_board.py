@@ -1,0 +1,109 @@
+"""What forecasts are made of, as it is measured."""
+
+import pytest
+from arq.connections import ArqRedis
+
+from jobs.job import Range
+from jobs.storage.job_queue import PROMISES, JobQueue
+from jobs.storage.job_store import Waiting
+from jobs.storage.outlook_board import ALIVE_S, FORGOTTEN_S, WORKERS, OutlookBoard
+from jobs.turn import Turn
+
+
+class Seconds:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = 1_777_636_800.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def board(redis: ArqRedis, clock: Seconds) -> OutlookBoard:
+    return OutlookBoard(redis, clock)
+
+
+@pytest.fixture
+def queue(redis: ArqRedis, clock: Seconds) -> JobQueue:
+    return JobQueue(redis, clock)
+
+
+async def test_workers_are_counted_while_they_tell_of_themselves(
+    board: OutlookBoard, clock: Seconds, redis: ArqRedis
+) -> None:
+    await board.tell("old")
+    clock.time += ALIVE_S
+    await board.tell("new")
+
+    both, clock.time = (await board.read()).workers, clock.time + 1
+    one = (await board.read()).workers
+    clock.time += FORGOTTEN_S - ALIVE_S
+    await board.read()
+
+    assert (both, one) == (2, 1)
+    assert await redis.hkeys(WORKERS) == [b"new"]
+    await board.forget("new")
+    assert (await board.read()).workers == 0
+
+
+async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: OutlookBoard, clock: Seconds) -> None:
+    await board.tell("one", began=clock.time - 4, cost_s=10)
+    after_four = (await board.read()).raw_start_s(0)
+    await board.tell("one", began=clock.time - 400, cost_s=10)
+    overdue = (await board.read()).raw_start_s(0)
+    await board.tell("one")
+    idle = await board.read()
+
+    assert (after_four, overdue) == (pytest.approx(6), pytest.approx(2))
+    assert (idle.raw_start_s(0), idle.busy_workers, idle.workers) == (0, 0, 1)
+
+
+async def test_durations_are_those_of_the_last_hundred_of_a_kind(board: OutlookBoard) -> None:
+    for _ in range(50):
+        await board.measured("sd", 9.0)
+    for factor in range(1, 101):
+        await board.measured("sd", factor)
+    await board.measured("xl", 1000.0)
+
+    outlook = await board.read()
+
+    # Of 1 to 100 the mean is 50.5, and the 51st and 91st are what so many, and one more to come, are not over.
+    assert outlook.factor("sd") == 50.5
+    length = outlook.running(0, "sd", 50.5).ends_in
+    assert (length.p50, length.p90) == (pytest.approx(51), pytest.approx(91))
+    assert outlook.factor("xl") == 1000
+    assert outlook.factor("never seen") == pytest.approx((sum(range(2, 101)) + 1000) / 100)
+
+
+async def test_a_start_is_compared_with_what_was_told_of_it(
+    board: OutlookBoard, queue: JobQueue, clock: Seconds, redis: ArqRedis
+) -> None:
+    await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in (1, 2, 3)])
+    await queue.promise([(i, 4.0, Range(5.0, 8.0)) for i in (1, 2, 3, 99)])
+    for job_id, waited_s in ((1, 5.0), (2, 9.0)):
+        clock.time += waited_s - (5 if job_id == 2 else 0)
+        await queue.start(job_id, 1)
+    await queue.cancel(3, 0)
+
+    calibration = (await board.read()).calibration()
+
+    assert (calibration.starts, calibration.before_p50, calibration.before_p90) == (2, 0.5, 0.5)
+    assert await redis.exists(PROMISES) == 0
+
+
+async def test_only_the_last_starts_are_kept(board: OutlookBoard, queue: JobQueue) -> None:
+    for first in (0, 300):
+        ids = range(first, first + 300)
+        await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in ids])
+        await queue.promise([(i, 0.0, Range(0.0, 0.0)) for i in ids])
+        for job_id in ids:
+            await queue.start(job_id, 1)
+
+    assert (await board.read()).calibration().starts == 500

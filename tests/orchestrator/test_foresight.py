@@ -1,0 +1,132 @@
+"""What clients are told of starts and ends, from acceptance on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from jobs.storage.database import Database
+from jobs.storage.job_queue import PROMISES, JobQueue
+from jobs.storage.job_store import JobStore
+from jobs.storage.outlook_board import OutlookBoard
+from orchestrator.app import WebOptions
+from tests.orchestrator.conftest import Api, body, new_key, open_api
+from tests.until import until
+
+LEASE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def api(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[Api]:
+    """With one idle worker from the beginning, and jobs that take as long as they should."""
+    board = OutlookBoard(redis)
+    await board.tell("one:1")
+    for _ in range(30):
+        await board.measured("101 19 DIFFUSION", 1.0)
+    async with open_api(options, database, redis) as opened:
+        await asyncio.sleep(0.05)  # the first look
+        yield opened
+
+
+async def _accepted(api: Api, **changes: Any) -> dict[str, Any]:
+    status, answer = await api.post_job(body(**changes))
+    assert status == 200, answer
+    job: dict[str, Any] = answer["job"]
+    return job
+
+
+async def _explained(api: Api, job_id: str) -> dict[str, Any]:
+    status, answer = await api.call("GET", f"/v1/jobs/{job_id}/explain")
+    assert status == 200, answer
+    explained: dict[str, Any] = answer
+    return explained
+
+
+async def test_a_job_is_told_its_start_and_end_at_once_and_at_each_look(api: Api) -> None:
+    first, second = await _accepted(api, steps=20), await _accepted(api, steps=20)
+
+    # 20 steps of a quarter of a megapixel: 0.5 + 0.2 × 5 = 1.5 s. Nothing was learned of waits yet.
+    assert first["estimate"]["startsIn"]["p50"] == pytest.approx(0, abs=0.1)
+    assert second["estimate"]["startsIn"]["p50"] == pytest.approx(1.5, abs=0.2)
+    assert second["estimate"]["endsIn"]["p50"] == pytest.approx(3.0, abs=0.2)
+    assert second["estimate"]["startsIn"]["p90"] > 2
+    assert (await api.job(second["id"]))["estimate"] == second["estimate"]
+
+
+async def test_a_running_job_is_told_its_end_and_one_that_has_ended_nothing(api: Api, database: Database) -> None:
+    job, jobs = await _accepted(api, steps=20), JobStore(database)
+    claimed = await jobs.claim(int(job["id"]), 1, worker="one:1", lease=LEASE)
+    assert claimed is not None
+
+    running = await api.job(job["id"])
+    await jobs.succeed(claimed, [])
+
+    assert running["estimate"] == {"endsIn": {"p50": 1.5, "p90": 1.5}}
+    assert "estimate" not in await api.job(job["id"])
+
+
+async def test_what_was_told_is_compared_with_the_start(api: Api, redis: ArqRedis) -> None:
+    job = await _accepted(api)
+    await until(lambda: _promised(redis, 1))
+
+    await JobQueue(redis).start(int(job["id"]), 1)
+
+    calibration = (await OutlookBoard(redis).read()).calibration()
+    assert (calibration.starts, calibration.before_p90) == (1, 1)
+
+
+async def _promised(redis: ArqRedis, number: int) -> bool:
+    return int(await redis.hlen(PROMISES)) == number
+
+
+async def test_what_was_measured_makes_the_next_jobs_costlier(api: Api, redis: ArqRedis, database: Database) -> None:
+    for _ in range(100):
+        await OutlookBoard(redis).measured("101 19 DIFFUSION", 4.0)
+    await asyncio.sleep(1.1)  # the next look
+
+    job = await _accepted(api, steps=20)
+
+    assert (await JobStore(database).get_any(int(job["id"]))).cost_s == pytest.approx(4 * 1.5)
+    assert job["estimate"]["endsIn"]["p50"] == pytest.approx(6.0, abs=0.2)
+
+
+async def test_a_job_is_told_why_it_waits(api: Api, database: Database) -> None:
+    theirs = Api(api.client, await new_key(database))
+    for each in (api, theirs, api):
+        await _accepted(each, steps=20)
+    job = await _accepted(api, steps=20)
+
+    explained = await _explained(api, job["id"])
+
+    assert explained["explanation"].startswith("3 jobs are before it, 2 of them yours; 1 worker is alive; it should")
+    assert (explained["jobsBefore"], explained["yourJobsBefore"], explained["workersAlive"]) == (3, 2, 1)
+    assert explained["estimate"] == (await api.job(job["id"]))["estimate"]
+    assert (await theirs.call("GET", f"/v1/jobs/{job['id']}/explain"))[0] == 404
+
+
+async def test_a_job_is_told_that_it_waits_for_room_or_for_its_next_attempt(api: Api, database: Database) -> None:
+    parked, delayed = await _accepted(api), await _accepted(api)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE jobs SET parked_at = now() WHERE id = $1", int(parked["id"]))
+        await connection.execute(
+            "UPDATE jobs SET attempt = 1, available_at = now() + interval '30 seconds' WHERE id = $1",
+            int(delayed["id"]),
+        )
+
+    sentences = [(await _explained(api, job["id"]))["explanation"] for job in (parked, delayed)]
+
+    assert sentences[0].startswith("Its account runs as many jobs as it may")
+    assert sentences[1] == "Attempt 1 failed in a way that may pass; it is tried again in 30 s."
+
+
+async def test_without_a_worker_nothing_is_promised(options: WebOptions, database: Database, redis: ArqRedis) -> None:
+    async with open_api(options, database, redis) as api:
+        job = await _accepted(api)
+        sentence = (await _explained(api, job["id"]))["explanation"]
+
+    assert "estimate" not in job
+    assert sentence == "It is the first in line; no worker is alive; it starts when one comes."
+    assert await _promised(redis, 0)
