@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import asyncpg
 
@@ -17,20 +16,20 @@ from cli.demo import PROMPT, DemoFailed, run_demo
 from cli.keys import add_keys_commands
 from cli.models import ModelsFailed, add_models_commands
 from cli.queue import add_queue_command
-from cli.stack import StackFailed, running_stack, start_again
+from cli.stack import FOLDER, StackFailed, address_of, running_stack, start_again
 from cli.webhooks import add_webhooks_commands
 from embedded import EmbeddedError
 from jobs.errors import DarkroomError
 from jobs.storage.database import open_database
 from jobs.storage.migrate import migrate
 
-FOLDER = Path(".darkroom").absolute()
 MAX_PORT = 65_535
 
 
 def demo(arguments: argparse.Namespace) -> None:
     print("starting PostgreSQL, Redis, web, worker and webhooks …")
-    with running_stack(FOLDER, port=0) as stack:
+    # Of a port that is gone in a minute nobody else needs to know.
+    with running_stack(FOLDER, port=0, env_file=FOLDER / "demo" / "env") as stack:
         asyncio.run(run_demo(stack, FOLDER / "demo", arguments.prompt))
     print("everything was stopped again; `make up` starts it to stay")
 
@@ -67,17 +66,14 @@ async def _act(arguments: argparse.Namespace) -> list[str]:
 
 
 def _database_url() -> str:
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise StackFailed("DATABASE_URL is not set: it says which database to work on")
-    return url
+    return address_of("DATABASE_URL")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="darkroom",
         description="A self-hosted image-generation job service",
-        epilog="account, keys, apps and webhooks work on the database at DATABASE_URL.",
+        epilog="account, keys, apps and webhooks work on the database at DATABASE_URL, or on that of `darkroom up`.",
     )
     parser.set_defaults(run=administer)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -19,6 +19,8 @@ from aiohttp import web
 from cli.stack import Stack
 
 PROMPT = "a red circle on a blue background"
+# The first picture that anybody sees: of some others this small model makes a circle with a tail.
+SEED = "2"
 DONE_WITHIN_S = 300
 CALLBACK_WITHIN_S = 60
 LOOK_EVERY_S = 0.1
@@ -84,7 +86,7 @@ async def _submit(session: aiohttp.ClientSession, prompt: str, callback_url: str
         "requestId": uuid4().hex,
         "notifyUrl": callback_url,
         "stages": [
-            {"type": "INPUT_INITIALIZE", "inputInitialize": {"count": 2}},
+            {"type": "INPUT_INITIALIZE", "inputInitialize": {"seed": SEED, "count": 2}},
             {"type": "DIFFUSION", "diffusion": diffusion},
         ],
     }

@@ -5,7 +5,7 @@ import asyncio
 import os
 from typing import Any
 
-from cli.stack import StackFailed
+from cli.stack import address_of
 from jobs.outlook import Outlook
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.outlook_board import OutlookBoard
@@ -18,10 +18,7 @@ def add_queue_command(commands: Any) -> None:
 
 
 def show_queue(_arguments: argparse.Namespace) -> None:
-    url = os.environ.get("REDIS_URL")
-    if not url:
-        raise StackFailed("REDIS_URL is not set: it says which queue to look at")
-    for line in asyncio.run(queue_lines(url)):
+    for line in asyncio.run(queue_lines(address_of("REDIS_URL"))):
         print(line)
 
 

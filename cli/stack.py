@@ -6,6 +6,7 @@
 import asyncio
 import os
 import secrets
+import shlex
 import socket
 import time
 import urllib.error
@@ -23,6 +24,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import open_database
 from jobs.storage.migrate import migrate
 
+FOLDER = Path(".darkroom").absolute()
 ACCOUNT = "local"
 HOST = "127.0.0.1"
 READY_WITHIN_S = 120
@@ -51,16 +53,20 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, *, port: int) -> Iterator[Stack]:
-    """Starts all that does not run yet, with its data in `folder`; stops what it started. Port 0 picks a free one."""
+def running_stack(folder: Path, *, port: int, env_file: Path | None = None) -> Iterator[Stack]:
+    """Starts all that does not run yet, with its data in `folder`; stops what it started. Port 0 picks a free one.
+
+    How to reach it is written to `env_file`, by default `folder`/env.
+    """
+    env_file = env_file or folder / "env"
     folder.mkdir(parents=True, exist_ok=True)
     port = _checked_port(port)
     with ExitStack() as exits:
         environment = _environment(folder, port, exits)
         asyncio.run(migrate(environment["DATABASE_URL"]))
         url = f"http://{HOST}:{port}"
-        api_key, webhook_secret = asyncio.run(_account(environment["DATABASE_URL"], folder / "env"))
-        _write_env(folder / "env", url, api_key, webhook_secret)
+        api_key, webhook_secret = asyncio.run(_account(environment["DATABASE_URL"], env_file))
+        _write_env(env_file, url, api_key, webhook_secret, environment)
         modules = ("orchestrator", "gpu_worker", "webhooks")
         processes = exits.enter_context(running(modules, environment, folder / "logs"))
         _wait_until_ready(f"{url}/readyz", processes)
@@ -122,16 +128,27 @@ async def _account(database_url: str, env_file: Path) -> tuple[str, str]:
     return key, written_secret(account)
 
 
-def _write_env(file: Path, url: str, api_key: str, webhook_secret: str) -> None:
+def _write_env(file: Path, url: str, api_key: str, webhook_secret: str, environment: Mapping[str, str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(mode=0o600)
-    lines = {"DARKROOM_URL": url, "DARKROOM_API_KEY": api_key, "DARKROOM_WEBHOOK_SECRET": webhook_secret}
-    file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    told = {"DARKROOM_URL": url, "DARKROOM_API_KEY": api_key, "DARKROOM_WEBHOOK_SECRET": webhook_secret}
+    # For the commands that administer it.
+    told |= {name: environment[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items()))
 
 
 def read_env(file: Path) -> dict[str, str]:
-    """NAME=value lines; empty where there is no file."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+    """What a shell would learn from it; empty where there is no file."""
+    words = shlex.split(file.read_text()) if file.exists() else []
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def address_of(name: str) -> str:
+    """DATABASE_URL or REDIS_URL; where it is not set, that of what `darkroom up` runs here. Raises StackFailed."""
+    address = os.environ.get(name) or read_env(FOLDER / "env").get(name)
+    if not address:
+        raise StackFailed(f"{name} is not set, and nothing was started here by `make up`: it says what to work on")
+    return address
 
 
 def _wait_until_ready(url: str, processes: list[Process]) -> None:

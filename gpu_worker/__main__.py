@@ -32,6 +32,7 @@ from jobs.storage.stage_store import StageStore
 
 FINISH_JOB_WITHIN_S = 20
 HAND_BACK_WITHIN_S = 5
+ABANDON_WITHIN_S = 3
 # A program that cannot go on, and may be started again.
 BROKEN = 70
 
@@ -90,10 +91,14 @@ async def _work_until(stop: list[asyncio.Task[None]], worker: WakingWorker, runn
     worker.stop_picking()
     if not (await asyncio.wait([working], timeout=FINISH_JOB_WITHIN_S))[0]:
         runner.hand_back()
-    if not (await asyncio.wait([working], timeout=HAND_BACK_WITHIN_S))[0]:
-        log.error("job_abandoned")  # its lease lapses, and another worker takes it
+    if (await asyncio.wait([working], timeout=HAND_BACK_WITHIN_S))[0]:
+        working.result()
         return
-    working.result()
+    try:
+        async with asyncio.timeout(ABANDON_WITHIN_S):
+            await runner.abandon()
+    except TimeoutError:
+        log.error("job_not_handed_back")  # its lease lapses, and another worker takes it
 
 
 async def _until_settled(worker: WakingWorker, runner: Runner) -> None:

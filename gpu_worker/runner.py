@@ -137,6 +137,12 @@ class Runner:
         for watch in self._watches:
             watch.stop_with(WorkerStopping())
 
+    async def abandon(self) -> None:
+        """Hands back what the engine has not let go of: this process is about to end, and the engine with it."""
+        for watch in list(self._watches):
+            log.warning("job_abandoned", job_id=watch.job.id)
+            await self._give_back(watch.job)
+
     async def _attempt(self, job: Job, drawn: asyncio.Event) -> None:
         watch, started = JobWatch(job, self._board), perf_counter()
         with bound_contextvars(job_id=job.id, attempt=job.attempt):

@@ -63,7 +63,7 @@ class JobWatch:
     """One per attempt. `stop_with` may be called from any thread; the engine stops before its next step."""
 
     def __init__(self, job: Job, board: ProgressBoard) -> None:
-        self._job = job
+        self.job = job
         self._board = board
         self._budget = PreviewBudget()
         self._work = [stage.work for stage in job.submission.stages]
@@ -97,7 +97,7 @@ class JobWatch:
             pictures = self._budget.render(preview)
             self._previews = tuple(each.preview for each in pictures)
         progress = Progress(
-            attempt=self._job.attempt,
+            attempt=self.job.attempt,
             fraction=fraction,
             stage=self._stage,
             step=step,
@@ -134,6 +134,6 @@ class JobWatch:
         progress, pictures, self._pictures = self._progress, self._pictures, ()
         # Pictures first: the progress that is seen names only previews that are there.
         for each in pictures:
-            await self._board.put_preview(self._job.id, self._job.attempt, each)
+            await self._board.put_preview(self.job.id, self.job.attempt, each)
         if progress is not None:
-            await self._board.publish(self._job.id, progress)
+            await self._board.publish(self.job.id, progress)

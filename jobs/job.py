@@ -16,7 +16,7 @@ from jobs.submission import Submission
 
 
 class JobStatus(StrEnum):
-    """Each is left only along an arrow of the diagram above; the last three are final."""
+    """WAITING and RUNNING follow each other as often as a job is tried; the others are final."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"

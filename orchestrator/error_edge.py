@@ -10,7 +10,17 @@ from redis.exceptions import RedisError
 
 from jobs.dialects.tams_response import error_body
 from jobs.dialects.tams_signature import SCHEME
-from jobs.errors import DarkroomError, Fault, InvalidSubmission, NotFound, RateLimited, TooLarge, Unavailable
+from jobs.errors import (
+    DarkroomError,
+    Fault,
+    InvalidSubmission,
+    NotFound,
+    RateLimited,
+    TooLarge,
+    TooManyStreams,
+    TooManyWaiting,
+    Unavailable,
+)
 from jobs.storage.database import DATABASE_AWAY
 from orchestrator.json_http import json_response
 from orchestrator.rate_limit import tell_allowance
@@ -19,6 +29,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # Streams of events, and of pictures, take as long as their readers do: of these it is no news.
 SLOW_S = 1.0
+# How long jobs, and streams, take is the account's to know; this keeps its clients from asking all the time.
+WHEN_OTHERS_HAVE_ENDED_S = "5"
 
 log = structlog.get_logger()
 
@@ -68,6 +80,8 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
         response.headers["Allow"] = error.headers["Allow"]
     if status == 503:
         response.headers["Retry-After"] = "1"
+    if isinstance(error, TooManyWaiting | TooManyStreams):
+        response.headers["Retry-After"] = WHEN_OTHERS_HAVE_ENDED_S
     if isinstance(error, RateLimited):
         response.headers["Retry-After"] = str(math.ceil(error.wait_s))
     if status == 401:

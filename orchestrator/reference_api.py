@@ -25,10 +25,13 @@ class ReferenceApi:
         self._page = reference_page(told)
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/openapi.json", self.openapi), web.get("/docs", self.docs)]
+        return [web.get("/openapi.json", self.openapi), web.get("/docs", self.docs), web.get("/", self.home)]
 
     async def openapi(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._document, content_type="application/json")
+
+    async def home(self, _request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "docs"})
 
     async def docs(self, _request: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html", headers=PAGE_HEADERS)

@@ -124,7 +124,7 @@ def _inner(document: dict[str, Any], field: dict[str, Any]) -> tuple[dict[str, A
     """What a field holds, out of its array and its reference."""
     field = _resolved(document, field)
     for choice in field.get("anyOf", []):
-        if "$ref" in choice:
+        if "$ref" in choice or choice.get("type") == "array":
             field = _resolved(document, choice)
     if field.get("type") == "array":
         return _inner(document, field["items"])[0], True

@@ -37,7 +37,7 @@ def read_picture(content: bytes, *, max_pixels: int) -> UploadedPicture:
             _check_header(picture, max_pixels)
             plain = _plain(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:
-        raise refusal(f"is not a picture of a kind that is taken: {', '.join(FORMATS)}") from error
+        raise refusal(f"is of no kind that is taken ({', '.join(FORMATS)}), or is damaged") from error
     except InvalidSubmission:
         raise
     except MemoryError as error:

@@ -7,9 +7,11 @@ Source: https://protobuf.dev/programming-guides/json/
 What nearly all clients send is checked by pydantic's core alone; Python looks at the rest.
 """
 
+import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,7 +24,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidationError,
 )
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
@@ -237,13 +239,37 @@ def shown(name: str) -> str:
     return name if len(name) <= 64 else f"{name[:64]}…"
 
 
+def _unknown(name: str) -> str:
+    known = _names(Message)
+    same = known.get(_folded(name))
+    if same is not None and name in (same, to_snake(same)):
+        return f"does not belong here, or is a second spelling of the {same} that is there"
+    near = difflib.get_close_matches(_folded(shown(name)), known, n=1)
+    return f"is not a field of this API{f'; did you mean {known[near[0]]}?' if near else ''}"
+
+
+@cache
+def _names(kind: type[BaseModel]) -> dict[str, str]:
+    """The fields of all messages, folded, as the API spells them."""
+    names = {_folded(field.alias): field.alias for field in kind.model_fields.values() if field.alias}
+    for each in kind.__subclasses__():
+        names |= _names(each)
+    return names
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
 def _reason(error: ErrorDetails) -> str:
     match error["type"]:
         case "missing":
             return "is required"
         case "extra_forbidden":
-            return "is not a field of this API, or is a second spelling of one that is there"
+            return _unknown(str(error["loc"][-1]))
         case "model_type":
             return "must be an object"
+        case "too_long" if error["ctx"].get("field_type") == "Value":
+            return f"must have at most {error['ctx']['max_length']} characters"
         case _:
             return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -60,13 +60,26 @@ Cursor = Annotated[
 ]
 
 
+# As the answer to a POST calls a job that waits.
+CREATED = "CREATED"
+
+
+def _status(text: str) -> str:
+    return JobStatus.WAITING if text == CREATED else text
+
+
+Status = Annotated[
+    JobStatus, BeforeValidator(_status), WithJsonSchema({"type": "string", "enum": [*JobStatus, CREATED]})
+]
+
+
 class ListParameters(Message):
-    status: tuple[JobStatus, ...] = tuple(JobStatus)
+    status: tuple[Status, ...] = tuple(JobStatus)
     request_id: Text | None = Field(default=None, min_length=1, max_length=256)
     created_after: TimeText = EARLIEST
     created_before: TimeText = LATEST
     limit: Integer = Field(default=DEFAULT_JOBS, ge=1, le=MAX_JOBS)
-    cursor: Cursor = Position()
+    cursor: Cursor = Field(default_factory=Position)
 
     def filter(self) -> JobFilter:
         return JobFilter(

@@ -2,13 +2,15 @@
 
 import base64
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
 from standardwebhooks import Webhook
 
 from cli.demo import is_signed
-from cli.stack import StackFailed, read_env, running_stack
+from cli.stack import StackFailed, _write_env, read_env, running_stack
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
@@ -39,9 +41,15 @@ def test_a_callback_that_was_altered_is_refused(change: str) -> None:
 
 def test_the_env_file_is_read_as_it_is_written(tmp_path) -> None:
     file = tmp_path / "env"
-    file.write_text("DARKROOM_URL=http://127.0.0.1:1\nDARKROOM_WEBHOOK_SECRET=whsec_a=b=\n")
+    stores = {"DATABASE_URL": "postgresql://app@/postgres?host=/a b&port=5432", "REDIS_URL": "unix:///tmp/x?db=0"}
+    _write_env(file, "http://127.0.0.1:1", "dr_key", "whsec_a=b=", stores | {"DARKROOM_SECRET": "not told"})
 
-    assert read_env(file) == {"DARKROOM_URL": "http://127.0.0.1:1", "DARKROOM_WEBHOOK_SECRET": "whsec_a=b="}
+    told = {"DARKROOM_URL": "http://127.0.0.1:1", "DARKROOM_API_KEY": "dr_key", "DARKROOM_WEBHOOK_SECRET": "whsec_a=b="}
+    assert read_env(file) == told | stores
+    # A shell, and what it starts, learn the same.
+    script = f". {file}; exec {sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    heard = json.loads(subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout)
+    assert {name: heard[name] for name in told | stores} == told | stores
     assert read_env(tmp_path / "absent") == {}
 
 

@@ -284,6 +284,23 @@ async def test_a_store_of_pictures_that_stays_away_is_another_attempt(
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
 
 
+async def test_what_the_engine_does_not_let_go_of_is_handed_back_all_the_same(bench: Bench) -> None:
+    job_id = await bench.accept()
+    reached, go_on = threading.Event(), threading.Event()
+    runner = bench.runner(ScriptedEngine(pause_at(2, reached, go_on)))
+
+    running = asyncio.create_task(runner.run(job_id, 1))
+    await asyncio.to_thread(reached.wait, 10)
+    runner.hand_back()
+    await runner.abandon()
+    job = await bench.job(job_id)
+    go_on.set()
+    await running
+
+    assert (job.status, job.tries) == (JobStatus.WAITING, 0)
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
+
+
 async def test_the_engine_draws_the_next_job_while_the_pictures_of_the_last_are_stored(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

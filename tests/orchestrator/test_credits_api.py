@@ -103,3 +103,6 @@ async def test_a_full_queue_is_told_as_exhausted(poor: Api, database: Database) 
     assert (status, answer["code"]) == (429, 8)
     assert answer["details"][0]["reason"] == "TOO_MANY_WAITING"
     assert answer["details"][0]["metadata"] == {"waiting": "0", "maxWaiting": "0"}
+    headers = {"Authorization": f"Bearer {poor.key}"}
+    async with poor.client.post("/v1/jobs", json=body(), headers=headers) as response:
+        assert response.headers["Retry-After"] == "5"

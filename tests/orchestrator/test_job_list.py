@@ -105,6 +105,7 @@ async def test_the_filters_narrow_the_list_together(api: Api, database: Database
         "status=CANCELED": [3],
         "status=CANCELED&status=WAITING&createdAfter=2026-05-01T14:00:00Z": [5, 4, 3, 2],
         "status=SUCCESS": [],
+        "requestId=r-2&status=CREATED": [2],
         "requestId=r-2": [2],
         "requestId=r-3&status=CANCELED": [3],
         "requestId=r-3&status=WAITING": [],

@@ -9,7 +9,7 @@ from orchestrator.operations import OPERATIONS
 from tests.orchestrator.conftest import Api
 
 # Of the service itself, or not built yet.
-UNTOLD = {"/healthz", "/readyz", "/openapi.json", "/docs"} | {path for _, path in PATHS}
+UNTOLD = {"/healthz", "/readyz", "/openapi.json", "/", "/docs"} | {path for _, path in PATHS}
 
 
 async def test_every_route_is_told_and_every_told_operation_is_served(api: Api) -> None:
@@ -59,3 +59,12 @@ def _references(value: Any) -> list[str]:
         case list():
             return [each for inner in value for each in _references(inner)]
     return []
+
+
+async def test_the_beginning_leads_to_the_reference(api: Api) -> None:
+    async with api.client.get("/", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "docs")
+    async with api.client.get("/") as response:
+        page = await response.text()
+
+    assert "stages[].diffusion.prompts[].text" in page

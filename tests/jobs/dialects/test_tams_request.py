@@ -156,6 +156,23 @@ def test_an_unknown_field_is_refused_by_the_name_that_was_sent(name: str) -> Non
     assert "is not a field of this API" in faults(body(**{name: 1}))[f"stages[1].diffusion.{name}"]
 
 
+@pytest.mark.parametrize(("name", "meant"), [("widht", "width"), ("CFG_Scale", "cfgScale"), ("notify_ur", "notifyUrl")])
+def test_a_field_that_is_nearly_one_is_told_which(name: str, meant: str) -> None:
+    assert faults(body(**{name: 1}))[f"stages[1].diffusion.{name}"].endswith(f"; did you mean {meant}?")
+
+
+def test_a_field_that_comes_twice_is_told_so() -> None:
+    reason = faults(body(cfgScale=7, cfg_scale=8))["stages[1].diffusion.cfg_scale"]
+
+    assert "a second spelling of the cfgScale that is there" in reason
+
+
+def test_a_text_that_is_too_long_is_told_in_characters() -> None:
+    reason = faults(body(prompts=[{"text": "a" * 20_001}]))["stages[1].diffusion.prompts[0].text"]
+
+    assert reason == "must have at most 20000 characters"
+
+
 def test_unknown_fields_are_refused_at_every_level() -> None:
     asked = body(prompts=[{"text": "a", "strength": 1}])
     asked["stages"][0]["note"] = "a"
