@@ -22,10 +22,11 @@ from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.stage_outputs import StageOutputs
 from gpu_worker.watch import JobWatch
-from jobs.capabilities import runnable
+from jobs.capabilities import RunnableStage, runnable
 from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
+from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.files import Files, output_folder
@@ -168,7 +169,7 @@ class Runner:
         watch.notes += notes
         for position in range(done, len(stages)):
             watch.begin_stage(position)
-            canvas = await self._on_engine_thread(stages[position].run, canvas, tools)
+            canvas = await self._on_engine_thread(_run_stage, position, stages[position], canvas, tools)
             await self._stage_outputs.keep(job, position + 1, canvas, watch.notes)
         return canvas
 
@@ -176,16 +177,17 @@ class Runner:
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
 
     async def _inputs(self, job: Job) -> dict[str, Picture]:
-        names = [name for stage in job.submission.stages for name in stage.inputs]
-        return {name: await self._input(job, name) for name in names}
+        stages = enumerate(job.submission.stages)
+        named_by = {name: _path(position, stage) for position, stage in stages for name in stage.inputs}
+        return {name: await self._input(job, name, path) for name, path in named_by.items()}
 
-    async def _input(self, job: Job, name: str) -> Picture:
+    async def _input(self, job: Job, name: str, path: str) -> Picture:
         try:
             image = await self._patiently(partial(self._resources.get_input, job.account_id, UUID(name)))
             content = await self._patiently(partial(self._files.get, image.key))
             return await asyncio.to_thread(open_picture, content)
-        except NotFound as error:
-            raise FatalFailure(f"input picture {name}: {error.message}") from error
+        except (NotFound, FatalFailure) as error:
+            raise FatalFailure(f"{path}: input picture {name}: {error.message}") from error
 
     @asynccontextmanager
     async def _watched(self, job: Job, watch: JobWatch) -> AsyncIterator[None]:
@@ -299,3 +301,15 @@ async def _either(task: asyncio.Task[None], event: asyncio.Event) -> None:
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+
+
+def _run_stage(position: int, stage: RunnableStage, canvas: Canvas, tools: Tools) -> Canvas:
+    try:
+        return stage.run(canvas, tools)
+    except FatalFailure as error:
+        raise FatalFailure(f"{_path(position, stage)}: {error.message}") from error
+
+
+def _path(position: int, stage: Stage) -> str:
+    """As the API spells it: of all that goes wrong the account learns in which stage."""
+    return f"stages[{position}].{stage.field_name}"

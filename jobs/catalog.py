@@ -98,6 +98,10 @@ class Model:
         return hmac.compare_digest(given, self.access_key_sha256)
 
 
+# Of a catalogue of hundreds nobody reads all.
+MAX_NAMES_TOLD = 10
+
+
 class Catalog:
     """Models by id, and by kind and name. The first checkpoint that is not private is the default."""
 
@@ -158,4 +162,7 @@ class Catalog:
         near = difflib.get_close_matches(name.casefold(), names, n=3)
         if near:
             return f"; did you mean {', '.join(near)}?"
-        return f"; the default is {self.default.name}" if kind is Kind.CHECKPOINT else ""
+        if kind is Kind.CHECKPOINT:
+            return f"; the default is {self.default.name}"
+        known = [model.name for model in self.models if model.kind is kind and not model.is_private]
+        return f"; there are {', '.join(known[:MAX_NAMES_TOLD])}" if known else "; the catalogue has none"

@@ -1,12 +1,14 @@
 """What an account asks for: stages in order, and where to tell of them. It does not check or store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from jobs.errors import Fault
 from jobs.stages import Stage
 from jobs.stages.canvas import Size
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.video_diffusion import VideoDiffusion
@@ -82,6 +84,38 @@ def upscale_faults(stages: Sequence[Stage]) -> list[Fault]:
                 reason = f"{stage.upscaler} works only right after a DIFFUSION stage that draws from text alone"
                 faults.append(Fault(f"{path}.hrUpscaler", reason))
     return faults
+
+
+def mask_faults(stages: Sequence[Stage], sizes: Mapping[str, Size]) -> list[Fault]:
+    """Masks of another size than the picture they cover; `sizes` are those of the resources.
+
+    Only where the stage before says that size to the pixel; what others make, the worker compares.
+    """
+    faults = []
+    for i, (before, stage) in enumerate(pairwise(stages), 1):
+        if not isinstance(stage, ImageToInpaint):
+            continue
+        picture, mask = _made_by(before, sizes), sizes[stage.mask]
+        if picture is not None and picture != mask:
+            reason = (
+                f"the mask must be as large as the picture: it is {_written(mask)}, the picture {_written(picture)}"
+            )
+            faults.append(Fault(f"stages[{i}].{stage.field_name}.maskImageResourceId", reason))
+    return faults
+
+
+def _made_by(stage: Stage, sizes: Mapping[str, Size]) -> Size | None:
+    match stage:
+        case InputInitialize(image_resource_id=str(picture)):
+            return sizes[picture]
+        case Diffusion():
+            return stage.width, stage.height
+        case _:
+            return None
+
+
+def _written(size: Size) -> str:
+    return f"{size[0]} × {size[1]}"
 
 
 def _has_latents(before: Sequence[Stage]) -> bool:

@@ -22,10 +22,11 @@ from jobs.errors import Fault, InvalidSubmission, NotFound
 from jobs.job import Job, JobView
 from jobs.links import Links
 from jobs.score import score
+from jobs.stages.canvas import Size
 from jobs.stages.input_initialize import MAX_SEED
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.resource_store import ResourceStore
-from jobs.submission import Submission, with_seeds
+from jobs.submission import Submission, mask_faults, with_seeds
 from orchestrator.authentication import Authentication
 from orchestrator.intake import Accepted, Intake, conflict
 from orchestrator.job_path import JOB_PATH, job_id_of
@@ -82,13 +83,16 @@ class JobsApi:
 
     async def _parse(self, account_id: int, body: Any) -> Submission:
         submission = parse_submission(body, self._catalog, unsupported)
-        for resource, path in input_paths(submission).items():
-            await self._check_image(account_id, resource, path)
+        paths = input_paths(submission)
+        sizes = {resource: await self._size_of(account_id, resource, path) for resource, path in paths.items()}
+        if faults := mask_faults(submission.stages, sizes):
+            raise InvalidSubmission(faults)
         return submission
 
-    async def _check_image(self, account_id: int, resource_id: str, path: str) -> None:
+    async def _size_of(self, account_id: int, resource_id: str, path: str) -> Size:
         try:
-            await self._resources.get(account_id, UUID(resource_id))
+            image = await self._resources.get(account_id, UUID(resource_id))
+            return image.width, image.height
         except (NotFound, ValueError) as error:
             reason = f"there is no resource {resource_id!r} with a picture; upload one first"
             raise InvalidSubmission([Fault(path, reason)]) from error

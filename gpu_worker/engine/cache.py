@@ -1,7 +1,7 @@
 """Loaded models, least recently used first out. It loads nothing itself."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol, TypeVar, cast
 
 
@@ -39,5 +39,7 @@ class ModelCache:
             self._by_id.popitem(last=False)
         return cast(T, self._by_id[model_id])
 
-    def clear(self) -> None:
-        self._by_id.clear()
+    def keep_only(self, model_ids: Collection[str | None]) -> None:
+        """Puts all others out."""
+        for model_id in [each for each in self._by_id if each not in model_ids]:
+            del self._by_id[model_id]

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.lora import MergedLoras
+from gpu_worker.engine.memory import is_out_of_memory
 from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
 from jobs.weights import HALF_WEIGHTS, WEIGHTS
@@ -102,9 +103,11 @@ def load_checkpoint(model: Model, device: Device) -> Checkpoint:
         pipeline = _open(model, device)
         _check(model, pipeline)
         return _placed(model, pipeline, device)
-    except (FatalFailure, torch.OutOfMemoryError):
+    except FatalFailure:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # Of a damaged file nearly any class is raised: OSError, KeyError, SafetensorError, RuntimeError ...
         raise FatalFailure(f"model {model.id}: cannot load {model.path}: {error}") from error
 
@@ -142,7 +145,7 @@ def _open_file(model: Model, device: Device) -> Any:
             **_left_out(model),
         )
     except Exception as error:
-        if model.config_path is not None:
+        if model.config_path is not None or is_out_of_memory(error):
             raise
         advice = "a single file needs config_path, a diffusers folder of the same architecture"
         raise FatalFailure(f"model {model.id}: cannot load {model.path}: {advice} ({error})") from error

@@ -5,7 +5,7 @@ Each request keeps a scheduler of its own, so they may differ in sampler, steps,
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,40 @@ class Prediction:
     noisy: Tensor
     output: Tensor
     clean: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the UNet is given for one request in one call; all but `controls`, those that count now, has its rows."""
+
+    latents: Tensor
+    timesteps: Tensor
+    text: Tensor
+    added: Mapping[str, Tensor]
+    is_guided: bool
+    controls: Sequence[Control]
+
+    def residuals(self) -> list[Tensor] | None:
+        """What the ControlNets add to the UNet's levels, each with a row for each of `latents`, the middle last."""
+        if not self.controls:
+            return None
+        rows = (self.latents, self.timesteps, self.text, dict(self.added))
+        each = [control.residuals(*rows, is_guided=self.is_guided) for control in self.controls]
+        return [torch.stack(levels).sum(0) for levels in zip(*each, strict=True)]
+
+    def pictures(self) -> list["Given"]:
+        """The same, one picture at a time."""
+        count = len(self.latents) // 2 if self.is_guided else len(self.latents)
+        return [self._rows(slice(i, None, count)) for i in range(count)]
+
+    def _rows(self, rows: slice) -> "Given":
+        return replace(
+            self,
+            latents=self.latents[rows],
+            timesteps=self.timesteps[rows],
+            text=self.text[rows],
+            added={name: each[rows] for name, each in self.added.items()},
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,14 +115,16 @@ class Denoising:
         scaled: Tensor = self.scheduler.scale_model_input(doubled, self.timestep)
         return scaled
 
-    def residuals(self) -> list[Tensor] | None:
-        """What the ControlNets that count now add to the UNet's levels, each (rows, C, h, w), the middle last."""
-        on = [control for control in self.controls if control.is_on(self.calls_done, len(self.timesteps))]
-        if not on:
-            return None
-        given = (self.unet_input(), self.timestep.float().expand(self.rows), self.text, dict(self.added))
-        each = [control.residuals(*given, is_guided=self.is_guided) for control in on]
-        return [torch.stack(levels).sum(0) for levels in zip(*each, strict=True)]
+    def given(self) -> "Given":
+        """For the call that comes next."""
+        return Given(
+            latents=self.unet_input(),
+            timesteps=self.timestep.float().expand(self.rows),
+            text=self.text,
+            added=self.added,
+            is_guided=self.is_guided,
+            controls=[control for control in self.controls if control.is_on(self.calls_done, len(self.timesteps))],
+        )
 
     def take(self, predicted: Tensor) -> None:
         """Moves on by one call; `predicted` is the UNet's answer to `unet_input`."""
@@ -200,27 +236,42 @@ def step(checkpoint: Checkpoint, batch: Sequence[Denoising]) -> None:
     Their latents must be of one shape and their texts of one length. A batch of one gives what diffusers does, to
     the bit; in a larger one the last bits depend on its size.
     """
-    predicted = checkpoint.unet(
-        torch.cat([denoising.unet_input() for denoising in batch]),
-        torch.cat([denoising.timestep.float().expand(denoising.rows) for denoising in batch]),
-        encoder_hidden_states=torch.cat([denoising.text for denoising in batch]),
-        added_cond_kwargs={name: torch.cat([denoising.added[name] for denoising in batch]) for name in batch[0].added},
-        **_residuals(batch),
-        return_dict=False,
-    )[0]
-    for denoising, rows in zip(batch, predicted.split([denoising.rows for denoising in batch]), strict=True):
+    for denoising, rows in zip(batch, _predicted(checkpoint, [each.given() for each in batch]), strict=True):
         denoising.take(rows)
 
 
-def _residuals(batch: Sequence[Denoising]) -> dict[str, Any]:
+def predicted(checkpoint: Checkpoint, denoising: Denoising, *, one_by_one: bool) -> Tensor:
+    """What the request shall `take`; by a call of the UNet for each of its pictures, which needs less memory than one
+    for all. It moves nothing, so it may be asked again."""
+    given = denoising.given()
+    if not one_by_one:
+        return _predicted(checkpoint, [given])[0]
+    pictures = [_predicted(checkpoint, [each])[0] for each in given.pictures()]
+    # The negative prompt's rows come first.
+    return torch.stack(pictures, dim=1).flatten(0, 1)
+
+
+def _predicted(checkpoint: Checkpoint, batch: Sequence[Given]) -> Sequence[Tensor]:
+    rows: Tensor = checkpoint.unet(
+        torch.cat([given.latents for given in batch]),
+        torch.cat([given.timesteps for given in batch]),
+        encoder_hidden_states=torch.cat([given.text for given in batch]),
+        added_cond_kwargs={name: torch.cat([given.added[name] for given in batch]) for name in batch[0].added},
+        **_residuals(batch),
+        return_dict=False,
+    )[0]
+    return torch.split(rows, [len(given.latents) for given in batch])
+
+
+def _residuals(batch: Sequence[Given]) -> dict[str, Any]:
     """What ControlNets add for all of the batch: nothing for a request that has none."""
-    each = [denoising.residuals() for denoising in batch]
+    each = [given.residuals() for given in batch]
     levels = next((residuals for residuals in each if residuals), None)
     if levels is None:
         return {}
     filled = [
-        residuals or [level.new_zeros(denoising.rows, *level.shape[1:]) for level in levels]
-        for denoising, residuals in zip(batch, each, strict=True)
+        residuals or [level.new_zeros(len(given.latents), *level.shape[1:]) for level in levels]
+        for given, residuals in zip(batch, each, strict=True)
     ]
     *down, middle = (torch.cat(parts) for parts in zip(*filled, strict=True))
     return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}

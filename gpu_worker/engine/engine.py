@@ -1,15 +1,16 @@
 """The verbs of `jobs.engine` on diffusers' networks. It knows no stage, and no job."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from gpu_worker.engine import denoise, inpainting, text
+from gpu_worker.engine.attention import sliced_attention
 from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
 from gpu_worker.engine.control import Control, ControlNetwork, check_fits, load_controlnet, new_control
@@ -20,9 +21,9 @@ from gpu_worker.engine.embedding import LearnedWord, read_learned_word
 from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
-from gpu_worker.engine.memory import out_of_memory_is_transitory
+from gpu_worker.engine.memory import CODING, DENOISING, LOADING, Ladder, Thrift
 from gpu_worker.engine.text import Conditioning
-from gpu_worker.engine.upscaler import RESAMPLINGS, Upscaler, load_upscaler, upscale_to
+from gpu_worker.engine.upscaler import RESAMPLINGS, SMALL_TILE_PX, TILE_PX, Upscaler, load_upscaler, upscale_to
 from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
 from jobs.attachments import ControlNet, Lora
 from jobs.block_weights import read_block_weights
@@ -38,7 +39,8 @@ from jobs.weights import Weights, WrongWeights
 class DiffusersEngine:
     """Stable Diffusion 1.5, 2 and XL on one device.
 
-    Every method raises TransitoryFailure if memory does not suffice, after forgetting the cached models.
+    Where memory does not suffice a method tries again in slower ways (see `memory`), and raises FatalFailure where
+    none helps.
     On one machine the same arguments give the same bytes.
     """
 
@@ -49,11 +51,13 @@ class DiffusersEngine:
         self._weights = Weights()
 
     def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
-        model = self._model(model_id)
-        with self._working(f"loading model {model.id}"):
+        def work(_thrift: Thrift) -> Checkpoint:
             checkpoint = self._cache.get(model.id, partial(self._load_checked, model))
             checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
             return self._with_vae(checkpoint, self._model(vae)) if vae else checkpoint
+
+        model = self._model(model_id)
+        return self._ladder(f"loading model {model.id}", LOADING, {model.id, vae}).run(work)
 
     def encode_prompt(
         self,
@@ -64,16 +68,21 @@ class DiffusersEngine:
         clip_skip: int,
         embeddings: Sequence[str] = (),
     ) -> Conditioning:
-        with self._working("encoding the prompt"):
+        def work(_thrift: Thrift) -> Conditioning:
             words = [self._learned_word(checkpoint, self._model(each)) for each in embeddings]
             return text.encode_prompt(checkpoint, prompt, negative, clip_skip, words)
+
+        return self._ladder("encoding the prompt", LOADING, {checkpoint.model.id}).run(work)
 
     def encode_pictures(
         self, checkpoint: Checkpoint, pictures: Sequence[Picture], *, width: int, height: int
     ) -> Tensor:
-        with self._working(f"encoding {len(pictures)} of {width} x {height}"):
+        def work(thrift: Thrift) -> Tensor:
             images = (cast(Image.Image, picture) for picture in pictures)
-            return torch.cat([from_picture(checkpoint, image, width=width, height=height) for image in images])
+            size: Any = {"width": width, "height": height, "is_short": thrift >= Thrift.TILES}
+            return torch.cat([from_picture(checkpoint, image, **size) for image in images])
+
+        return self._ladder(f"encoding {len(pictures)} of {width} x {height}", CODING, {checkpoint.model.id}).run(work)
 
     def control(
         self,
@@ -85,8 +94,7 @@ class DiffusersEngine:
         width: int,
         height: int,
     ) -> Control:
-        model = self._model(controlnet.model)
-        with self._working(f"loading ControlNet {model.id}"):
+        def work(_thrift: Thrift) -> Control:
             network = self._cache.get(model.id, partial(self._load_controlnet, model))
             check_fits(network, checkpoint)
             return new_control(
@@ -98,6 +106,9 @@ class DiffusersEngine:
                 width=width,
                 height=height,
             )
+
+        model = self._model(controlnet.model)
+        return self._ladder(f"loading ControlNet {model.id}", LOADING, {model.id, checkpoint.model.id}).run(work)
 
     def sample(
         self,
@@ -118,7 +129,7 @@ class DiffusersEngine:
         noise_seed_delta: int = 0,
         schedule: str | None = None,
     ) -> Tensor:
-        with self._working(f"drawing {len(seeds)} of {width} x {height}"):
+        with torch.inference_mode():
             denoising = denoise.begin(
                 checkpoint,
                 conditioning,
@@ -135,11 +146,15 @@ class DiffusersEngine:
                 noise_seed_delta=noise_seed_delta,
                 schedule=schedule,
             )
-            return self._run(checkpoint, denoising, watch)
+            ladder = self._ladder(f"drawing {len(seeds)} of {width} x {height}", DENOISING, {checkpoint.model.id})
+            return self._run(checkpoint, denoising, watch, ladder)
 
     def decode(self, checkpoint: Checkpoint, latents: Tensor) -> list[Picture]:
-        with self._working(f"decoding {tuple(latents.shape)} latents"):
-            return list(to_pictures(checkpoint, latents))
+        def work(thrift: Thrift) -> list[Picture]:
+            return list(to_pictures(checkpoint, latents, is_short=thrift >= Thrift.TILES))
+
+        height, width = (checkpoint.latent_space.factor * side for side in latents.shape[-2:])
+        return self._ladder(f"decoding {len(latents)} of {width} x {height}", CODING, {checkpoint.model.id}).run(work)
 
     def next_size(self, checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int]:
         return next_size(checkpoint, width, height)
@@ -154,9 +169,12 @@ class DiffusersEngine:
         height: int,
         keeps_ratio: bool = True,
     ) -> Tensor:
-        with self._working(f"resizing {tuple(latents.shape)} latents"):
+        def work(_thrift: Thrift) -> Tensor:
             size = {"width": width, "height": height}
             return resized_latents(checkpoint, latents, upscaler, **size, keeps_ratio=keeps_ratio)
+
+        doing = f"resizing latents to those of {width} x {height}"
+        return self._ladder(doing, LOADING, {checkpoint.model.id}).run(work)
 
     def find(self, picture: Picture, look: Look) -> list[Picture]:
         image = cast(Image.Image, picture)
@@ -177,9 +195,16 @@ class DiffusersEngine:
             image = inpainting.in_ratio(image, width, height)
         way = RESAMPLINGS.get(upscaler)
         if way is None and (image.width < width or image.height < height):
-            with self._working(f"enlarging {image.width} x {image.height} to {width} x {height}"):
-                image = upscale_to(self._upscaler(upscaler), image, width, height)
+            image = self._upscaled(image, upscaler, width, height)
         return cast(Picture, image.resize((width, height), way or Image.Resampling.LANCZOS))
+
+    def _upscaled(self, image: Image.Image, upscaler: str, width: int, height: int) -> Image.Image:
+        def work(thrift: Thrift) -> Image.Image:
+            tile = SMALL_TILE_PX if thrift >= Thrift.TILES else TILE_PX
+            return upscale_to(self._upscaler(upscaler), image, width, height, tile=tile)
+
+        doing = f"enlarging {image.width} x {image.height} to {width} x {height}"
+        return self._ladder(doing, CODING, {upscaler}).run(work)
 
     def _upscaler(self, model_id: str) -> Upscaler:
         model = self._model(model_id)
@@ -229,23 +254,32 @@ class DiffusersEngine:
         self._check(model)
         return read_learned_word(model, checkpoint)
 
-    def _run(self, checkpoint: Checkpoint, denoising: Denoising, watch: Watch) -> Tensor:
+    def _run(self, checkpoint: Checkpoint, denoising: Denoising, watch: Watch, ladder: Ladder) -> Tensor:
+        predict = partial(self._predicted, checkpoint, denoising)
         preview = partial(self._previews, checkpoint, denoising)
         while not denoising.is_done:
             before = denoising.steps_done
-            denoise.step(checkpoint, [denoising])
+            denoising.take(ladder.run(predict))
             if denoising.steps_done > before:
                 watch.step_done(denoising.steps_done, denoising.steps, preview)
         return denoising.latents
 
+    def _predicted(self, checkpoint: Checkpoint, denoising: Denoising, thrift: Thrift) -> Tensor:
+        with ExitStack() as stack:
+            if thrift >= Thrift.SLICES:
+                networks = [checkpoint.unet, *(control.network for control in denoising.controls)]
+                stack.enter_context(sliced_attention(networks))
+            return denoise.predicted(checkpoint, denoising, one_by_one=thrift >= Thrift.ONE_BY_ONE)
+
     def _previews(self, checkpoint: Checkpoint, denoising: Denoising) -> list[Picture]:
-        with self._working("rendering previews"):
+        def work(_thrift: Thrift) -> list[Picture]:
             return list(to_previews(checkpoint, denoising.clean()))
 
-    @contextmanager
-    def _working(self, doing: str) -> Iterator[None]:
-        with out_of_memory_is_transitory(self._device, doing, self._cache.clear), torch.inference_mode():
-            yield
+        return self._ladder("rendering previews", LOADING, {checkpoint.model.id}).run(work)
+
+    def _ladder(self, doing: str, rungs: Sequence[Thrift], needed: Collection[str | None]) -> Ladder:
+        """`needed` are the ids of the models that stay in the cache where memory is short."""
+        return Ladder(self._device, doing, rungs, partial(self._cache.keep_only, needed))
 
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ PREVIEW_SIDE_PX = 256
 # The largest picture of an SDXL model.
 WHOLE_PIXELS = 2_073_600
 TILE_PX = 1024
+# Where memory is short: the VAE needs a sixteenth of what it needs for 1024 × 1024 pixels.
+SMALL_TILE_PX = 256
 
 # Source: AUTOMATIC1111's stable-diffusion-webui, modules/shared_items.py, latent_upscale_modes.
 INTERPOLATIONS: Mapping[Upscaler, Mapping[str, Any]] = {
@@ -58,7 +60,9 @@ def next_size(checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int
     return -(-width // factor) * factor, -(-height // factor) * factor
 
 
-def from_picture(checkpoint: Checkpoint, picture: Image.Image, *, width: int, height: int) -> Tensor:
+def from_picture(
+    checkpoint: Checkpoint, picture: Image.Image, *, width: int, height: int, is_short: bool = False
+) -> Tensor:
     """Latents (1, C, h, w) of the picture, resized with Lanczos; scaled as the denoiser wants them.
 
     They are the mean of what the VAE says. diffusers draws a sample by the request's generator instead, but this
@@ -68,34 +72,36 @@ def from_picture(checkpoint: Checkpoint, picture: Image.Image, *, width: int, he
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     pixels = _to_tensor(picture).to(checkpoint.device.torch_device, checkpoint.vae.dtype)
-    with _tiles(checkpoint, width * height):
+    with _tiles(checkpoint, width * height, is_short):
         mean = checkpoint.vae.encode(pixels).latent_dist.mode()
     return checkpoint.latent_space.from_vae(mean).to(checkpoint.device.dtype)
 
 
-def to_pictures(checkpoint: Checkpoint, latents: Tensor) -> list[Image.Image]:
-    """One RGB picture per latent of (n, C, h, w). One at a time: memory is that of one picture."""
-    return [_decoded(checkpoint, latent) for latent in torch.split(latents, 1)]
+def to_pictures(checkpoint: Checkpoint, latents: Tensor, *, is_short: bool = False) -> list[Image.Image]:
+    """One RGB picture per latent of (n, C, h, w). One at a time: memory is that of one picture; in small tiles where
+    memory is short."""
+    return [_decoded(checkpoint, latent, is_short) for latent in torch.split(latents, 1)]
 
 
-def _decoded(checkpoint: Checkpoint, latent: Tensor) -> Image.Image:
+def _decoded(checkpoint: Checkpoint, latent: Tensor, is_short: bool) -> Image.Image:
     scaled = checkpoint.latent_space.to_vae(latent.to(checkpoint.vae.dtype))
-    with _tiles(checkpoint, latent[0, 0].numel() * checkpoint.latent_space.factor**2):
+    with _tiles(checkpoint, latent[0, 0].numel() * checkpoint.latent_space.factor**2, is_short):
         return _raster(checkpoint.vae.decode(scaled, return_dict=False)[0][0])
 
 
 @contextmanager
-def _tiles(checkpoint: Checkpoint, pixels: int) -> Iterator[None]:
+def _tiles(checkpoint: Checkpoint, pixels: int, is_short: bool) -> Iterator[None]:
     """Lets the VAE work in tiles on what is larger than any DIFFUSION draws: its memory would grow with the picture.
 
     Tiles overlap by a quarter and are blended. A VAE's norms see a tile alone, so its values differ from those of the
     whole: on the bundled model by 2 of 255 at most on average, and hardly anywhere by more than 4.
     """
-    if pixels <= WHOLE_PIXELS:
+    if pixels <= WHOLE_PIXELS and not is_short:
         yield
         return
     vae, factor = checkpoint.vae, checkpoint.latent_space.factor
-    vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // factor
+    tile_px = SMALL_TILE_PX if is_short else TILE_PX
+    vae.tile_sample_min_size, vae.tile_latent_min_size = tile_px, tile_px // factor
     vae.enable_tiling()
     try:
         yield

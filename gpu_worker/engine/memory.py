@@ -1,42 +1,104 @@
-"""What it means to run out of memory. It decides nothing about another attempt: the runner does."""
+"""What is done where memory does not suffice: a ladder of ways to need less, each slower than the one before.
+
+What a rung saves, the modules do that compute. Written for CUDA, which has not run in its tests: there networks
+raise its error.
+"""
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TypeVar
 
+import structlog
 import torch
 
 from gpu_worker.engine.device import Device
-from jobs.errors import TransitoryFailure
+from jobs.errors import FatalFailure
 
 _MIB = 2**20
 
+T = TypeVar("T")
 
-@contextmanager
-def out_of_memory_is_transitory(device: Device, doing: str, make_room: Callable[[], None]) -> Iterator[None]:
-    """Turns a lack of memory into TransitoryFailure, after `make_room`; all other errors pass."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        state = _state(device)
-        make_room()
-        _release(device)
-        raise TransitoryFailure(f"out of memory while {doing}{state}: {error}") from error
+log = structlog.get_logger()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+class Thrift(IntEnum):
+    """How much is done to need little memory. Each does what those before it do."""
+
+    NONE = 0
+    ALONE = 1
+    """Models that are not needed have left the device."""
+    TILES = 2
+    """Pictures become latents, latents pictures, and small pictures large ones, in small tiles."""
+    SLICES = 3
+    """The denoiser's attention looks from a part of a picture at a time."""
+    ONE_BY_ONE = 4
+    """The denoiser sees one picture at a time."""
+
+
+# The rungs that help each kind of work.
+LOADING = (Thrift.NONE, Thrift.ALONE)
+CODING = (*LOADING, Thrift.TILES)
+DENOISING = (*LOADING, Thrift.SLICES, Thrift.ONE_BY_ONE)
+
+_TRIED = {
+    Thrift.NONE: "",
+    Thrift.ALONE: ", with no other model loaded",
+    Thrift.TILES: ", with no other model loaded and in small tiles",
+    Thrift.SLICES: ", with no other model loaded and attention in slices",
+    Thrift.ONE_BY_ONE: ", with no other model loaded, attention in slices and one picture at a time",
+}
+
+
+class Ladder:
+    """One piece of work, `doing`, on its way down `rungs`. It does not climb up again: the next call begins there."""
+
+    def __init__(self, device: Device, doing: str, rungs: Sequence[Thrift], make_room: Callable[[], None]) -> None:
+        self._device = device
+        self._doing = doing
+        self._rungs = list(rungs)
+        self._make_room = make_room
+
+    def run(self, work: Callable[[Thrift], T]) -> T:
+        """What `work` gives on the first rung where memory suffices; it is begun anew on each, so it must change
+        nothing before it ends. Raises FatalFailure below the last rung; all other errors pass."""
+        while True:
+            try:
+                with torch.inference_mode():
+                    return work(self._rungs[0])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                # The frames of the traceback hold the very tensors that are in the way.
+                lack = error.with_traceback(None)
+            self._descend(lack)
+
+    def _descend(self, lack: Exception) -> None:
+        self._make_room()
+        _release(self._device)
+        tried = self._rungs[0]
+        if len(self._rungs) == 1:
+            raise FatalFailure(
+                f"out of memory while {self._doing}{_TRIED[tried]}{_state(self._device)}: {lack}"
+            ) from lack
+        self._rungs.pop(0)
+        log.warning("memory_short", doing=self._doing, tried=tried.name, next=self._rungs[0].name)
+
+
+def is_out_of_memory(error: Exception) -> bool:
     # The CPU's allocator raises a bare RuntimeError.
     is_on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or is_on_cpu
 
 
 def _state(device: Device) -> str:
-    if device.torch_device.type != "cuda":
-        return ""
-    free, total = torch.cuda.mem_get_info(device.torch_device)
-    return f" ({free // _MIB} of {total // _MIB} MiB free on {device})"
+    if device.torch_device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device.torch_device)
+    else:
+        page = os.sysconf("SC_PAGE_SIZE")
+        free, total = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    return f" ({free // _MIB} of {total // _MIB} MiB are free on {device})"
 
 
 def _release(device: Device) -> None:

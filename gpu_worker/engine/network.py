@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers.utils.import_utils import is_accelerate_available
 
+from gpu_worker.engine.memory import is_out_of_memory
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 from jobs.weights import HALF_WEIGHTS, WEIGHTS
@@ -19,9 +20,11 @@ def open_network(model: Model, network: Any, dtype: torch.dtype) -> Any:
         raise FatalFailure(f"{model.kind} {model.id}: {model.path} does not exist")
     try:
         return _open_folder(model, network, dtype) if model.path.is_dir() else _open_file(model, network, dtype)
-    except (FatalFailure, torch.OutOfMemoryError):
+    except FatalFailure:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # Of a damaged file nearly any class is raised.
         raise FatalFailure(f"{model.kind} {model.id}: cannot load {model.path}: {error}") from error
 

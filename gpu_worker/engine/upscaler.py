@@ -24,6 +24,7 @@ from jobs.upscalers import Upscaler as Names
 
 # Of the picture that comes in: what one tile makes at most, and what it sees of its neighbours on each side.
 TILE_PX = 256
+SMALL_TILE_PX = 64
 OVERLAP_PX = 32
 LEAK = 0.2
 RESIDUAL = 0.2
@@ -221,12 +222,14 @@ def upscale(upscaler: Upscaler, picture: Image.Image, *, tile: int = TILE_PX, ov
     return Image.fromarray(result)
 
 
-def upscale_to(upscaler: Upscaler, picture: Image.Image, width: int, height: int) -> Image.Image:
+def upscale_to(
+    upscaler: Upscaler, picture: Image.Image, width: int, height: int, *, tile: int = TILE_PX
+) -> Image.Image:
     """As often as it takes to reach this size, three times at most."""
     for _ in range(MOST_TIMES):
         if picture.width >= width and picture.height >= height:
             break
-        picture = upscale(upscaler, picture)
+        picture = upscale(upscaler, picture, tile=tile)
     return picture
 
 

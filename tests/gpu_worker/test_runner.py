@@ -113,7 +113,10 @@ async def test_a_fatal_failure_ends_the_job_with_its_reason(bench: Bench) -> Non
 
     job = await bench.job(job_id)
     assert job.status == JobStatus.FAILED and job.failure is not None
-    assert (job.failure.code, job.failure.reason) == (FailureCode.FATAL_ERROR, "the weights are torn")
+    assert (job.failure.code, job.failure.reason) == (
+        FailureCode.FATAL_ERROR,
+        "stages[1].diffusion: the weights are torn",
+    )
     assert await bench.callbacks(job_id) == ["TERMINAL"]
 
 

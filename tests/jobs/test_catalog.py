@@ -47,6 +47,12 @@ def test_an_unknown_name_near_nothing_names_the_default() -> None:
         Catalog([FIRST, SECOND]).resolve(Kind.CHECKPOINT, "zzzzzzzzzzzz")
 
 
+@pytest.mark.parametrize(("models", "hint"), [([LORA], "there are photon"), ([], "the catalogue has none")])
+def test_an_unknown_companion_near_nothing_names_those_that_there_are(models: list[Model], hint: str) -> None:
+    with pytest.raises(UnknownModel, match=f"no LORA is named 'zzzzzzzz'; {hint}$"):
+        Catalog([SECOND, PRIVATE_LORA, *models]).resolve(Kind.LORA, "zzzzzzzz")
+
+
 def test_names_and_ids_belong_to_their_kind() -> None:
     catalog = Catalog([SECOND, LORA])
 
@@ -57,7 +63,7 @@ def test_names_and_ids_belong_to_their_kind() -> None:
 
 
 def test_only_a_checkpoint_may_be_left_unnamed() -> None:
-    with pytest.raises(UnknownModel, match=r"no LORA is named ''$"):
+    with pytest.raises(UnknownModel, match=r"no LORA is named ''; there are photon$"):
         Catalog([SECOND, LORA]).resolve(Kind.LORA, "")
 
 

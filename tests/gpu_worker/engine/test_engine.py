@@ -1,6 +1,5 @@
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from PIL import Image
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from jobs.catalog import Catalog, Family, Model
-from jobs.errors import FatalFailure, TransitoryFailure, WorkerStopping
+from jobs.errors import FatalFailure, WorkerStopping
 from jobs.prompt import Piece
 from jobs.samplers import Sampler
 
@@ -173,39 +172,3 @@ def test_the_measured_size_is_that_of_the_files(engine: Any, folders: dict[str, 
     on_disk = sum(file.stat().st_size for file in folders["sd15"].rglob("*.safetensors"))
 
     assert engine.load("sd15").size_bytes == pytest.approx(on_disk, rel=0.1)
-
-
-class Exhausted:
-    """A VAE for which memory does not suffice."""
-
-    dtype = torch.float32
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def decode(self, *_: Any, **__: Any) -> Any:
-        raise self._error
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_too_little_memory_is_transitory_and_frees_the_cache(folders: dict[str, Path], error: Exception) -> None:
-    engine = DiffusersEngine(catalog_of(folders, 1), CPU, max_cached_bytes=2**30)
-    checkpoint = engine.load("m0")
-
-    with pytest.raises(TransitoryFailure, match="out of memory while decoding"):
-        engine.decode(replace(checkpoint, vae=Exhausted(error)), torch.zeros(1, 4, 8, 8))
-
-    assert engine.load("m0") is not checkpoint
-
-
-def test_an_impossible_allocation_is_transitory(engine: Any) -> None:
-    # The CPU's allocator has no error class of its own; this shows that its message is still known.
-    checkpoint = engine.load("tiny")
-
-    with pytest.raises(TransitoryFailure, match="out of memory while decoding"):
-        engine.decode(checkpoint, torch.zeros(1, 8, 1, 1).expand(1, 8, 2**20, 2**20))
-
-
-def test_other_errors_of_torch_pass_through(engine: Any) -> None:
-    with pytest.raises(RuntimeError, match="channels"):
-        engine.decode(engine.load("tiny"), torch.zeros(1, 3, 8, 8))
