@@ -122,7 +122,7 @@ class Diffusion:
             clip_skip=self.clip_skip,
             embeddings=self.embeddings,
         )
-        controls = [self._control(tools, checkpoint, each, pictures) for each in self.controls]
+        controls = [self._control(tools, checkpoint, each) for each in self.controls]
         latents = engine.sample(
             checkpoint,
             conditioning,
@@ -143,13 +143,13 @@ class Diffusion:
         pictures = tuple(engine.decode(checkpoint, latents))
         return Canvas(seeds=tuple(seeds), pictures=pictures, size=(self.width, self.height), latents=latents)
 
-    def _control(
-        self, tools: Tools, checkpoint: Checkpoint, controlnet: ControlNet, pictures: Sequence[Picture]
-    ) -> Control:
+    def _control(self, tools: Tools, checkpoint: Checkpoint, controlnet: ControlNet) -> Control:
+        if controlnet.image is None:
+            raise ValueError("the picture of a ControlNet is known when a job is accepted")
         return tools.engine.control(
             checkpoint,
             controlnet,
-            picture=tools.pictures[controlnet.image] if controlnet.image else pictures[0],
+            picture=tools.pictures[controlnet.image],
             mask=tools.pictures[controlnet.mask] if controlnet.mask else None,
             width=self.width,
             height=self.height,

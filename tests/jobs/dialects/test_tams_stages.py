@@ -125,7 +125,7 @@ def test_without_a_picture_of_its_own_a_controlnet_takes_the_initial_one() -> No
 
     (control,) = parse(asked).stages[1].controls  # type: ignore[union-attr]
 
-    assert (control.image, control.preprocessor) == (None, Preprocessor.CANNY)
+    assert (control.image, control.preprocessor) == ("a", Preprocessor.CANNY)
 
 
 # diffusion
