@@ -32,7 +32,7 @@ PIPELINES = {"sd15": StableDiffusionControlNetPipeline, "sdxl": StableDiffusionX
 
 @pytest.fixture(scope="session")
 def networks(stock: dict[str, Any]) -> dict[str, Any]:
-    """Three for SD 1.5, of which one pools globally as those for shuffled pictures do, and one for SDXL; none says 0."""
+    """Three for SD 1.5, of which one pools globally as for shuffled pictures, and one for SDXL; none says 0."""
     made = {}
     for seed, (name, base) in enumerate({"one": "sd15", "two": "sd15", "xl": "sdxl", "pooled": "sd15"}.items()):
         torch.manual_seed(seed)
