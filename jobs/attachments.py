@@ -29,7 +29,8 @@ class Lora:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlNet:
-    """A picture that guides: `image` and `mask` are resource ids, and without `image` it is the initial picture.
+    """A picture that guides: `image` and `mask` are resource ids. One that was accepted has an `image`: where the job
+    names none, the initial picture's.
 
     `model` is a catalogue id. It counts from `guidance_start` to `guidance_end`, shares of the steps, and where `mask`
     is white. `preprocessor_params` holds all of its preprocessor's.

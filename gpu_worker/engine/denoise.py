@@ -6,6 +6,8 @@ Each request keeps a scheduler of its own, so they may differ in sampler, steps,
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from gpu_worker.engine.samplers import new_scheduler
 from gpu_worker.engine.text import Conditioning
 from jobs.errors import FatalFailure
 from jobs.inpainting import Masking
+
+SEEDS = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class Given:
             return None
         rows = (self.latents, self.timesteps, self.text, dict(self.added))
         each = [control.residuals(*rows, is_guided=self.is_guided) for control in self.controls]
-        return [torch.stack(levels).sum(0) for levels in zip(*each, strict=True)]
+        # Not stacked: those of one that pools globally have a single value for all places.
+        return [reduce(add, levels) for levels in zip(*each, strict=True)]
 
     def pictures(self) -> list["Given"]:
         """The same, one picture at a time."""
@@ -201,7 +206,8 @@ def begin(
     Raises FatalFailure for a size, sampler or number of steps that the model or sampler cannot take.
     """
     device = checkpoint.device.torch_device
-    later_seeds = [seed + noise_seed_delta for seed in seeds]
+    # A seed below 0 is none to every sampler.
+    later_seeds = [(seed + noise_seed_delta) % SEEDS for seed in seeds]
     scheduler = new_scheduler(
         sampler, checkpoint.scheduler_config, steps=steps, seeds=later_seeds, device=device, schedule=schedule
     )

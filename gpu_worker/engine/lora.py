@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gpu_worker.engine.lora_file import Change
+from gpu_worker.engine.memory import is_out_of_memory
 from jobs.block_weights import BASE, MIDDLE, BlockWeights
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
@@ -90,6 +91,8 @@ class MergedLoras:
             try:
                 merged = merged + lora.strength(layer, self._layers_per_block) * change.to(weight)
             except (ValueError, RuntimeError, KeyError) as error:
+                if is_out_of_memory(error):
+                    raise
                 raise FatalFailure(f"LoRA {lora.model.id} does not fit the checkpoint at {layer}: {error}") from error
         self._originals[layer] = weight.clone()
         weight.copy_(merged)

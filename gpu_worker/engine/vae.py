@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL
 from gpu_worker.engine.checkpoint import Checkpoint, latent_space_of, ready_vae
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.network import open_network
-from jobs.catalog import Model
+from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
 
 
@@ -28,7 +28,10 @@ def load_vae(model: Model, device: Device) -> LoadedVae:
 
 
 def with_vae(checkpoint: Checkpoint, vae: LoadedVae) -> Checkpoint:
-    """The checkpoint with this VAE. Raises FatalFailure where it speaks of other latents."""
+    """The checkpoint with this VAE. Raises FatalFailure where it is of another family, or speaks of other latents."""
+    if vae.model.family not in (checkpoint.family, Family.ANY):
+        # Of the same form, but every number of a latent means something else.
+        raise FatalFailure(f"VAE {vae.model.id} is for {vae.model.family} checkpoints, not for {checkpoint.family}")
     space, own = latent_space_of(vae.network.config), checkpoint.latent_space
     if (space.channels, space.factor) != (own.channels, own.factor):
         theirs, ours = (f"{each.channels} channels, {each.factor} pixels to one" for each in (space, own))

@@ -173,7 +173,7 @@ def _stages(bodies: Sequence[StageBody] | None, reading: Reading) -> tuple[Stage
         if isinstance(stage, Diffusion):
             reading.diffusion = stage
         if isinstance(stage, InputInitialize):
-            reading.has_picture = stage.image_resource_id is not None
+            reading.initial_picture = stage.image_resource_id
     if len(stages) == len(bodies):
         reading.faults.take(input_faults(stages))
         reading.faults.take(upscale_faults(stages), reads=["stages"])

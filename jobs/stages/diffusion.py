@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from jobs.attachments import Animation, ControlNet, Lora
 from jobs.catalog import Family
-from jobs.engine import Checkpoint, Control, Latents, Picture
+from jobs.engine import Checkpoint, Control, Engine, Latents, Picture
 from jobs.errors import Fault
 from jobs.inpainting import Masking
 from jobs.prompt import Prompt
@@ -87,6 +87,11 @@ class Diffusion:
     clip_encoder: str | None = None
 
     @property
+    def texts(self) -> list[str]:
+        """In which learned words may be named."""
+        return [piece.text for piece in (*self.prompt, *self.negative_prompt)]
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(name for control in self.controls for name in control.inputs)
 
@@ -112,7 +117,7 @@ class Diffusion:
         """A picture per seed; from noise, or from `pictures`: one for all seeds, or one for each. Latents in `start`
         go before pictures; with `masking` only a part of them is drawn again."""
         engine = tools.engine
-        checkpoint = engine.load(self.model, self.loras, self.vae)
+        checkpoint = self.checkpoint(engine)
         if start is None and pictures:
             start = engine.encode_pictures(checkpoint, pictures, width=self.width, height=self.height)
         conditioning = engine.encode_prompt(
@@ -122,7 +127,7 @@ class Diffusion:
             clip_skip=self.clip_skip,
             embeddings=self.embeddings,
         )
-        controls = [self._control(tools, checkpoint, each, pictures) for each in self.controls]
+        controls = [self._control(tools, checkpoint, each) for each in self.controls]
         latents = engine.sample(
             checkpoint,
             conditioning,
@@ -143,13 +148,17 @@ class Diffusion:
         pictures = tuple(engine.decode(checkpoint, latents))
         return Canvas(seeds=tuple(seeds), pictures=pictures, size=(self.width, self.height), latents=latents)
 
-    def _control(
-        self, tools: Tools, checkpoint: Checkpoint, controlnet: ControlNet, pictures: Sequence[Picture]
-    ) -> Control:
+    def checkpoint(self, engine: Engine) -> Checkpoint:
+        """What it draws, encodes and decodes with."""
+        return engine.load(self.model, self.loras, self.vae)
+
+    def _control(self, tools: Tools, checkpoint: Checkpoint, controlnet: ControlNet) -> Control:
+        if controlnet.image is None:
+            raise ValueError("the picture of a ControlNet is known when a job is accepted")
         return tools.engine.control(
             checkpoint,
             controlnet,
-            picture=tools.pictures[controlnet.image] if controlnet.image else pictures[0],
+            picture=tools.pictures[controlnet.image],
             mask=tools.pictures[controlnet.mask] if controlnet.mask else None,
             width=self.width,
             height=self.height,

@@ -47,9 +47,10 @@ class Detail:
     sampler: str | None = None
     noise_multiplier: float | None = None
     clip_skip: int | None = None
+    embeddings: tuple[str, ...] = ()
 
     def diffusion(self, of_stage: Diffusion) -> Diffusion:
-        """What it is drawn with; LoRAs of its own are added to those of the stage."""
+        """What it is drawn with; LoRAs and learned words of its own are added to those of the stage."""
         return replace(
             of_stage,
             prompt=self.prompt or of_stage.prompt,
@@ -61,6 +62,7 @@ class Detail:
             model=self.model or of_stage.model,
             sampler=self.sampler or of_stage.sampler,
             clip_skip=self.clip_skip or of_stage.clip_skip,
+            embeddings=tuple(dict.fromkeys(of_stage.embeddings + self.embeddings)),
         )
 
 
@@ -134,6 +136,6 @@ def _cut(detail: Detail, diffusion: Diffusion, picture: Picture, size: Size | No
     padding = int(detail.only_masked_padding_px) if detail.only_masked else max(picture.width, picture.height)
     plain = diffusion.width, diffusion.height
     width, height = plain if detail.only_masked else size or plain
-    checkpoint = engine.load(diffusion.model, diffusion.loras)
+    checkpoint = diffusion.checkpoint(engine)
     width, height = engine.next_size(checkpoint, detail.width or width, detail.height or height)
     return Cut(width=width, height=height, padding_px=padding)

@@ -55,7 +55,7 @@ class ImageToUpscaler(Redrawing):
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:
         engine = tools.engine
         width, height = self.size_after(canvas.size)
-        checkpoint = engine.load(self.diffusion.model, self.diffusion.loras)
+        checkpoint = self.diffusion.checkpoint(engine)
         # No sampler draws sides that are between two latents: the next larger ones are drawn, and brought to size.
         drawn = engine.next_size(checkpoint, width, height)
         enlarge = self._by_latents if is_latent(self.upscaler) else self._by_pixels

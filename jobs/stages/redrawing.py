@@ -93,7 +93,7 @@ def latents_of(engine: Engine, checkpoint: Checkpoint, pictures: Sequence[Pictur
 
 def _grown(engine: Engine, diffusion: Diffusion, pictures: Sequence[Picture]) -> Latents:
     """Latents of the pictures at their own size, stretched to that of `diffusion`."""
-    checkpoint = engine.load(diffusion.model, diffusion.loras, diffusion.vae)
+    checkpoint = diffusion.checkpoint(engine)
     latents = latents_of(engine, checkpoint, pictures)
     return engine.resize_latents(
         checkpoint, latents, Upscaler.LATENT, width=diffusion.width, height=diffusion.height, keeps_ratio=False

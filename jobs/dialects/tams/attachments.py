@@ -147,13 +147,14 @@ class ControlNetArgBody(Message):
     def found(self, path: str, reading: Reading, family: Family) -> ControlNet:
         model = reading.companion(Kind.CONTROLNET, self.model, None, f"{path}.model", family)
         preprocessor = self._preprocessor(path, reading)
-        if not self.input_image_resource_id and not reading.has_picture:
+        image = self.input_image_resource_id or reading.initial_picture
+        if not image:
             reason = "is required where INPUT_INITIALIZE has no picture"
             reading.faults.add(f"{path}.inputImageResourceId", reason, reads=["stages"])
         return ControlNet(
             model=model.id if model else "",
             preprocessor=preprocessor,
-            image=self.input_image_resource_id or None,
+            image=image,
             mask=self.mask_resource_id or None,
             weight=self.weight or 1.0,
             resize_mode=self.resize_mode or "CROP_AND_RESIZE",

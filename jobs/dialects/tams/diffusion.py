@@ -94,12 +94,11 @@ class DiffusionBody(Message):
 
     def _with_words(self, stage: Diffusion, path: str, reading: Reading, family: Family) -> Diffusion:
         """With the learned words that the prompts name; an embedding that none of them names is one to avoid."""
-        texts = [piece.text for piece in (*stage.prompt, *stage.negative_prompt)]
-        named = reading.catalog.words_in(texts, family)
+        named = reading.catalog.words_in(stage.texts, family)
         given = self.embedding.words(f"{path}.embedding", reading, family) if self.embedding else []
         if not named and not given:
             return stage
-        avoided = tuple(Piece(model.name, weight) for model, weight in given if not model.is_named_in(texts))
+        avoided = tuple(Piece(model.name, weight) for model, weight in given if not model.is_named_in(stage.texts))
         words = dict.fromkeys([*(model.id for model, _ in given), *(model.id for model in named)])
         return replace(stage, negative_prompt=stage.negative_prompt + avoided, embeddings=tuple(words))
 

@@ -1,5 +1,6 @@
 """`imageToAdetailer`. A field with an `adUse…` beside it counts only where that is true."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -11,8 +12,10 @@ from jobs.dialects.tams.attachments import LoraBody, loras_of
 from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
+from jobs.samplers import Sampler
+from jobs.schedules import canonical as canonical_schedule
 from jobs.stages import image_to_adetailer as limits
-from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion
+from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion, step_faults
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 
 DEFAULT_STEPS = 20
@@ -55,10 +58,10 @@ class AdetailerArgBody(Message):
         resized = self.ad_use_inpaint_width_height
         model = reading.model(self.ad_checkpoint, path, "adCheckpoint") if self.ad_use_checkpoint else None
         drawn, family = reading.family(diffusion), model.family if model else reading.family(diffusion)
-        if family != drawn and (diffusion.loras or diffusion.embeddings):
-            reason = f"is of {family}; the LoRAs and embeddings of the diffusion are for {drawn} checkpoints"
+        if family != drawn and (diffusion.loras or diffusion.embeddings or diffusion.vae):
+            reason = f"is of {family}; the LoRAs, embeddings and VAE of the diffusion are for {drawn} checkpoints"
             reading.faults.add(f"{path}.adCheckpoint", reason)
-        return Detail(
+        detail = Detail(
             look=self._look(path, reading),
             prompt=prompt_of(self.ad_prompt, path, "adPrompt", reading),
             negative_prompt=prompt_of(self.ad_negative_prompt, path, "adNegativePrompt", reading),
@@ -75,6 +78,20 @@ class AdetailerArgBody(Message):
             noise_multiplier=self.ad_noise_multiplier or 1.0 if self.ad_use_noise_multiplier else None,
             clip_skip=self.ad_clip_skip or 1 if self.ad_use_clip_skip else None,
         )
+        self._check_together(detail.diffusion(diffusion), path, reading)
+        words = reading.catalog.words_in(detail.diffusion(diffusion).texts, family)
+        return replace(detail, embeddings=tuple(word.id for word in words if word.id not in diffusion.embeddings))
+
+    def _check_together(self, drawn: Diffusion, path: str, reading: Reading) -> None:
+        """What it is drawn with may be in part its own and in part the stage's, where each alone is right."""
+        sampler = Sampler(drawn.sampler)
+        if self.ad_use_steps or self.ad_use_sampler:
+            field = "adSteps" if self.ad_use_steps else "adSampler"
+            for fault in step_faults(drawn.steps, sampler, path):
+                reading.faults.add(f"{path}.{field}", fault.reason, reads=[f"{path}.adSampler", f"{path}.adSteps"])
+        if self.ad_use_sampler:
+            follow = partial(canonical_schedule, sampler=sampler)
+            reading.named(follow, drawn.schedule or "", f"{path}.adSampler", None)
 
     def _look(self, path: str, reading: Reading) -> Look:
         plain, dilation = Look(), self.ad_dilate_erode

@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Reading:
-    """`diffusion` is the job's DIFFUSION stage once it was read, `has_picture` whether INPUT_INITIALIZE has one. Where
-    a field is wrong a default stands in for it, and a fault sees to it that nothing comes of that."""
+    """`diffusion` is the job's DIFFUSION stage once it was read, `initial_picture` the resource that INPUT_INITIALIZE
+    names. Where a field is wrong a default stands in for it, and a fault sees to it that nothing comes of that."""
 
     catalog: Catalog
     faults: Faults
     diffusion: Diffusion | None = None
-    has_picture: bool = False
+    initial_picture: str | None = None
 
     def model(self, name: str | None, path: str, field: str = "sdModel", access_key: str | None = None) -> Model:
         try:

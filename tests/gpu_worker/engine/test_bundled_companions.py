@@ -116,3 +116,50 @@ def test_the_controlnet_keeps_the_edges_of_a_picture_and_the_prompt_colours_them
     assert kept_edges(wanted, held) > 0.4
     assert kept_edges(wanted, held) > kept_edges(wanted, free) + 0.3
     assert look(held).colour == asked.scene.colour
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["IMAGE_TO_UPSCALER: Latent"],
+        ["DIFFUSION", "IMAGE_TO_UPSCALER: Lanczos"],
+        ["IMAGE_TO_UPSCALER: Lanczos", "IMAGE_TO_INPAINT"],
+    ],
+)
+def test_a_controlnet_without_a_picture_looks_at_the_initial_one_in_every_pass(
+    catalog: Catalog, engine: DiffusersEngine, kinds: list[str]
+) -> None:
+    pictures: dict[str, Any] = {name: Image.new("RGB", (512, 512), "white") for name in ("shown", "mask")}
+    seen: list[Any] = []
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(engine, name)
+
+        def control(self, *given: Any, picture: Any, **wish: Any) -> Any:
+            seen.append(picture)
+            return engine.control(*given, picture=picture, **wish)
+
+    tools: Any = Tools(engine=Spy(), watch=Seen(), pictures=pictures)  # type: ignore[arg-type]
+    canvas = Canvas()
+    for stage in parse_submission(guided(kinds), catalog).stages:
+        canvas = stage.run(canvas, tools)
+
+    assert [each is pictures["shown"] for each in seen] == [True] * len(kinds)
+
+
+def guided(kinds: list[str]) -> dict[str, Any]:
+    """A body of these stages, which draw with a ControlNet that names no picture, and as many pictures as it can."""
+    control = {"model": "darkroom-shapes-canny", "preprocessor": "canny"}
+    drawn = {"prompts": [{"text": HEART}], "steps": 1, "controlnet": {"args": [control]}}
+    fields: dict[str, Any] = {
+        "DIFFUSION": drawn,
+        "IMAGE_TO_UPSCALER": {"hrScale": 1.0, "hrSecondPassSteps": 1, "denoisingStrength": 0.5, "diffusion": drawn},
+        "IMAGE_TO_INPAINT": {"maskImageResourceId": "mask", "inpaintFullRes": False, "diffusion": drawn},
+    }
+    count = 2 if "DIFFUSION" in kinds else 1
+    stages = [{"type": "INPUT_INITIALIZE", "inputInitialize": {"seed": 1, "imageResourceId": "shown", "count": count}}]
+    for kind, _, upscaler in (each.partition(": ") for each in kinds):
+        name = kind.split("_")[0].lower() + "".join(part.title() for part in kind.split("_")[1:])
+        stages.append({"type": kind, name: fields[kind] | ({"hrUpscaler": upscaler} if upscaler else {})})
+    return {"requestId": "r", "stages": stages}

@@ -32,11 +32,12 @@ PIPELINES = {"sd15": StableDiffusionControlNetPipeline, "sdxl": StableDiffusionX
 
 @pytest.fixture(scope="session")
 def networks(stock: dict[str, Any]) -> dict[str, Any]:
-    """Two for SD 1.5 and one for SDXL, with outputs that are not 0."""
+    """Three for SD 1.5, of which one pools globally as for shuffled pictures, and one for SDXL; none says 0."""
     made = {}
-    for seed, (name, base) in enumerate({"one": "sd15", "two": "sd15", "xl": "sdxl"}.items()):
+    for seed, (name, base) in enumerate({"one": "sd15", "two": "sd15", "xl": "sdxl", "pooled": "sd15"}.items()):
         torch.manual_seed(seed)
         network = ControlNetModel.from_unet(stock[base].unet, conditioning_channels=3)
+        network.register_to_config(global_pool_conditions=name == "pooled")
         for zero in (
             *network.controlnet_down_blocks,
             network.controlnet_mid_block,
@@ -115,10 +116,13 @@ def test_a_controlnet_guides_as_in_the_stock_pipeline(
     assert difference(free, theirs) > 8
 
 
-def test_several_controlnets_add_up_and_go_with_a_picture(engine: Any, stock: Any, networks: Any, draw: Any) -> None:
+@pytest.mark.parametrize("second", ["two", "pooled"])
+def test_several_controlnets_add_up_and_go_with_a_picture(
+    engine: Any, stock: Any, networks: Any, draw: Any, second: str
+) -> None:
     checkpoint = engine.load("sd15")
     start = engine.encode_pictures(checkpoint, [picture(5)], width=SIZE[0], height=SIZE[1])
-    both = MultiControlNetModel([networks["one"], networks["two"]])
+    both = MultiControlNetModel([networks["one"], networks[second]])
     theirs = reference(
         stock_pipeline(stock, "sd15", both, StableDiffusionControlNetImg2ImgPipeline),
         "Euler a",
@@ -130,7 +134,7 @@ def test_several_controlnets_add_up_and_go_with_a_picture(engine: Any, stock: An
         guidance_scale=5.0,
         controlnet_conditioning_scale=[1.0, 0.5],
     )
-    controls = [control(engine, checkpoint, "one"), control(engine, checkpoint, "two", seed=1, weight=0.5)]
+    controls = [control(engine, checkpoint, "one"), control(engine, checkpoint, second, seed=1, weight=0.5)]
 
     ours = draw(
         checkpoint,

@@ -132,3 +132,13 @@ def test_the_last_steps_of_the_longest_schedule_are_taken_as_well(engine: Any, s
 
     assert calls in (4, 5, 7, 8)  # PLMS calls once more; samplers of second order call twice a step, or at its end once
     assert 0 < (denoising.latents - start).abs().mean() < 0.3
+
+
+@pytest.mark.parametrize("sampler", ["DPM++ SDE", "Euler a"])
+def test_a_seed_that_a_delta_brings_below_0_goes_on_from_the_greatest(engine: Any, sampler: str) -> None:
+    checkpoint = engine.load("tiny")
+
+    below, above = (begun(engine, checkpoint, sampler=sampler, noise_seed_delta=each) for each in (-100, 2**32 - 100))
+    run(checkpoint, below, above)
+
+    assert torch.equal(below.latents, above.latents)

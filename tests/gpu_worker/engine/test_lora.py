@@ -276,3 +276,16 @@ def test_a_checkpoints_loras_are_its_own(engine: DiffusersEngine, checkpoint: An
     engine.load("sd15", [Lora(model="one")])
 
     assert all(torch.equal(*pair) for pair in zip(weights, other.unet.parameters(), strict=True))
+
+
+def test_a_device_too_small_to_merge_it_is_not_its_own_fault(
+    engine: DiffusersEngine, checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(_change: Change, _weight: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    write(engine, "one", kohya(checkpoint, ATTENTION))
+    monkeypatch.setattr(Change, "to", lacks)
+
+    with pytest.raises(FatalFailure, match="out of memory while loading model sd15"):
+        engine.load("sd15", [Lora(model="one")])

@@ -396,3 +396,31 @@ def test_the_merged_and_inverted_mask_draws_all_but_the_face(engine: Any) -> Non
 
     assert (np.asarray(picture)[200:312, 200:312] == np.asarray(face)[200:312, 200:312]).all()
     assert words(picture)[3] == "purple"
+
+
+# All of them
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        upscaler("Latent", scale=1.0, steps=1, diffusion=diffusion(STAR, vae="v")),
+        upscaler("Latent", scale=1.0, denoising_strength=0.0, diffusion=diffusion(STAR, vae="v")),
+        adetailer(detail(steps=1), vae="v"),
+        ImageToInpaint(mask="m", diffusion=diffusion(STAR, steps=1, vae="v")),
+    ],
+)
+def test_whatever_is_encoded_or_decoded_is_by_the_vae_of_the_diffusion(engine: Any, stage: Any) -> None:
+    loaded: list[str | None] = []
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(engine, name)
+
+        def load(self, model: str, loras: Any = (), vae: str | None = None) -> Any:
+            loaded.append(vae)
+            return engine.load(model, loras)
+
+    stage.run(Canvas(seeds=(1,), pictures=(drawn_scene(size=1),)), tools(Spy(), m=mask(RIGHT)))
+
+    assert set(loaded) == {"v"}

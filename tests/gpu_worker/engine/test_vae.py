@@ -54,3 +54,8 @@ def test_it_encodes_and_decodes_as_the_stock_pipeline_with_it(engine: Any, stock
 def test_what_cannot_be_used_is_refused_by_name(engine: Any, name: str) -> None:
     with pytest.raises(FatalFailure, match=name):
         engine.load("sd15", vae=name)
+
+
+def test_one_of_the_same_form_for_another_family_is_refused(engine: Any) -> None:
+    with pytest.raises(FatalFailure, match="VAE other is for SD15 checkpoints, not for SDXL"):
+        engine.load("sdxl", vae="other")

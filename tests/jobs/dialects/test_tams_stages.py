@@ -1,5 +1,6 @@
 """What each field of each stage becomes, and where its range ends."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,7 +126,7 @@ def test_without_a_picture_of_its_own_a_controlnet_takes_the_initial_one() -> No
 
     (control,) = parse(asked).stages[1].controls  # type: ignore[union-attr]
 
-    assert (control.image, control.preprocessor) == (None, Preprocessor.CANNY)
+    assert (control.image, control.preprocessor) == ("a", Preprocessor.CANNY)
 
 
 # diffusion
@@ -507,10 +508,43 @@ def test_a_detector_that_is_not_here_is_refused_with_those_that_are(name: str, r
 def test_a_checkpoint_of_another_family_cannot_take_the_loras_of_the_job() -> None:
     fields = {"args": [{"adUseCheckpoint": True, "adCheckpoint": "sdxl"}]}
     plain = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", fields)
-    asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", fields, lora={"items": [{"loraModel": "7"}]})
 
     assert parse(plain)
-    assert "is of SDXL" in faults(asked)["stages[2].imageToAdetailer.args[0].adCheckpoint"]
+    for more in ({"lora": {"items": [{"loraModel": "7"}]}}, {"sdVae": "13"}):
+        asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", fields, **more)
+        assert "is of SDXL" in faults(asked)["stages[2].imageToAdetailer.args[0].adCheckpoint"]
+
+
+@pytest.mark.parametrize(
+    ("look", "diffusion", "field"),
+    [
+        ({"adUseSampler": True, "adSampler": "LCM"}, {"steps": 60}, "adSampler"),
+        ({"adUseSteps": True, "adSteps": 60}, {"sampler": "LCM"}, "adSteps"),
+        ({"adUseSampler": True, "adSampler": "LCM", "adUseSteps": True, "adSteps": 51}, {}, "adSteps"),
+        ({"adUseSampler": True, "adSampler": "Euler a"}, {"scheduleName": "karras"}, "adSampler"),
+    ],
+)
+def test_a_looks_own_sampler_and_steps_must_go_with_what_it_inherits(
+    look: dict[str, Any], diffusion: dict[str, Any], field: str
+) -> None:
+    asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", {"args": [look]}, **diffusion)
+
+    assert list(faults(asked)) == [f"stages[2].imageToAdetailer.args[0].{field}"]
+
+
+def test_a_look_that_inherits_all_is_not_blamed_for_the_diffusion() -> None:
+    asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", ADETAILER, sampler="LCM", steps=60)
+
+    assert list(faults(asked)) == ["stages[1].diffusion.steps"]
+
+
+def test_learned_words_are_found_in_the_texts_of_a_look() -> None:
+    look = detail(adPrompt=[{"text": "a face"}], adNegativePrompt=[{"text": "EasyNegative, blurred"}])
+
+    assert look.embeddings == ("8",)
+    assert look.diffusion(DRAWN).embeddings == ("8",)
+    assert look.diffusion(replace(DRAWN, embeddings=("11",))).embeddings == ("11", "8")
+    assert detail(adPrompt=[{"text": "a face"}]).embeddings == ()
 
 
 def test_every_field_of_a_look_is_kept() -> None:
