@@ -107,7 +107,7 @@ def wish(sampler: str = Sampler.DPMPP_2M_KARRAS, words: str = WORDS, **more: Any
     )
 
 
-SIZE = {"width": SIDE, "height": SIDE}
+SIZE: Any = {"width": SIDE, "height": SIDE}
 
 
 def stages(bench: Bench) -> Iterator[Pair]:
@@ -123,10 +123,10 @@ def stages(bench: Bench) -> Iterator[Pair]:
 
 def img2img(bench: Bench, picture: Any) -> Iterator[Pair]:
     again = wish(denoising_strength=STRENGTH)
-    ours, options = bench.ours(again, pictures=picture), {"strength": STRENGTH}
-    sampled = bench.theirs(again, "Img2Img", image=picture, **options)
+    ours = bench.ours(again, pictures=picture)
+    sampled = bench.theirs(again, "Img2Img", image=picture, strength=STRENGTH)
     with taking_the_mean():
-        mean = bench.theirs(again, "Img2Img", image=picture, **options)
+        mean = bench.theirs(again, "Img2Img", image=picture, strength=STRENGTH)
     yield Pair("img2img, both from the mean of what the VAE says", ours, mean)
     reason = "the stock pipeline draws a sample around that mean, which also takes the generator's first numbers"
     yield Pair("img2img, the stock pipeline from the picture", ours, sampled, reason)
@@ -155,7 +155,9 @@ def controlnet(bench: Bench, picture: Any) -> Pair:
     network = untyped.ControlNetModel.from_pretrained(MODELS / "darkroom-shapes-canny", **LOADING)
     parameters = parameters_of(Preprocessor.CANNY, {})
     guided = wish(
-        controls=(ControlNet(model=CANNY, preprocessor="canny", image="picture", preprocessor_params=parameters),)
+        controls=(
+            ControlNet(model=CANNY, preprocessor=Preprocessor.CANNY, image="picture", preprocessor_params=parameters),
+        )
     )
     theirs = bench.theirs(guided, "ControlNet", parts={"controlnet": network}, image=hint, **SIZE)
     return Pair("ControlNet, canny", bench.ours(guided, picture=picture), theirs)
