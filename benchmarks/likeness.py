@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from config.catalog import read_catalog
-from gpu_worker.engine.canny import edges
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.samplers import RECIPES
 from jobs.attachments import ControlNet, Lora
+from jobs.canny import edges
 from jobs.preprocessors import Preprocessor, parameters_of
 from jobs.prompt import Piece
 from jobs.samplers import Sampler
