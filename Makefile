@@ -56,10 +56,13 @@ format: install ## Format and mend what can be mended
 bench: install ## Speed against bare aiohttp and stock diffusers, side by side
 	$(BIN)/python -m benchmarks
 
+likeness: install ## Each stage against the stock diffusers pipelines, in 8-bit units (minutes)
+	$(BIN)/python -W ignore -m benchmarks.likeness
+
 model: install ## Train the bundled model again (hours; goes on where it was cut)
 	$(BIN)/python -m training
 
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install demo up test fuzz chaos check lint types imports format bench model clean
+.PHONY: help install demo up test fuzz chaos check lint types imports format bench likeness model clean

@@ -1,6 +1,7 @@
 """Whether the weights on disk are those that the catalogue states. It loads none."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from jobs.catalog import Model
@@ -11,6 +12,10 @@ HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
 
 # Of a folder, the file of its largest network; float16 counts where there is nothing else, as in loading.
 _MAIN_FILES = (f"unet/{WEIGHTS}", f"unet/{HALF_WEIGHTS}", WEIGHTS, HALF_WEIGHTS, "model.safetensors")
+
+
+# Source: the safetensors library, MAX_HEADER_SIZE.
+MAX_HEADER_BYTES = 100_000_000
 
 
 class WrongWeights(DarkroomError):
@@ -49,6 +54,21 @@ class Weights:
             with file.open("rb") as content:
                 self._digests[key] = hashlib.file_digest(content, "sha256").hexdigest()
         return self._digests[key]
+
+
+def check_safetensors(file: Path) -> None:
+    """Raises WrongWeights where the file is none, or is cut off: it is compared with its own header, and not loaded."""
+    try:
+        with file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            if not 0 < length <= min(MAX_HEADER_BYTES, file.stat().st_size):
+                raise ValueError("its header has no length")
+            header = json.loads(content.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        if not ends or file.stat().st_size != 8 + length + max(ends):
+            raise ValueError("it is not as long as its header says")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise WrongWeights(f"{file} is no whole safetensors file: {error}") from error
 
 
 def main_file(model: Model) -> Path:

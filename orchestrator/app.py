@@ -33,6 +33,7 @@ from orchestrator.cleaner import Cleaner
 from orchestrator.cors import Cors
 from orchestrator.credits_api import CreditsApi
 from orchestrator.deliveries_api import DeliveriesApi
+from orchestrator.detect_api import DetectApi
 from orchestrator.error_edge import answer_errors
 from orchestrator.foresight import Foresight
 from orchestrator.health import Health
@@ -114,6 +115,8 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon, parts.foresight.promise) as intake,
         open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
+        # Of its own: who looks at many pictures shall not keep others from uploading theirs.
+        open_picture_reader(options.max_upload_pixels) as looker,
         _open_authentication(options, database, redis) as authentication,
         _running(
             parts.sweeper.sweep_for_ever(),
@@ -124,6 +127,11 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     ):
         app.add_routes(_job_routes(parts, authentication, intake, job_reader))
         app.add_routes(_picture_routes(parts, authentication, files, reader))
+        app.add_routes(
+            DetectApi(
+                authentication=authentication, resources=parts.resources, files=files, reader=looker, links=parts.links
+            ).routes()
+        )
         app.add_routes(DeliveriesApi(authentication=authentication, deliveries=DeliveryLog(database)).routes())
         app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
         app.add_routes([*NotYetApi(authentication).routes(), *cors.routes()])

@@ -12,7 +12,6 @@ PATHS = (
     ("POST", "/v1/jobs/workflow/template"),
     ("POST", "/v1/workflows/template/check"),
     ("GET", "/v1/workflows/{templateId}"),
-    ("POST", "/v1/controlnet/detect"),
     ("POST", "/v1/img2prompt"),
 )
 

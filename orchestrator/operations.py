@@ -18,6 +18,7 @@ from jobs.errors import (
     TooManyStreams,
     TooManyWaiting,
 )
+from orchestrator.detect_api import DETECT_PATH, DetectBody
 from orchestrator.job_bounds import BOUNDS, LONGEST_S
 from orchestrator.models_api import ACCESS_KEY_HEADER, ListQuery
 from orchestrator.openapi import Operation, Parameter
@@ -341,6 +342,18 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=answers.StoredAnswer,
         also=(201, 204),
         errors=(InvalidSubmission, LinkRefused, NotFound, TooLarge),
+    ),
+    Operation(
+        id="detect",
+        method="POST",
+        path=DETECT_PATH,
+        tag=PICTURES,
+        summary="See what a ControlNet's preprocessor makes of a picture",
+        description="A picture of the account's own, kept for 7 days. No side is over 2048 pixels.",
+        body=DetectBody,
+        body_example={"controlnetModule": "canny", "resourceId": "f204c24a-52dc-4cf4-930a-9b8f73969414"},
+        answer=answers.DetectAnswer,
+        errors=(InvalidSubmission, NotFound, TooLarge),
     ),
     Operation(
         id="getPicture",

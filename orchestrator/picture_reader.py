@@ -1,4 +1,7 @@
-"""Uploaded pictures read in processes of their own, at most a few at once. What is read, `uploaded_picture` says."""
+"""Uploaded pictures read, and looked at, in processes of their own, at most a few at once.
+
+What is read, `uploaded_picture` says; what is made of it, `preprocessed_picture`.
+"""
 
 import asyncio
 import json
@@ -12,7 +15,7 @@ from typing import Any
 import structlog
 
 from jobs.errors import Fault, InvalidSubmission, Unavailable
-from orchestrator.picture_process import LENGTH_BYTES
+from jobs.preprocessors import Preprocessor
 from orchestrator.uploaded_picture import UploadedPicture, refusal
 
 PROCESSES = 2
@@ -25,6 +28,8 @@ READ_WITHIN_S = 90
 ENDS_WITHIN_S = 1
 # Not the database's address, nor the secret that signs links.
 ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME")
+# numpy's linear algebra would reserve more memory than the process has, for threads that nothing needs.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 log = structlog.get_logger()
 
@@ -37,15 +42,17 @@ class PictureReader:
         self._turns = asyncio.Semaphore(PROCESSES)
         self._idle: list[Process] = []
 
-    async def read(self, content: bytes) -> UploadedPicture:
-        """Raises InvalidSubmission for what is no single picture within the bounds, Unavailable in a crowd."""
+    async def read(self, content: bytes, preprocessor: Preprocessor | None = None) -> UploadedPicture:
+        """With a preprocessor, what that makes of it.
+
+        Raises InvalidSubmission for what is no single picture within the bounds, Unavailable in a crowd."""
         try:
             async with asyncio.timeout(TURN_WITHIN_S):
                 await self._turns.acquire()
         except TimeoutError as error:
             raise Unavailable("Too many pictures are coming in; send it again.") from error
         try:
-            return await self._read(content)
+            return await self._read(content, preprocessor or "")
         finally:
             self._turns.release()
 
@@ -53,11 +60,11 @@ class PictureReader:
         for process in self._idle:
             await _end(process)
 
-    async def _read(self, content: bytes) -> UploadedPicture:
+    async def _read(self, content: bytes, preprocessor: str) -> UploadedPicture:
         process = self._idle.pop() if self._idle else await _start(self._bounds)
         try:
             async with asyncio.timeout(READ_WITHIN_S):
-                head, png = await _ask(process, content)
+                head, png = await _ask(process, content, preprocessor)
         except (TimeoutError, EOFError, ConnectionError) as error:
             await _end(process, by_itself_within_s=ENDS_WITHIN_S)
             log.warning("picture_process_ended", exit_code=process.returncode)
@@ -85,14 +92,15 @@ async def open_picture_reader(
 
 async def _start(bounds: tuple[str, str]) -> Process:
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    environment |= ONE_THREAD
     environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     command = [sys.executable, "-m", "orchestrator.picture_process", *bounds]
     return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
 
 
-async def _ask(process: Process, content: bytes) -> tuple[dict[str, Any], bytes]:
+async def _ask(process: Process, content: bytes, preprocessor: str) -> tuple[dict[str, Any], bytes]:
     assert process.stdin is not None and process.stdout is not None  # it was started with pipes
-    process.stdin.write(len(content).to_bytes(LENGTH_BYTES))
+    process.stdin.write(f"{len(content)} {preprocessor}\n".encode())
     process.stdin.write(content)
     await process.stdin.drain()
     line = await process.stdout.readline()

@@ -44,10 +44,14 @@ def read_picture(content: bytes, *, max_pixels: int) -> UploadedPicture:
         raise refusal("needs too much memory to decode") from error
     except Exception as error:  # damaged files bring decoders to raise anything, struct.error and TypeError too
         raise refusal(f"cannot be decoded: {error}") from error
+    return written_picture(plain)
+
+
+def written_picture(picture: Image.Image) -> UploadedPicture:
     encoded = io.BytesIO()
-    plain.save(encoded, "PNG", compress_level=1)
+    picture.save(encoded, "PNG", compress_level=1)
     png = encoded.getvalue()
-    return UploadedPicture(png=png, width=plain.width, height=plain.height, digest=hashlib.sha256(png).hexdigest())
+    return UploadedPicture(png=png, width=picture.width, height=picture.height, digest=hashlib.sha256(png).hexdigest())
 
 
 def refusal(reason: str) -> InvalidSubmission:

@@ -15,8 +15,8 @@ from diffusers import AnimateDiffPipeline, ControlNetModel, MotionAdapter, Stabl
 from numpy.typing import NDArray
 from PIL import Image
 
-from gpu_worker.engine.canny import edges
 from gpu_worker.engine.motion import animated
+from jobs.canny import edges
 from training import embedding, lora
 from training.drawing import draw
 from training.evaluate import STEPS, Question, contact_sheet, open_pipeline, pictures, questions

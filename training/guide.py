@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_worker.engine.canny import edges
+from jobs.canny import edges
 from training.captions import COLOUR_NAMES, article, caption
 from training.denoiser import Noise, follow, random_times
 from training.drawing import draw

@@ -14,10 +14,10 @@ from gpu_worker.engine.checkpoint import Checkpoint, ready
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.inpainting import resized
 from gpu_worker.engine.network import open_network
-from gpu_worker.engine.preprocessing import preprocessed
 from jobs.attachments import ControlMode, ControlNet
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
+from jobs.preprocessing import preprocessed
 
 # From one level of the denoiser to the next finer one, where the prompt or the picture shall count for more.
 # Source: the ControlNet extension of AUTOMATIC1111's web UI, `soft_injection`.

@@ -199,6 +199,16 @@ class ModelsAnswer(TypedDict):
     nextCursor: NotRequired[str]
 
 
+class Detected(TypedDict):
+    """`resourceImage.id` may be named as `inputImageResourceId` with the preprocessor `none`."""
+
+    resourceImage: ResourceImage
+
+
+class DetectAnswer(TypedDict):
+    result: Detected
+
+
 class UploadAnswer(TypedDict):
     """PUT the picture's bytes to `putUrl` with exactly `headers`."""
 

@@ -63,6 +63,11 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> answ
     return {"job": body}
 
 
+def detected_body(image: Image, links: Links) -> answers.DetectAnswer:
+    """The answer to a detection. What is in `result` is ours: the API publishes that it is an object, and no more."""
+    return {"result": {"resourceImage": _image(image, links)}}
+
+
 def canceled_body(job_id: int) -> answers.CancelAnswer:
     """The answer to a cancel, in both spellings: a published client demands the second."""
     return {"jobId": str(job_id), "job_id": str(job_id)}

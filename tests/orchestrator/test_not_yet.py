@@ -10,7 +10,6 @@ LATER = [
     ("POST", "/v1/jobs/workflow/template"),
     ("POST", "/v1/workflows/template/check"),
     ("GET", "/v1/workflows/676018193025756628"),
-    ("POST", "/v1/controlnet/detect"),
     ("POST", "/v1/img2prompt"),
 ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_worker.engine.canny import edges
+from jobs.canny import edges
 from training.drawing import draw
 from training.latents import Encoders
 from training.lessons import Example, Lessons, make_lessons

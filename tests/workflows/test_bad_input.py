@@ -167,7 +167,7 @@ async def test_an_upload_of_no_bytes_is_refused_and_is_no_picture(service: Servi
 
     faults = await service.refusal(body(image=resource_id))
 
-    assert status == 400 and "is not a picture" in answer["message"]
+    assert status == 400 and "is of no kind that is taken" in answer["message"]
     assert "there is no resource" in faults["stages[0].inputInitialize.imageResourceId"]
 
 

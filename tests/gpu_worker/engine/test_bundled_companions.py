@@ -11,9 +11,9 @@ from PIL import Image
 
 from config.catalog import read_catalog
 from config.settings import ModelSettings
-from gpu_worker.engine.canny import edges
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
+from jobs.canny import edges
 from jobs.catalog import Catalog, Kind
 from jobs.dialects.tams_request import parse_submission
 from jobs.stages.canvas import Canvas, Tools

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from gpu_worker.engine.canny import edges
+from jobs.canny import edges
 
 
 def picture(values: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from gpu_worker.engine.preprocessing import preprocessed
+from jobs.preprocessing import preprocessed
 from jobs.preprocessors import ALIASES, LEARNED, Preprocessor, UnknownPreprocessor, canonical, parameters_of
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
-from gpu_worker.engine.canny import edges
+from jobs.canny import edges
 from jobs.preprocessors import Preprocessor
 
 Pixels = NDArray[np.uint8]
