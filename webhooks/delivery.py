@@ -151,7 +151,7 @@ class Courier:
             async with asyncio.timeout(PROGRESS_WITHIN_S):
                 (progress,) = await self._board.get([(job.id, job.attempt)])
         except (RedisError, OSError) as error:
-            log.warning("progress_not_known", error=repr(error))
+            log.warning("progress_not_known", job_id=job.id, error=repr(error))
             return None
         return progress
 

@@ -143,6 +143,13 @@ class DeliveryStore:
         async with self._database.connection() as connection:
             await queries.lay_aside(connection, id=delivery.id, claims=delivery.claims, state=state.value, delay=delay)
 
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Leaves what was claimed and not sent as if it had not been."""
+        async with self._database.connection() as connection:
+            await queries.give_back(
+                connection, ids=[each.id for each in deliveries], claims=[each.claims for each in deliveries]
+            )
+
     async def superseded_of(self, deliveries: Collection[Delivery]) -> set[UUID]:
         """Of these, the ids of those that were superseded while they were under way."""
         async with self._database.connection() as connection:

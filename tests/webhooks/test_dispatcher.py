@@ -13,7 +13,7 @@ from jobs.storage.delivery_log import DeliveryLog
 from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from tests.until import until
 from tests.webhooks.conftest import LEASE, Office
-from tests.webhooks.receiver import Receiver
+from tests.webhooks.receiver import Receiver, slow_head
 from webhooks.listener import listening
 
 ROOMS = Rooms(limit=10, strangers=10, each=10)
@@ -97,6 +97,44 @@ async def test_two_dispatchers_share_the_work_and_double_nothing(office: Office,
             await office.has_states(job, ["DELIVERED"])
 
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == len(receiver.received) == 20
+
+
+async def test_no_more_are_sent_at_once_than_the_lane_is_wide_and_what_waits_is_given_back_at_the_end(
+    office: Office, receiver: Receiver
+) -> None:
+    first = await office.ended_job(receiver.url)
+    async with office.dispatching(concurrency=100, per_destination=2) as dispatcher:
+        await office.has_states(first, ["DELIVERED"])
+        receiver.silent.add("127.0.0.1")
+        jobs = [await office.ended_job(receiver.url) for _ in range(10)]
+        dispatcher.wake()
+        await receiver.has_received(1 + 2)
+        await until(lambda: _claimed(office, 10))
+        dispatcher.stop()
+        receiver.is_over.set()
+        await until(lambda: _claimed(office, 0))
+
+    assert len(receiver.received) == 1 + 2
+    assert sorted([(await office.states(job))[0] for job in jobs]) == ["DELIVERED"] * 2 + ["PENDING"] * 8
+
+
+async def _claimed(office: Office, number: int) -> bool:
+    async with office.database.connection() as connection:
+        return bool(await connection.fetchval("SELECT count(claimed_until) = $1 FROM deliveries", number))
+
+
+async def test_what_waits_for_a_destination_that_fails_is_given_back(office: Office, receiver: Receiver) -> None:
+    first = await office.ended_job(receiver.url)
+    async with office.dispatching(concurrency=100, per_destination=2, delays_s=(60,)) as dispatcher:
+        await office.has_states(first, ["DELIVERED"])
+        receiver.always = slow_head(0.5, 500)
+        for _ in range(10):
+            await office.ended_job(receiver.url)
+        dispatcher.wake()
+        await until(lambda: _claimed(office, 10))
+        await until(lambda: _claimed(office, 1))
+
+        assert len(receiver.received) <= 1 + 2 + 2
 
 
 async def test_a_new_callback_is_heard_of_at_once(office: Office, receiver: Receiver, database_url: str) -> None:
