@@ -171,7 +171,10 @@ class Dispatcher:
             self._recorder.delivered(delivery, verdict.attempt)
         else:
             self._leave(delivery)
-        self._send_next(delivery.destination_id)
+        if self._lanes.is_trusted(delivery.destination_id):
+            self._send_next(delivery.destination_id)
+        else:
+            self.wake()  # what waits for it is given back
 
     async def _try(self, delivery: Delivery, job: Job | None) -> Verdict | None:
         """What came of it, None where nothing was sent. What is settled by it is left to be recorded."""
