@@ -23,7 +23,7 @@ class Delivery:
     `claims` all claims, this one included.
 
     `sequence` grows with what is sent of one job to one address. `told` is what a receiver of progress knows.
-    Each of `secrets` signs; the first one is the newest.
+    Each of `secrets` signs; the first one is the newest. The private keys sign too, where the account has them.
     """
 
     id: UUID
@@ -36,6 +36,8 @@ class Delivery:
     sequence: int
     told: str | None
     secrets: tuple[bytes, ...] = field(repr=False)
+    ed25519_key: bytes | None = field(default=None, repr=False)
+    rsa_key: bytes | None = field(default=None, repr=False)
 
     @property
     def message_id(self) -> str:

@@ -8,7 +8,10 @@ from standardwebhooks import Webhook
 
 from jobs.deliveries import DeliveryState
 from jobs.dialects.tams_response import job_body
+from jobs.dialects.tams_signature import SCHEME, check_signature, read_public_key, read_signature
 from jobs.job import JobView
+from jobs.signing_keys import SigningKind, new_signing_key, written_public_key
+from jobs.storage.account_store import AccountStore
 from jobs.storage.delivery_log import DeliveryLog
 from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from tests.until import until
@@ -28,6 +31,25 @@ async def test_an_ended_job_is_told_once_signed_and_as_get_shows_it(office: Offi
     ((headers, body),) = receiver.received
     secret = base64.b64encode(office.account.webhook_secret).decode()
     assert Webhook(f"whsec_{secret}").verify(body, headers) == job_body(JobView(job=job), office.links)
+
+
+async def test_key_pairs_of_the_account_sign_too(office: Office, receiver: Receiver) -> None:
+    accounts, keys = AccountStore(office.database), {kind: new_signing_key(kind) for kind in SigningKind}
+    for kind, key in keys.items():
+        await accounts.set_signing_key("tester", kind, key)
+    job = await office.ended_job(f"{receiver.url}?a=%20b")
+    named = await office.ended_job(receiver.url.replace("127.", "user:password@127."))
+
+    async with office.dispatching():
+        for each in (job, named):
+            await office.has_states(each, ["DELIVERED"])
+
+    (headers, body), (of_user, _) = sorted(receiver.received, key=lambda each: each[0]["authorization"], reverse=True)
+    public = read_public_key(written_public_key(SigningKind.TAMS_RSA, keys[SigningKind.TAMS_RSA]).encode())
+    claimed = read_signature(headers["authorization"].removeprefix(f"{SCHEME} "))
+    check_signature(claimed, public, "POST", "/callback?a=%20b", body)
+    assert [each[:3] for each in headers["webhook-signature"].split()] == ["v1,", "v1a"]
+    assert of_user["authorization"].startswith("Basic "), "the address says how it wants to be called"
 
 
 async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(office: Office, receiver: Receiver) -> None:

@@ -59,7 +59,7 @@ RETURNING deliveries.id, deliveries.destination_id, deliveries.job_id, deliverie
     webhook_secret || ARRAY(
         SELECT secret FROM retired_secrets
         WHERE retired_secrets.account_id = accounts.id AND expires_at > now() ORDER BY expires_at DESC
-    ) AS secrets;
+    ) AS secrets, ed25519_key, rsa_key;
 
 -- name: record_attempt(state, delay, seconds, status, error, answer, told, trip, shortest, longest, hopeless, id, claims)^
 -- Only who holds the claim may record. What has been superseded meanwhile is not tried again.

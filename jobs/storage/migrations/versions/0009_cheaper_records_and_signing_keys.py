@@ -1,4 +1,7 @@
-"""Callbacks that are claimed and recorded at less cost: fewer indexes and checks, and steps that no plan can leave."""
+"""Callbacks that are claimed and recorded at less cost: fewer indexes and checks, and steps that no plan can leave.
+
+And key pairs of accounts, which sign them for receivers that are to know no secret.
+"""
 
 from alembic import op
 
@@ -28,6 +31,10 @@ SELECT id FROM waiting
 -- An attempt is written with the change of its delivery, in one statement: to look for it again, one by one, was a
 -- sixth of the statement's time. Who forgets a delivery forgets its attempts.
 ALTER TABLE delivery_attempts DROP CONSTRAINT delivery_attempts_delivery_id_fkey
+""",
+    """
+-- Private keys: the seed of Ed25519, PKCS#8 in DER of RSA. NULL where none signs.
+ALTER TABLE accounts ADD COLUMN ed25519_key bytea, ADD COLUMN rsa_key bytea
 """,
 ]
 
