@@ -9,6 +9,7 @@ from typing import Any
 from cli.credits import add_limits, set_limits
 from jobs.account import MAX_PRIORITY, MAX_WEIGHT, MIN_PRIORITY, MIN_WEIGHT, Account, RateLimit
 from jobs.errors import Fault, InvalidSubmission
+from jobs.signing_keys import SigningKind, new_signing_key, written_public_key
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 
@@ -25,6 +26,7 @@ def add_account_commands(commands: Any) -> None:
     command.add_argument("account", help="the account's name")
     command.add_argument("--overlap", type=duration, default="24h", help="for how long both sign: 24h")
     command.set_defaults(act=rotate_secret)
+    _add_signing_key(actions.add_parser("signing-key", help="sign callbacks with a key pair too; print the public key"))
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:
@@ -44,6 +46,15 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     command.set_defaults(act=set_account)
 
 
+def _add_signing_key(command: argparse.ArgumentParser) -> None:
+    command.add_argument("account", help="the account's name")
+    command.add_argument("--kind", type=SigningKind, choices=list(SigningKind), default=SigningKind.ED25519)
+    change = command.add_mutually_exclusive_group()
+    change.add_argument("--new", action="store_true", help="another pair in the place of the one there is")
+    change.add_argument("--off", action="store_true", help="forget it: callbacks are signed with the secret alone")
+    command.set_defaults(act=signing_key)
+
+
 async def set_account(database: Database, arguments: argparse.Namespace) -> list[str]:
     accounts = AccountStore(database)
     account = await accounts.named(arguments.account)
@@ -60,6 +71,18 @@ async def set_account(database: Database, arguments: argparse.Namespace) -> list
 async def rotate_secret(database: Database, arguments: argparse.Namespace) -> list[str]:
     account = await AccountStore(database).rotate_webhook_secret(arguments.account, arguments.overlap)
     return [f"DARKROOM_WEBHOOK_SECRET={written_secret(account)}"]
+
+
+async def signing_key(database: Database, arguments: argparse.Namespace) -> list[str]:
+    accounts, name, kind = AccountStore(database), arguments.account, arguments.kind
+    key = await accounts.signing_key(name, kind)
+    if arguments.off:
+        await accounts.set_signing_key(name, kind, None)
+        return [f"callbacks of {name} are not signed with {kind} any more"]
+    if key is None or arguments.new:
+        key = new_signing_key(kind)
+        await accounts.set_signing_key(name, kind, key)
+    return [written_public_key(kind, key)]
 
 
 def written_secret(account: Account) -> str:

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import perf_counter
+from uuid import uuid4
 
 import aiohttp
 import structlog
 from redis.exceptions import RedisError
+from yarl import URL
 
 from jobs.deliveries import DeliveryKind
 from jobs.dialects.callbacks import callback_body
@@ -20,7 +22,7 @@ from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
 from webhooks.guard import AddressRefused, GuardedResolver, Network, check_literal
 from webhooks.schedule import GONE, wait_asked_for
-from webhooks.signature import signed_headers
+from webhooks.signature import signed_headers, tams_header
 
 READ_OF_AN_ANSWER = 4096
 KEPT_OF_AN_ANSWER = 500
@@ -77,7 +79,8 @@ async def open_session(
     # trust_env stays off: a proxy variable must not lead around the guard.
     async with aiohttp.ClientSession(
         connector=connector,
-        timeout=aiohttp.ClientTimeout(total=deadlines.total_s, sock_connect=deadlines.connect_s),
+        # The deadlines of an answer are the courier's: a timer of aiohttp's beside them would be one too many.
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect_s),
         headers={"User-Agent": "darkroom-webhooks", "Accept-Encoding": "identity", "Content-Type": "application/json"},
         auto_decompress=False,
         # A cookie that one receiver sets is no other account's.
@@ -151,13 +154,12 @@ class Courier:
             async with asyncio.timeout(PROGRESS_WITHIN_S):
                 (progress,) = await self._board.get([(job.id, job.attempt)])
         except (RedisError, OSError) as error:
-            log.warning("progress_not_known", error=repr(error))
+            log.warning("progress_not_known", job_id=job.id, error=repr(error))
             return None
         return progress
 
     async def _post(self, delivery: Delivery, body: bytes) -> Verdict:
-        headers = signed_headers(delivery.secrets, delivery.message_id, self._now(), body)
-        headers[SEQUENCE_HEADER] = str(delivery.sequence)
+        headers = self._headers(delivery, body)
         began = perf_counter()
         async with asyncio.timeout(self.deadlines.answer_s) as deadline:
             request = self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False)
@@ -166,6 +168,15 @@ class Courier:
                 # The head says whether it was delivered; a body that never ends does not change that.
                 deadline.reschedule(None)
                 return self._verdict(response, seconds, await self._answer(response))
+
+    def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
+        sent_at, url = self._now(), URL(delivery.url)
+        headers = signed_headers(delivery.secrets, delivery.message_id, sent_at, body, ed25519_key=delivery.ed25519_key)
+        headers[SEQUENCE_HEADER] = str(delivery.sequence)
+        # An address with a user's name has its own Authorization.
+        if delivery.rsa_key and url.user is None:
+            headers["Authorization"] = tams_header(delivery.rsa_key, url.raw_path_qs, uuid4().hex, sent_at, body)
+        return headers
 
     def _verdict(self, response: aiohttp.ClientResponse, seconds: float, answer: str) -> Verdict:
         status = response.status

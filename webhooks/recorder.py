@@ -1,40 +1,53 @@
 """Records what was delivered, many at once: while one statement is at work the next batch gathers."""
 
 import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
 
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore
 
 MAX_BATCH = 500
+GATHER_S = 0.01
+CLOSE_WITHIN_S = 20
+
+log = structlog.get_logger()
 
 
 class Recorder:
-    def __init__(self, deliveries: DeliveryStore) -> None:
+    """`done` is called for each when it was recorded, and also when it could not be."""
+
+    def __init__(self, deliveries: DeliveryStore, done: Callable[[Delivery], None]) -> None:
         self._deliveries = deliveries
-        self._waiting: list[tuple[Delivery, Attempt, asyncio.Future[None]]] = []
+        self._done = done
+        self._waiting: list[tuple[Delivery, Attempt]] = []
         self._working: asyncio.Task[None] | None = None
 
-    async def delivered(self, delivery: Delivery, attempt: Attempt) -> None:
-        """Returns when it is recorded. Raises what the database raises, to all of the batch."""
-        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((delivery, attempt, recorded))
+    def delivered(self, delivery: Delivery, attempt: Attempt) -> None:
+        self._waiting.append((delivery, attempt))
         if self._working is None:
             self._working = asyncio.create_task(self._work())
-        await recorded
+
+    async def close(self) -> None:
+        """Returns when all is recorded."""
+        if self._working:
+            await asyncio.wait([self._working], timeout=CLOSE_WITHIN_S)
 
     async def _work(self) -> None:
         try:
             while self._waiting:
+                await asyncio.sleep(GATHER_S)
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                error = await self._record([(delivery, attempt) for delivery, attempt, _ in batch])
-                for _, _, recorded in batch:
-                    if not recorded.done():  # who was cut has gone
-                        recorded.set_exception(error) if error else recorded.set_result(None)
+                await self._record(batch)
         finally:
             self._working = None
 
-    async def _record(self, batch: list[tuple[Delivery, Attempt]]) -> Exception | None:
+    async def _record(self, batch: Sequence[tuple[Delivery, Attempt]]) -> None:
         try:
             await self._deliveries.record_delivered(batch)
-        except Exception as error:
-            return error
-        return None
+        except Exception:
+            # Not recorded is not lost: the claims lapse and the same ids are sent again.
+            log.exception("deliveries_not_recorded", delivery_ids=[str(delivery.id) for delivery, _ in batch])
+        finally:
+            for delivery, _ in batch:
+                self._done(delivery)

@@ -56,6 +56,12 @@ def read_signature(credentials: str) -> RequestSignature:
     )
 
 
+def written_signature(app_id: str, nonce: str, timestamp: int, signature: bytes) -> str:
+    """The header's whole value."""
+    written = base64.b64encode(signature).decode()
+    return f"{SCHEME} app_id={app_id},nonce_str={nonce},timestamp={timestamp},signature={written}"
+
+
 def check_signature(claimed: RequestSignature, public_key: RSAPublicKey, method: str, url: str, body: bytes) -> None:
     """`url` is path and query as they came. Raises NotAuthenticated."""
     # Bytes of an address that are no UTF-8 come as lone surrogates.

@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.account import ALL_SCOPES, Account, Grant, RateLimit
 from jobs.errors import Fault, InvalidSubmission, NotAuthenticated, NotFound
+from jobs.signing_keys import SigningKind
 from jobs.storage.database import Database, queries, rows_of
 
 KEY_PREFIX = "dk_"
@@ -92,6 +93,20 @@ class AccountStore:
         async with self._database.connection() as connection:
             await queries.rotate_webhook_secret(connection, name=name, secret=secrets.token_bytes(32), overlap=overlap)
         return await self.named(name)
+
+    async def signing_key(self, name: str, kind: SigningKind) -> bytes | None:
+        """The private key that signs this account's callbacks. Raises NotFound for an account that is not."""
+        async with self._database.connection() as connection:
+            row = await queries.signing_key(connection, name=name, kind=kind.value)
+        if row is None:
+            raise NotFound(f"There is no account {name!r}.")
+        key: bytes | None = row["key"]
+        return key
+
+    async def set_signing_key(self, name: str, kind: SigningKind, key: bytes | None) -> None:
+        """None: nothing signs in this way any more."""
+        async with self._database.connection() as connection:
+            await queries.set_signing_key(connection, name=name, kind=kind.value, key=key)
 
     async def revoke_key(self, key_id: int) -> None:
         """Raises NotFound."""

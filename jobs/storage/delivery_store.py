@@ -23,7 +23,7 @@ class Delivery:
     `claims` all claims, this one included.
 
     `sequence` grows with what is sent of one job to one address. `told` is what a receiver of progress knows.
-    Each of `secrets` signs; the first one is the newest.
+    Each of `secrets` signs; the first one is the newest. The private keys sign too, where the account has them.
     """
 
     id: UUID
@@ -36,6 +36,8 @@ class Delivery:
     sequence: int
     told: str | None
     secrets: tuple[bytes, ...] = field(repr=False)
+    ed25519_key: bytes | None = field(default=None, repr=False)
+    rsa_key: bytes | None = field(default=None, repr=False)
 
     @property
     def message_id(self) -> str:
@@ -142,6 +144,13 @@ class DeliveryStore:
         """Without an attempt: ends it as SUPERSEDED, or leaves it PENDING until `delay` has passed."""
         async with self._database.connection() as connection:
             await queries.lay_aside(connection, id=delivery.id, claims=delivery.claims, state=state.value, delay=delay)
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Leaves what was claimed and not sent as if it had not been."""
+        async with self._database.connection() as connection:
+            await queries.give_back(
+                connection, ids=[each.id for each in deliveries], claims=[each.claims for each in deliveries]
+            )
 
     async def superseded_of(self, deliveries: Collection[Delivery]) -> set[UUID]:
         """Of these, the ids of those that were superseded while they were under way."""

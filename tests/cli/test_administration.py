@@ -20,6 +20,7 @@ from jobs.account import RateLimit
 from jobs.dialects.tams_signature import written_key
 from jobs.errors import DarkroomError, InvalidSubmission, NotFound
 from jobs.job import Range
+from jobs.signing_keys import SigningKind
 from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
 from jobs.storage.database import Database
@@ -117,6 +118,23 @@ async def test_a_rotation_prints_the_new_webhook_secret(database: Database, acco
     assert line == f"DARKROOM_WEBHOOK_SECRET={written_secret(new)}" and new.webhook_secret != old.webhook_secret
     with pytest.raises(NotFound, match="nobody"):
         await typed(database, "account rotate-secret nobody")
+
+
+@pytest.mark.parametrize(("kind", "begin"), [("ed25519", "whpk_"), ("tams-rsa", "-----BEGIN PUBLIC KEY-----")])
+async def test_a_signing_key_is_made_once_and_replaced_or_forgotten_when_told(
+    database: Database, accounts: AccountStore, kind: str, begin: str
+) -> None:
+    await accounts.ensure("ours")
+
+    first, same, new = [
+        await typed(database, f"account signing-key ours --kind {kind} {more}") for more in ("", "", "--new")
+    ]
+    await typed(database, f"account signing-key ours --kind {kind} --off")
+
+    assert first == same != new and new[0].startswith(begin)
+    assert [await accounts.signing_key("ours", each) for each in SigningKind] == [None, None]
+    with pytest.raises(NotFound, match="nobody"):
+        await typed(database, "account signing-key nobody")
 
 
 @pytest.mark.parametrize(("rate", "burst"), [("5", 5), ("0.1", 1), ("2.5", 3)])

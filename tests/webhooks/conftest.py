@@ -139,12 +139,13 @@ class Office:
         delays_s: tuple[float, ...] = (0.01, 0.01),
         allow: tuple[str, ...] = ("127.0.0.0/8",),
         concurrency: int = 8,
+        per_destination: int = 4,
         deadlines: Deadlines = DEADLINES,
     ) -> AsyncIterator[Dispatcher]:
         allowed = networks(allow)
         async with open_session(allowed, connections=concurrency, deadlines=deadlines) as session:
             courier = Courier(session, self.jobs, self.board, self.links, allowed=allowed, now=now, deadlines=deadlines)
-            lanes = Lanes(concurrency=concurrency, per_destination=4)
+            lanes = Lanes(concurrency=concurrency, per_destination=per_destination)
             dispatcher = Dispatcher(
                 DeliveryStore(self.database),
                 courier,

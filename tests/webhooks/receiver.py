@@ -67,10 +67,10 @@ async def garbage(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-def slow_head(seconds: float) -> Answer:
+def slow_head(seconds: float, status: int = 204) -> Answer:
     async def answer(_request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(seconds)
-        return web.Response(status=204)
+        return web.Response(status=status)
 
     return answer
 

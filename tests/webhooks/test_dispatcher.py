@@ -8,12 +8,15 @@ from standardwebhooks import Webhook
 
 from jobs.deliveries import DeliveryState
 from jobs.dialects.tams_response import job_body
+from jobs.dialects.tams_signature import SCHEME, check_signature, read_public_key, read_signature
 from jobs.job import JobView
+from jobs.signing_keys import SigningKind, new_signing_key, written_public_key
+from jobs.storage.account_store import AccountStore
 from jobs.storage.delivery_log import DeliveryLog
 from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from tests.until import until
 from tests.webhooks.conftest import LEASE, Office
-from tests.webhooks.receiver import Receiver
+from tests.webhooks.receiver import Receiver, slow_head
 from webhooks.listener import listening
 
 ROOMS = Rooms(limit=10, strangers=10, each=10)
@@ -28,6 +31,25 @@ async def test_an_ended_job_is_told_once_signed_and_as_get_shows_it(office: Offi
     ((headers, body),) = receiver.received
     secret = base64.b64encode(office.account.webhook_secret).decode()
     assert Webhook(f"whsec_{secret}").verify(body, headers) == job_body(JobView(job=job), office.links)
+
+
+async def test_key_pairs_of_the_account_sign_too(office: Office, receiver: Receiver) -> None:
+    accounts, keys = AccountStore(office.database), {kind: new_signing_key(kind) for kind in SigningKind}
+    for kind, key in keys.items():
+        await accounts.set_signing_key("tester", kind, key)
+    job = await office.ended_job(f"{receiver.url}?a=%20b")
+    named = await office.ended_job(receiver.url.replace("127.", "user:password@127."))
+
+    async with office.dispatching():
+        for each in (job, named):
+            await office.has_states(each, ["DELIVERED"])
+
+    (headers, body), (of_user, _) = sorted(receiver.received, key=lambda each: each[0]["authorization"], reverse=True)
+    public = read_public_key(written_public_key(SigningKind.TAMS_RSA, keys[SigningKind.TAMS_RSA]).encode())
+    claimed = read_signature(headers["authorization"].removeprefix(f"{SCHEME} "))
+    check_signature(claimed, public, "POST", "/callback?a=%20b", body)
+    assert [each[:3] for each in headers["webhook-signature"].split()] == ["v1,", "v1a"]
+    assert of_user["authorization"].startswith("Basic "), "the address says how it wants to be called"
 
 
 async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(office: Office, receiver: Receiver) -> None:
@@ -97,6 +119,44 @@ async def test_two_dispatchers_share_the_work_and_double_nothing(office: Office,
             await office.has_states(job, ["DELIVERED"])
 
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == len(receiver.received) == 20
+
+
+async def test_no_more_are_sent_at_once_than_the_lane_is_wide_and_what_waits_is_given_back_at_the_end(
+    office: Office, receiver: Receiver
+) -> None:
+    first = await office.ended_job(receiver.url)
+    async with office.dispatching(concurrency=100, per_destination=2) as dispatcher:
+        await office.has_states(first, ["DELIVERED"])
+        receiver.silent.add("127.0.0.1")
+        jobs = [await office.ended_job(receiver.url) for _ in range(10)]
+        dispatcher.wake()
+        await receiver.has_received(1 + 2)
+        await until(lambda: _claimed(office, 10))
+        dispatcher.stop()
+        receiver.is_over.set()
+        await until(lambda: _claimed(office, 0))
+
+    assert len(receiver.received) == 1 + 2
+    assert sorted([(await office.states(job))[0] for job in jobs]) == ["DELIVERED"] * 2 + ["PENDING"] * 8
+
+
+async def _claimed(office: Office, number: int) -> bool:
+    async with office.database.connection() as connection:
+        return bool(await connection.fetchval("SELECT count(claimed_until) = $1 FROM deliveries", number))
+
+
+async def test_what_waits_for_a_destination_that_fails_is_given_back(office: Office, receiver: Receiver) -> None:
+    first = await office.ended_job(receiver.url)
+    async with office.dispatching(concurrency=100, per_destination=2, delays_s=(60,)) as dispatcher:
+        await office.has_states(first, ["DELIVERED"])
+        receiver.always = slow_head(0.5, 500)
+        for _ in range(10):
+            await office.ended_job(receiver.url)
+        dispatcher.wake()
+        await until(lambda: _claimed(office, 10))
+        await until(lambda: _claimed(office, 1))
+
+        assert len(receiver.received) <= 1 + 2 + 2
 
 
 async def test_a_new_callback_is_heard_of_at_once(office: Office, receiver: Receiver, database_url: str) -> None:

@@ -6,6 +6,9 @@
 import asyncio
 import os
 import random
+import signal
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,6 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cli.process import Process
 from embedded import Servers
 from jobs.job import Job
 from tests.until import until
@@ -29,22 +31,35 @@ SETTLED_WITHIN_S = 120
 class Fleet:
     """One dispatcher process, which dies when it is told to and is followed by another."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._environment = environment
-        self._folder = folder
-        self._process: Process | None = None
+    def __init__(self, environment: dict[str, str], log_file: Path) -> None:
+        with log_file.open("wb") as log:
+            self._nursery = subprocess.Popen(
+                [sys.executable, "-m", "tests.webhooks.nursery"],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self._process_id: int | None = None
 
     def start(self) -> None:
-        self._process = Process("webhooks", self._environment, self._folder)
+        assert self._nursery.stdin and self._nursery.stdout
+        self._nursery.stdin.write(b"\n")
+        self._nursery.stdin.flush()
+        self._process_id = int(self._nursery.stdout.readline())
 
     def kill(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process = None
+        if self._process_id:
+            os.kill(self._process_id, signal.SIGKILL)
+            self._process_id = None
+
+    def end(self) -> None:
+        self.kill()
+        self._nursery.communicate(timeout=10)
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None
+        return self._process_id is not None
 
 
 @pytest.fixture
@@ -57,9 +72,9 @@ def fleet(servers: Servers, database_url: str, tmp_path: Path) -> Iterator[Fleet
         "DARKROOM_EGRESS_ALLOW": "127.0.0.0/8",
         "DARKROOM_DELIVERY_DELAYS_S": "0.1,0.1",
     }
-    fleet = Fleet(environment, tmp_path)
+    fleet = Fleet(environment, tmp_path / "webhooks.log")
     yield fleet
-    fleet.kill()
+    fleet.end()
 
 
 async def test_what_was_sent_and_not_recorded_arrives_again_with_the_same_id(

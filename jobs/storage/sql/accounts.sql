@@ -50,6 +50,15 @@ UPDATE api_keys SET last_used_at = used.at
 FROM unnest(:ids::bigint[], :times::timestamptz[]) AS used (id, at)
 WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at);
 
+-- name: signing_key(name, kind)^
+SELECT CASE :kind WHEN 'ed25519' THEN ed25519_key WHEN 'tams-rsa' THEN rsa_key END AS key
+FROM accounts WHERE name = :name;
+
+-- name: set_signing_key(name, kind, key)!
+UPDATE accounts SET ed25519_key = CASE WHEN :kind = 'ed25519' THEN :key::bytea ELSE ed25519_key END,
+    rsa_key = CASE WHEN :kind = 'tams-rsa' THEN :key::bytea ELSE rsa_key END
+WHERE name = :name;
+
 -- name: rotate_webhook_secret(name, secret, overlap)$
 -- The forgotten ones go with the first rotation after their time.
 WITH found AS MATERIALIZED (

@@ -40,5 +40,7 @@ WITH forgotten AS (
         SELECT id FROM deliveries WHERE state <> 'PENDING' AND settled_at < now() - :kept::interval
         ORDER BY settled_at LIMIT :limit
     ) RETURNING id
+), attempts AS (
+    DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM forgotten)
 )
 SELECT count(*) FROM forgotten;

@@ -1,22 +1,14 @@
 -- name: claim_deliveries(claim, limit, strangers, each, ids, rooms, busies, trusts)
 -- Up to :limit due rows, fairly: those first whose destination has the least under way. A destination gives as many
 -- as its room, or :each where :ids does not name it; those that are not trusted give :strangers together.
--- The destinations that anything is pending for are found by steps through the index, however long their backlogs are.
 -- One that is closed gives one row when its time has come, to one claimer of all: the probe.
 -- Per job and URL, one at a time and in order: a row waits while another is in flight, or an earlier one is due.
 -- The claim lapses by itself, so that a dispatcher that died is followed by another.
 -- Sequences are given here, where only one of a job and URL can be: they grow in the order of sending.
-WITH RECURSIVE waiting (id) AS (
-    (SELECT destination_id FROM deliveries WHERE state = 'PENDING' ORDER BY destination_id LIMIT 1)
-    UNION ALL
-    SELECT next.destination_id FROM waiting CROSS JOIN LATERAL (
-        SELECT destination_id FROM deliveries WHERE state = 'PENDING' AND destination_id > waiting.id
-        ORDER BY destination_id LIMIT 1
-    ) AS next
-), ready AS MATERIALIZED (
+WITH ready AS MATERIALIZED (
     SELECT destinations.id, closed_until, coalesce(room, :each) AS room, coalesce(busy, 0) AS busy,
         coalesce(trust, FALSE) AS trust
-    FROM waiting JOIN destinations USING (id)
+    FROM waiting_destinations JOIN destinations USING (id)
     LEFT JOIN unnest(:ids::bigint[], :rooms::integer[], :busies::integer[], :trusts::boolean[])
         AS lane (id, room, busy, trust) USING (id)
     WHERE coalesce(room, :each) > 0 AND (closed_until IS NULL OR closed_until <= now()) AND (
@@ -67,7 +59,7 @@ RETURNING deliveries.id, deliveries.destination_id, deliveries.job_id, deliverie
     webhook_secret || ARRAY(
         SELECT secret FROM retired_secrets
         WHERE retired_secrets.account_id = accounts.id AND expires_at > now() ORDER BY expires_at DESC
-    ) AS secrets;
+    ) AS secrets, ed25519_key, rsa_key;
 
 -- name: record_attempt(state, delay, seconds, status, error, answer, told, trip, shortest, longest, hopeless, id, claims)^
 -- Only who holds the claim may record. What has been superseded meanwhile is not tried again.
@@ -98,12 +90,15 @@ RETURNING failures >= :trip AND disabled_at IS NULL AND failing_since < now() - 
 
 -- name: record_delivered(ids, claims, seconds, statuses, answers, tolds)!
 -- The same for many that were delivered: all arguments are arrays of one length. In the order of ids, and destinations
--- after them, so that no two wait for each other.
-WITH sent AS (
+-- after them, so that no two wait for each other. No wait for the disk: what is lost with the server is sent again.
+WITH hasty AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', TRUE)
+), sent AS (
     SELECT * FROM unnest(:ids::uuid[], :claims::integer[], :seconds::double precision[], :statuses::integer[],
         :answers::text[], :tolds::text[]) AS sent (id, claims, seconds, status, answer, told)
 ), mine AS MATERIALIZED (
-    SELECT deliveries.id FROM deliveries JOIN sent USING (id, claims) ORDER BY id FOR UPDATE OF deliveries
+    SELECT deliveries.id FROM deliveries JOIN sent USING (id, claims) CROSS JOIN hasty ORDER BY id
+    FOR UPDATE OF deliveries
 ), tried AS (
     UPDATE deliveries SET tries = tries + 1, claimed_until = NULL, last_status = status, last_error = NULL,
         state = 'DELIVERED', settled_at = now()
@@ -137,6 +132,11 @@ WITH laid AS (
 UPDATE destinations SET closed_until = now()
 FROM laid WHERE destinations.id = laid.destination_id AND closed_until IS NOT NULL;
 
+-- name: give_back(ids, claims)!
+UPDATE deliveries SET claimed_until = NULL
+FROM unnest(:ids::uuid[], :claims::integer[]) AS mine (id, claims)
+WHERE deliveries.id = mine.id AND deliveries.claims = mine.claims AND claimed_until IS NOT NULL;
+
 -- name: superseded_of(ids)
 SELECT id FROM deliveries WHERE id = ANY(:ids::uuid[]) AND state = 'SUPERSEDED';
 
@@ -150,6 +150,10 @@ FROM disabled WHERE destination_id = disabled.id AND state = 'PENDING';
 -- name: seconds_to_next_delivery()$
 -- What is due already waits for an end that its dispatcher hears of, or for a destination.
 SELECT extract(epoch FROM least(
-    (SELECT min(next_try_at) FROM deliveries WHERE state = 'PENDING' AND next_try_at > now()),
+    (SELECT min(soonest) FROM waiting_destinations CROSS JOIN LATERAL (
+        SELECT next_try_at AS soonest FROM deliveries
+        WHERE destination_id = waiting_destinations.id AND state = 'PENDING' AND next_try_at > now()
+        ORDER BY next_try_at LIMIT 1
+    ) AS next),
     (SELECT min(closed_until) FROM destinations WHERE closed_until > now())
 ) - now());

@@ -74,6 +74,22 @@ async def test_a_lapsed_claim_is_made_again_with_the_same_id_and_counts_as_no_tr
     assert (second.id, second.tries, second.claims) == (first.id, 0, 2)
 
 
+async def test_what_is_given_back_may_be_claimed_at_once_but_not_by_who_has_lost_it(
+    jobs: JobStore, deliveries: DeliveryStore, account_id: int
+) -> None:
+    await ended(jobs, account_id, notify_url=ONE)
+    (lost,) = await claim(deliveries, LAPSED)
+    (held,) = await claim(deliveries)
+
+    await deliveries.give_back([lost])
+    while_held = await claim(deliveries)
+    await deliveries.give_back([held])
+    (again,) = await claim(deliveries)
+
+    assert while_held == []
+    assert (again.id, again.tries) == (held.id, 0)
+
+
 async def test_an_older_try_settles_nothing(
     jobs: JobStore, deliveries: DeliveryStore, account_id: int, rows: Rows
 ) -> None:
