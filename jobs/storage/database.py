@@ -22,6 +22,8 @@ DATABASE_AWAY = (
     asyncpg.InsufficientResourcesError,
     asyncpg.DeadlockDetectedError,
     asyncpg.ReadOnlySQLTransactionError,
+    # What asyncpg says of a connection that broke at an unlucky moment: "another operation is in progress".
+    asyncpg.InternalClientError,
 )
 
 queries: Any = aiosql.from_path(Path(__file__).parent / "sql", "asyncpg")

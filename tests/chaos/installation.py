@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,11 @@ class Installation:
 
     def processes(self, module: str) -> list[Process]:
         return [each for each in (*self.stack.processes, *self.more) if each.module == module]
+
+    def logged(self, event: str) -> str:
+        """By the web process, with the traceback that follows."""
+        text = (self.folder / "logs" / "orchestrator.log").read_text()
+        return "".join(text[found.start() : found.start() + 6000] for found in re.finditer(event, text))
 
     def start_worker(self) -> None:
         self.more.append(Process("gpu_worker", self.stack.environment, self.folder / f"worker{len(self.more)}"))

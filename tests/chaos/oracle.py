@@ -20,6 +20,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 async def check(made: Installation, load: Load, http: aiohttp.ClientSession) -> None:
+    # While a store is away requests are served, or told to come again soon.
+    assert not load.answers[500], made.logged("request_failed")
     database = await asyncpg.connect(made.postgres.url)
     try:
         for job_id in load.accepted.values():

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(36_000)]
 ROUNDS = int(os.environ.get("DARKROOM_ROUNDS", "0"))
 SEED = int(os.environ.get("DARKROOM_CHAOS_SEED", "1"))
 MOMENT_WITHIN_S = 120
-QUIET_WITHIN_S = 180
+QUIET_WITHIN_S = 600
 
 
 @dataclass
