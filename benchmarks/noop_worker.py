@@ -19,6 +19,7 @@ from jobs.storage.files import open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
@@ -63,6 +64,7 @@ async def main() -> None:
             files=files,
             presence=presence,
             outlook=outlook,
+            pauses=Pauses(redis),
             stage_outputs=StageOutputs(StageStore(database), files, drawn_by="nobody", kept=HOUR),
         )
         await WakingWorker(runner, redis).main()

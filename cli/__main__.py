@@ -18,6 +18,7 @@ from cli.models import ModelsFailed, add_models_commands
 from cli.queue import add_queue_command
 from cli.stack import FOLDER, StackFailed, address_of, running_stack, start_again
 from cli.webhooks import add_webhooks_commands
+from cli.workers import add_workers_commands
 from embedded import EmbeddedError
 from jobs.errors import DarkroomError
 from jobs.storage.database import open_database
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         add(commands)
     add_queue_command(commands)
+    add_workers_commands(commands)
     add_models_commands(commands.add_parser("models", help="look at the models of the catalogue"))
     return parser
 

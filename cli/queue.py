@@ -3,12 +3,16 @@
 import argparse
 import asyncio
 import os
+from contextlib import AbstractAsyncContextManager
 from typing import Any
+
+from arq.connections import ArqRedis
 
 from cli.stack import address_of
 from jobs.outlook import Outlook
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import ALL, Pauses
 from jobs.storage.redis_connection import open_redis
 
 
@@ -18,14 +22,26 @@ def add_queue_command(commands: Any) -> None:
 
 
 def show_queue(_arguments: argparse.Namespace) -> None:
-    for line in asyncio.run(queue_lines(address_of("REDIS_URL"))):
+    for line in asyncio.run(queue_lines()):
         print(line)
 
 
-async def queue_lines(url: str) -> list[str]:
-    async with open_redis(url, verify_tls=os.environ.get("DARKROOM_REDIS_TLS_VERIFY") != "false") as redis:
+def opened_redis(url: str | None = None) -> AbstractAsyncContextManager[ArqRedis]:
+    verify_tls = os.environ.get("DARKROOM_REDIS_TLS_VERIFY") != "false"
+    return open_redis(url or address_of("REDIS_URL"), verify_tls=verify_tls)
+
+
+async def queue_lines(url: str | None = None) -> list[str]:
+    async with opened_redis(url) as redis:
         length, work_s = await JobQueue(redis).length()
-        return _lines(length, work_s, await OutlookBoard(redis).read())
+        board = OutlookBoard(redis)
+        lines = _lines(length, work_s, await board.read())
+        lines += [f"takes jobs: {name}" for name in sorted(await board.alive())]
+        return lines + [f"paused: {_everyone(name)}" for name in sorted(await Pauses(redis).named())]
+
+
+def _everyone(name: str) -> str:
+    return "all workers" if name == ALL else name
 
 
 def _lines(length: int, work_s: float, outlook: Outlook) -> list[str]:

@@ -25,6 +25,7 @@ from jobs.storage.files import open_files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from jobs.storage.resource_store import ResourceStore
@@ -67,6 +68,7 @@ async def work(settings: Settings) -> int:
             ),
             presence=presence,
             outlook=outlook,
+            pauses=Pauses(redis),
         )
         stop, broken = (asyncio.create_task(_any(*each)) for each in ([stopped], [runner.is_hung, heart.has_stopped]))
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))

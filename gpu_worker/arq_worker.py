@@ -28,6 +28,8 @@ class WakingWorker(Worker):
         async def run_job(_context: dict[str, Any], job_id: int, attempt: int) -> None:
             await runner.run(job_id, attempt)
 
+        self._runner = runner
+        self._is_stopping = False
         super().__init__(
             # Should a worker die between arq's pick and our claim, arq counts a try. Attempts are ours to bound.
             functions=[func(cast(Any, run_job), name=FUNCTION, max_tries=1_000_000, timeout=None)],
@@ -49,7 +51,7 @@ class WakingWorker(Worker):
     async def main(self) -> None:
         listener = asyncio.create_task(self._listen())
         try:
-            while self.allow_pick_jobs or self.tasks:
+            while not self._is_stopping or self.tasks:
                 self._wake.clear()
                 await self._look()
                 await self._wait_for_a_reason()
@@ -58,11 +60,12 @@ class WakingWorker(Worker):
 
     def stop_picking(self) -> None:
         """`main` returns when the job at hand, if any, has ended."""
-        self.allow_pick_jobs = False
+        self._is_stopping, self.allow_pick_jobs = True, False
         self._wake.set()
 
     async def _look(self) -> None:
         try:
+            self.allow_pick_jobs = not self._is_stopping and await self._runner.may_begin()
             await self._poll_iteration()
         except (RedisError, OSError) as error:
             log.warning("queue_unreachable", error=repr(error))

@@ -19,6 +19,7 @@ class Presence:
         self._board = board
         self._worker = worker
         self._began = self._cost_s = 0.0
+        self._is_away = False
         self._changed = asyncio.Event()
 
     def begin(self, cost_s: float) -> None:
@@ -30,19 +31,31 @@ class Presence:
         self._began = self._cost_s = 0.0
         self._changed.set()
 
+    def rest(self, is_away: bool) -> None:
+        """Whether it takes no new job: then it is not counted when its last one has ended."""
+        if is_away != self._is_away:
+            self._is_away = is_away
+            self._changed.set()
+
     async def tell_for_ever(self) -> None:
         """At once what changes, and every two seconds. What a slow Redis misses is skipped, never queued up."""
         while True:
             self._changed.clear()
             try:
                 async with asyncio.timeout(TELL_WITHIN_S):
-                    await self._board.tell(self._worker, began=self._began, cost_s=self._cost_s)
+                    await self._tell()
             except (RedisError, OSError) as error:
                 log.warning("presence_not_told", error=repr(error))
             try:
                 await asyncio.wait_for(self._changed.wait(), TELL_EVERY_S)
             except TimeoutError:
                 pass
+
+    async def _tell(self) -> None:
+        if self._is_away and not self._began:
+            await self._board.forget(self._worker)
+        else:
+            await self._board.tell(self._worker, began=self._began, cost_s=self._cost_s)
 
     async def leave(self) -> None:
         try:

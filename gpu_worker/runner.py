@@ -35,6 +35,7 @@ from jobs.storage.files import Files, output_folder
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 
@@ -79,6 +80,7 @@ class Runner:
         stage_outputs: StageOutputs,
         presence: Presence,
         outlook: OutlookBoard,
+        pauses: Pauses,
     ) -> None:
         self._options = options
         self._engine = engine
@@ -91,6 +93,7 @@ class Runner:
         self._stage_outputs = stage_outputs
         self._presence = presence
         self._outlook = outlook
+        self._pauses = pauses
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -105,6 +108,12 @@ class Runner:
             await self._on_engine_thread(self._engine.load, model_id)
         except StageFailed as error:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
+
+    async def may_begin(self) -> bool:
+        """Not while an operator has paused this worker, or all."""
+        is_paused = await self._pauses.hold(self._options.worker)
+        self._presence.rest(is_paused)
+        return not is_paused
 
     async def run(self, job_id: int, attempt: int) -> None:
         """Returns when the engine is free for another job, while the pictures of this one are still being stored.

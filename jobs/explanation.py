@@ -10,11 +10,13 @@ SOON_S = 1.5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What a waiting job waits for. `own_before`: jobs of its account that wait and came before it. `held_s` is the
-    rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it may."""
+    rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it may. `is_paused`: by the
+    operator, for all workers."""
 
     own_before: int
     held_s: float
     is_parked: bool
+    is_paused: bool
     workers: int
     busy_workers: int
 
@@ -38,6 +40,8 @@ def _waiting(view: JobView, around: Circumstances) -> list[str]:
             f"attempt {view.job.attempt} failed in a way that may pass",
             f"it is tried again in {_s(around.held_s)}",
         ]
+    if around.is_paused:
+        return [_before(view.place, around.own_before), "the operator has paused all workers"]
     start = view.estimate.starts_in if view.estimate else None
     when = _in(start, "it should start") if around.workers else "it starts when one comes"
     return [_before(view.place, around.own_before), _workers(around), when]

@@ -24,6 +24,7 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.nonces import Nonces
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.rate_buckets import RateBuckets
 from jobs.storage.resource_store import ResourceStore
@@ -91,6 +92,7 @@ class Parts:
         self.resources = ResourceStore(database)
         self.events = EventStore(database)
         self.links = Links(options.public_url, options.secret, now)
+        self.pauses = Pauses(redis)
         self.foresight = Foresight(OutlookBoard(redis), self.queue)
         self.views = JobViews(self.jobs, self.queue, self.board, self.foresight)
         self.feed = JobFeed(self.jobs, self.events, self.views)
@@ -162,7 +164,7 @@ def _job_routes(
     yield from JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes()
     yield from JobCancelApi(authentication=authentication, jobs=jobs, queue=parts.queue).routes()
     yield from JobExplainApi(
-        authentication=authentication, reader=reader, jobs=jobs, foresight=parts.foresight
+        authentication=authentication, reader=reader, jobs=jobs, foresight=parts.foresight, pauses=parts.pauses
     ).routes()
     yield from JobEventsApi(
         authentication=authentication,

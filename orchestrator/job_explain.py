@@ -1,26 +1,42 @@
 """GET /v1/jobs/{id}/explain: why a job waits, and until when. The words are `jobs.explanation`'s."""
 
+import asyncio
+
+import structlog
 from aiohttp import web
+from redis.exceptions import RedisError
 
 from jobs.account import Scope
 from jobs.dialects.tams_response import explanation_body
 from jobs.explanation import Circumstances
 from jobs.storage.job_store import JobStore
+from jobs.storage.pauses import ALL, Pauses
 from orchestrator.authentication import Authentication
 from orchestrator.foresight import Foresight
 from orchestrator.job_path import JOB_PATH, job_id_of
 from orchestrator.job_reader import JobReader
 from orchestrator.json_http import json_response
 
+WITHIN_S = 1
+
+log = structlog.get_logger()
+
 
 class JobExplainApi:
     def __init__(
-        self, *, authentication: Authentication, reader: JobReader, jobs: JobStore, foresight: Foresight
+        self,
+        *,
+        authentication: Authentication,
+        reader: JobReader,
+        jobs: JobStore,
+        foresight: Foresight,
+        pauses: Pauses,
     ) -> None:
         self._authentication = authentication
         self._reader = reader
         self._jobs = jobs
         self._foresight = foresight
+        self._pauses = pauses
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get(f"{JOB_PATH}/explain", self.show)]
@@ -33,7 +49,16 @@ class JobExplainApi:
             own_before=hold.own_before,
             held_s=hold.held_s,
             is_parked=hold.is_parked,
+            is_paused=await self._are_paused(),
             workers=outlook.workers,
             busy_workers=outlook.busy_workers,
         )
         return json_response(explanation_body(view, around))
+
+    async def _are_paused(self) -> bool:
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                return await self._pauses.hold(ALL)
+        except (RedisError, OSError) as error:
+            log.warning("pauses_not_known", error=repr(error))
+            return False

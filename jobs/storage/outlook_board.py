@@ -38,6 +38,11 @@ class OutlookBoard:
         told = f"{self._now():.3f} {began:.3f} {cost_s:.3f}"
         await cast(Awaitable[int], self._redis.hset(WORKERS, worker, told))
 
+    async def alive(self) -> set[str]:
+        """The workers that take jobs, or are at one."""
+        told = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS))
+        return {name.decode() for name, each in told.items() if self._now() - _numbers(each)[0] <= ALIVE_S}
+
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
 

@@ -25,6 +25,7 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob, Waiting
 from jobs.storage.local_files import LocalFiles
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
@@ -54,6 +55,7 @@ class Bench:
     queue: JobQueue
     board: ProgressBoard
     outlook: OutlookBoard
+    pauses: Pauses
     files: LocalFiles
     folder: Path
     account_id: int
@@ -87,6 +89,7 @@ class Bench:
             ),
             presence=Presence(self.outlook, options.worker),
             outlook=self.outlook,
+            pauses=self.pauses,
         )
 
     async def accept(
@@ -146,6 +149,7 @@ async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> Bench:
         queue=JobQueue(redis),
         board=ProgressBoard(redis),
         outlook=OutlookBoard(redis),
+        pauses=Pauses(redis),
         files=LocalFiles(tmp_path),
         folder=tmp_path,
         account_id=account.id,

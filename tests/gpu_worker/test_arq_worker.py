@@ -32,6 +32,9 @@ class Recorder:
         self.times: list[float] = []
         self.now_running = self.most_running = 0
 
+    async def may_begin(self) -> bool:
+        return True
+
     async def run(self, job_id: int, attempt: int) -> None:
         self.started.append((job_id, attempt))
         self.times.append(time.perf_counter())

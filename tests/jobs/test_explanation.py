@@ -8,7 +8,7 @@ from jobs.explanation import Circumstances, explain
 from jobs.job import Estimate, Failure, FailureCode, JobStatus, JobView, Progress, QueuePlace, Range
 from tests.jobs.samples import job
 
-NOTHING = {"own_before": 0, "held_s": 0.0, "is_parked": False, "workers": 2, "busy_workers": 2}
+NOTHING = {"own_before": 0, "held_s": 0.0, "is_parked": False, "is_paused": False, "workers": 2, "busy_workers": 2}
 
 
 def waiting(rank: int | None = 1, start: Range | None = None, **around: Any) -> str:
@@ -33,6 +33,10 @@ def waiting(rank: int | None = 1, start: Range | None = None, **around: Any) -> 
         (
             waiting(1, Range(0, 1.4), workers=1, busy_workers=0),
             "It is the first in line; 1 worker is alive; it should start at once.",
+        ),
+        (
+            waiting(3, workers=0, busy_workers=0, is_paused=True),
+            "2 jobs are before it, none of them yours; the operator has paused all workers.",
         ),
         (
             waiting(3, workers=0, busy_workers=0),

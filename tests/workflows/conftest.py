@@ -24,6 +24,7 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.local_files import LocalFiles
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
@@ -142,5 +143,6 @@ def _runner(engine: DiffusersEngine, database: Database, redis: ArqRedis, files:
         files=kept,
         presence=Presence(outlook, options.worker),
         outlook=outlook,
+        pauses=Pauses(redis),
         stage_outputs=StageOutputs(StageStore(database), kept, drawn_by="tests", kept=timedelta(hours=1)),
     )

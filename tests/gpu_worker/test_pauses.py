@@ -1,0 +1,106 @@
+"""A worker that an operator has paused takes no new job, ends the one at hand, and goes on when it may."""
+
+import argparse
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from arq.connections import ArqRedis
+
+from cli.stack import StackFailed
+from cli.workers import drain, pause, resume
+from gpu_worker.arq_worker import WakingWorker
+from jobs.job import JobStatus
+from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import ALL, Pauses
+from tests.gpu_worker.conftest import Bench
+from tests.gpu_worker.scripted_engine import ScriptedEngine, nothing, pause_at
+from tests.until import until
+
+NAME = "test:1"
+
+
+@asynccontextmanager
+async def at_work(bench: Bench, redis: ArqRedis, on_step: Callable[[int], None] = nothing) -> AsyncIterator[None]:
+    runner = bench.runner(ScriptedEngine(on_step))
+    worker, telling = WakingWorker(runner, redis), asyncio.create_task(runner._presence.tell_for_ever())
+    working = asyncio.create_task(worker.main())
+    try:
+        await until(lambda: is_told(redis))
+        yield
+        worker.stop_picking()
+        await asyncio.wait_for(working, 5)
+    finally:
+        telling.cancel()
+        working.cancel()
+
+
+async def is_told(redis: ArqRedis) -> bool:
+    return NAME in await OutlookBoard(redis).alive()
+
+
+async def is_done(bench: Bench, job_id: int) -> bool:
+    return (await bench.job(job_id)).status == JobStatus.SUCCESS
+
+
+def named(worker: str = ALL, within: float = 5) -> argparse.Namespace:
+    return argparse.Namespace(worker=worker, within=within)
+
+
+@pytest.mark.parametrize("worker", [ALL, NAME])
+async def test_a_paused_worker_takes_no_job_until_it_is_resumed(bench: Bench, redis: ArqRedis, worker: str) -> None:
+    async with at_work(bench, redis):
+        await pause(redis, named(worker))
+        await asyncio.sleep(0.7)  # the look that is under way
+        job_id = await bench.accept()
+        await asyncio.sleep(1)
+        assert (await bench.job(job_id)).status == JobStatus.WAITING
+        # It counts for no forecast.
+        assert not await is_told(redis)
+
+        await resume(redis, named(worker))
+        await until(lambda: is_done(bench, job_id))
+        await until(lambda: is_told(redis))
+
+
+async def test_another_workers_pause_is_not_its_own(bench: Bench, redis: ArqRedis) -> None:
+    await Pauses(redis).pause("other:2")
+    async with at_work(bench, redis):
+        job_id = await bench.accept()
+        await until(lambda: is_done(bench, job_id))
+
+
+async def test_a_drained_worker_has_ended_its_job(bench: Bench, redis: ArqRedis) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+    async with at_work(bench, redis, pause_at(2, reached, go_on)):
+        job_id, later = await bench.accept(), await bench.accept()
+        await asyncio.to_thread(reached.wait, 10)
+        with pytest.raises(StackFailed, match=r"still at work after 0\.3 s"):
+            await drain(redis, named(NAME, within=0.3))
+
+        draining = asyncio.create_task(drain(redis, named(NAME, within=10)))
+        go_on.set()
+
+        assert "can be stopped" in await draining
+        assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+        assert (await bench.job(later)).status == JobStatus.WAITING
+
+
+async def test_a_worker_that_nobody_knows_is_not_paused(redis: ArqRedis) -> None:
+    await OutlookBoard(redis).tell("here:7")
+
+    with pytest.raises(StackFailed, match="no worker is named 'gone:1'; alive are here:7"):
+        await pause(redis, named("gone:1"))
+
+
+async def test_all_resumed_are_all(redis: ArqRedis) -> None:
+    pauses = Pauses(redis)
+    for name in (ALL, "a:1", "b:2"):
+        await pauses.pause(name)
+
+    await pauses.resume()
+
+    assert await pauses.named() == set()
+    assert not await pauses.hold("a:1")
