@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_worker.engine.device import Device
+from gpu_worker.engine.tensors import read_tensors
 from jobs.catalog import Model
 from jobs.engine import go_on
 from jobs.errors import FatalFailure
@@ -136,16 +135,11 @@ def load_upscaler(model: Model, device: Device) -> Upscaler:
 
     Raises FatalFailure, naming the model and the file, if it is missing, damaged or of another architecture.
     """
-    if model.path.suffix != ".safetensors":
-        raise FatalFailure(f"model {model.id}: {model.path} is not a .safetensors file")
-    try:
-        tensors = load_file(model.path)
-    except (OSError, SafetensorError) as error:
-        raise FatalFailure(f"model {model.id}: cannot load {model.path}: {error}") from error
+    tensors = read_tensors(model)
     try:
         network = network_of(tensors)
     except ValueError as error:
-        raise FatalFailure(f"model {model.id}: {model.path} holds no upscaler that is known: {error}") from error
+        raise FatalFailure(f"{model.kind} {model.id}: {model.path} holds no upscaler that is known: {error}") from error
     network.requires_grad_(False).eval()
     placed = network.to(device.torch_device, device.dtype, memory_format=device.memory_format)  # type: ignore[call-overload]
     return Upscaler(model=model, device=device, network=placed)

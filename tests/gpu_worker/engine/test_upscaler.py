@@ -118,7 +118,7 @@ def without(name: str) -> dict[str, Any]:
 def test_another_architecture_is_refused_with_the_first_difference(
     tensors: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(FatalFailure, match=rf"model m7: .*up\.safetensors holds no upscaler.*{reason}"):
+    with pytest.raises(FatalFailure, match=rf"UPSCALER m7: .*up\.safetensors holds no upscaler.*{reason}"):
         load_upscaler(saved(tmp_path, tensors), CPU)
 
 
@@ -126,9 +126,9 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"\x10\0\0\0\0\0\0\0{")
 
-    with pytest.raises(FatalFailure, match=f"model m7: cannot load {damaged}"):
+    with pytest.raises(FatalFailure, match=f"UPSCALER m7: cannot load {damaged}"):
         load_upscaler(model_at(damaged), CPU)
-    with pytest.raises(FatalFailure, match=r"model m7: cannot load .*absent"):
+    with pytest.raises(FatalFailure, match=r"UPSCALER m7: cannot load .*absent"):
         load_upscaler(model_at(tmp_path / "absent.safetensors"), CPU)
     with pytest.raises(FatalFailure, match=r"not a \.safetensors file"):
         load_upscaler(model_at(tmp_path / "up.pth"), CPU)
