@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from jobs.attachments import MAX_WEIGHT
+
 _FORM = re.compile(r"(?:(?P<weight>-?[0-9.]{1,16}):)?lbw=(?P<blocks>[A-Za-z0-9_.,\-]+)", re.ASCII)
 BASE = "BASE"
 MIDDLE = "MID"
@@ -70,4 +72,6 @@ def read_block_weights(text: str) -> BlockWeights:
 def _number(text: str) -> float:
     if not re.fullmatch(r"-?([0-9]{1,6}(\.[0-9]{0,9})?|\.[0-9]{1,9})", text, re.ASCII):
         raise ValueError(f"has {text[:16]!r} for a weight")
+    if abs(float(text)) > MAX_WEIGHT:
+        raise ValueError(f"has the weight {text}; weights are {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}")
     return float(text)

@@ -122,7 +122,7 @@ class Rework:
     """INPAINT, or one argument of ADETAILER.
 
     Size and steps count where there is none to inherit: no picture before, no DIFFUSION before. `keeps_steps`:
-    the steps are run whatever DIFFUSION's were.
+    the steps are run whatever DIFFUSION's were. `before` is the size of the pictures, where it is known already.
     """
 
     width: int
@@ -130,6 +130,7 @@ class Rework:
     steps: int
     keeps_steps: bool = False
     family: str | None = None
+    before: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +178,9 @@ def _items_of(stage: Stage, before: Size | None, catalog: Catalog) -> Iterator[I
             width, height = stage.size_after(before)
             yield Upscale(width=width, height=height, steps=stage.steps, family=_family(stage.diffusion.model, catalog))
         case ImageToAdetailer():
-            yield from (_detail(detail, stage.diffusion, catalog) for detail in stage.details)
+            yield from (replace(_detail(detail, stage.diffusion, catalog), before=before) for detail in stage.details)
         case ImageToInpaint() | ImageToAnimateDiff():
-            yield _rework(stage.diffusion, catalog)
+            yield replace(_rework(stage.diffusion, catalog), before=before)
         case VideoDiffusion():
             yield _video_item(stage)
         case _:
@@ -234,7 +235,7 @@ def _credits(item: Item, before: _Inherited, rates: Rates) -> Decimal:
             return rates.model(family) * before.count * _steps(item.steps) * area
         case Rework():
             steps = item.steps if item.keeps_steps or before.steps is None else before.steps
-            width, height = before.size or (item.width, item.height)
+            width, height = item.before or before.size or (item.width, item.height)
             area = _area(width, height, Decimal(2))
             return rates.model(item.family or before.family) * before.count * _steps(steps) * area
         case Video():

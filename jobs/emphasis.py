@@ -2,11 +2,13 @@
 
 `(x)` is 1.1 times and `[x]` 1 / 1.1 times as strong, `(x:1.3)` 1.3 times; a backslash makes a bracket plain text, and
 BREAK begins a new window of the text encoder. What is not closed counts to the end, what is not opened is text.
+No weight, and no product of them, counts for more than that of a prompt may be.
 Source: the web UI's wiki, "Features", section "Attention/emphasis".
 """
 
 import re
 
+from jobs.attachments import MAX_WEIGHT
 from jobs.prompt import Piece, Prompt
 
 # More brackets within each other are text: each multiplies all that is inside.
@@ -51,14 +53,18 @@ def _weighed(text: str) -> list[Piece]:
             weights.append(1.0)
     while opened:
         close(_FACTORS[opened[-1][0]])
-    return [Piece(text, weight) for text, weight in zip(texts, weights, strict=True)]
+    return [Piece(text, _bounded(weight)) for text, weight in zip(texts, weights, strict=True)]
 
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
+        return _bounded(float(text)) if text else None
     except ValueError:
         return None
+
+
+def _bounded(weight: float) -> float:
+    return max(-MAX_WEIGHT, min(weight, MAX_WEIGHT))
 
 
 def _merged(pieces: list[Piece]) -> Prompt:

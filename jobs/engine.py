@@ -48,8 +48,15 @@ class Watch(Protocol):
     def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Picture]]) -> None:
         """Called after step `step` of `steps` (from 1). `preview()` renders each output so far, small."""
 
+    def check(self) -> None:
+        """Called again and again in long work that has no steps."""
+
     def note(self, text: str) -> None:
         """Something that the job's account should know of a job that succeeds."""
+
+
+def go_on() -> None:
+    """A check that ends nothing."""
 
 
 class Engine(Protocol):
@@ -154,10 +161,20 @@ class Engine(Protocol):
         Where they are of another ratio, the middle of larger ones; or stretched, if they need not keep it.
         """
 
-    def enlarge(self, picture: Picture, upscaler: str, *, width: int, height: int, keeps_ratio: bool = True) -> Picture:
+    def enlarge(
+        self,
+        picture: Picture,
+        upscaler: str,
+        *,
+        width: int,
+        height: int,
+        keeps_ratio: bool = True,
+        check: Callable[[], None] = go_on,
+    ) -> Picture:
         """The picture at this size, by an upscaler that works on pixels: its name, or the catalogue id of a network.
 
         Where it is of another ratio, the middle of a larger one; or stretched, if it need not keep it.
+        `check` is called for each part of it, and ends the work by raising.
         Raises FatalFailure for a network that cannot be loaded.
         """
 

@@ -9,13 +9,16 @@ from jobs.stages import Stage
 from jobs.stages.canvas import Size
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_inpaint import ImageToInpaint
-from jobs.stages.image_to_upscaler import ImageToUpscaler
+from jobs.stages.image_to_upscaler import MAX_PIXELS, ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
+from jobs.stages.redrawing import Redrawing
 from jobs.stages.video_diffusion import VideoDiffusion
 from jobs.upscalers import is_latent
 
 # Nearly every job's: they need no closer look.
 PLAIN_ORDERS = (["INPUT_INITIALIZE", "DIFFUSION"],)
+# A worker holds them all, in 3 bytes each.
+MAX_INPUT_PIXELS = 120_000_000
 VIDEO_TYPES = ("VIDEO_DIFFUSION", "IMAGE_TO_ANIMATE_DIFF")
 
 
@@ -86,10 +89,36 @@ def upscale_faults(stages: Sequence[Stage]) -> list[Fault]:
     for i, (stage, size) in enumerate(zip(stages, [None, *picture_sizes(stages)], strict=False)):
         if isinstance(stage, ImageToUpscaler):
             path = f"stages[{i}].{stage.field_name}"
-            faults += stage.pixel_faults(size, path)
+            # Of a picture whose parts were drawn, the size is not known until its resource was looked up.
+            if size is not None or isinstance(stages[i - 1], InputInitialize):
+                faults += stage.pixel_faults(size, path)
             if is_latent(stage.upscaler) and not _has_latents(stages[:i]):
                 reason = f"{stage.upscaler} works only right after a DIFFUSION stage that draws from text alone"
                 faults.append(Fault(f"{path}.hrUpscaler", reason))
+    return faults
+
+
+def picture_faults(stages: Sequence[Stage], sizes: Mapping[str, Size], paths: Mapping[str, str]) -> list[Fault]:
+    """What only the sizes of the input pictures tell; `paths` names the field of each."""
+    return [*_memory_faults(sizes, paths), *mask_faults(stages, sizes), *upscale_faults(stages), *_whole_faults(stages)]
+
+
+def _memory_faults(sizes: Mapping[str, Size], paths: Mapping[str, str]) -> list[Fault]:
+    pixels = 0
+    for name, path in paths.items():
+        pixels += sizes[name][0] * sizes[name][1]
+        if pixels > MAX_INPUT_PIXELS:
+            reason = f"with this one, the input pictures have {pixels} pixels together; a job takes {MAX_INPUT_PIXELS}"
+            return [Fault(path, reason)]
+    return []
+
+
+def _whole_faults(stages: Sequence[Stage]) -> list[Fault]:
+    faults = []
+    for i, (stage, size) in enumerate(zip(stages, [None, *picture_sizes(stages)], strict=False)):
+        if isinstance(stage, Redrawing) and stage.draws_whole and size and size[0] * size[1] > MAX_PIXELS:
+            reason = f"draws the whole picture again, of {_written(size)}; at most {MAX_PIXELS} pixels are drawn"
+            faults.append(Fault(f"stages[{i}].{stage.field_name}", reason))
     return faults
 
 
@@ -137,9 +166,21 @@ def _has_latents(before: Sequence[Stage]) -> bool:
 def picture_sizes(stages: Sequence[Stage]) -> list[Size | None]:
     """For each stage, the size of the pictures when it is done; None while no stage has said it."""
     sizes: list[Size | None] = []
+    initial = next((stage.picture_size for stage in stages if isinstance(stage, InputInitialize)), None)
     for stage in stages:
-        sizes.append(stage.size_after(sizes[-1] if sizes else None))
+        sizes.append(stage.size_after(sizes[-1] if sizes else None, initial))
     return sizes
+
+
+def with_picture_size(stages: Sequence[Stage], sizes: Mapping[str, Size]) -> tuple[Stage, ...]:
+    """The stages with the size of the initial picture, where it is among those that are known."""
+    return tuple(_with_size(stage, sizes) for stage in stages)
+
+
+def _with_size(stage: Stage, sizes: Mapping[str, Size]) -> Stage:
+    if isinstance(stage, InputInitialize) and stage.image_resource_id:
+        return replace(stage, picture_size=sizes.get(stage.image_resource_id))
+    return stage
 
 
 def with_seeds(submission: Submission, draw: Callable[[], int]) -> Submission:

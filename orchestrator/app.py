@@ -160,7 +160,9 @@ def _job_routes(
         links=links,
         now=now,
     ).routes()
-    yield from CreditsApi(authentication=authentication, catalog=options.catalog, rates=options.rates).routes()
+    yield from CreditsApi(
+        authentication=authentication, resources=parts.resources, catalog=options.catalog, rates=options.rates
+    ).routes()
     yield from JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes()
     yield from JobCancelApi(authentication=authentication, jobs=jobs, queue=parts.queue).routes()
     yield from JobExplainApi(

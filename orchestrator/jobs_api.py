@@ -3,11 +3,10 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import orjson
 from aiohttp import web
@@ -20,16 +19,16 @@ from jobs.credits import Rates, price
 from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import input_paths, parse_submission
 from jobs.dialects.tams_response import job_body
-from jobs.errors import Fault, InvalidSubmission, NotFound
+from jobs.errors import Fault, InvalidSubmission
 from jobs.job import Job, JobView
 from jobs.links import Links
-from jobs.stages.canvas import Size
 from jobs.stages.input_initialize import MAX_SEED
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.resource_store import ResourceStore
-from jobs.submission import Submission, mask_faults, with_seeds
+from jobs.submission import Submission, picture_faults, with_picture_size, with_seeds
 from orchestrator.authentication import Authentication
 from orchestrator.foresight import Foresight
+from orchestrator.input_pictures import sizes_of
 from orchestrator.intake import Accepted, Intake, conflict
 from orchestrator.job_bounds import bounds_of
 from orchestrator.job_path import JOB_PATH, job_id_of
@@ -90,18 +89,13 @@ class JobsApi:
     async def _parse(self, account_id: int, body: Any) -> Submission:
         submission = parse_submission(body, self._catalog, unsupported)
         paths = input_paths(submission)
-        sizes = {resource: await self._size_of(account_id, resource, path) for resource, path in paths.items()}
-        if faults := mask_faults(submission.stages, sizes):
+        if not paths:
+            return submission
+        sizes = await sizes_of(self._resources, account_id, paths)
+        stages = with_picture_size(submission.stages, sizes)
+        if faults := _absent(paths, sizes) or picture_faults(stages, sizes, paths):
             raise InvalidSubmission(faults)
-        return submission
-
-    async def _size_of(self, account_id: int, resource_id: str, path: str) -> Size:
-        try:
-            image = await self._resources.get(account_id, UUID(resource_id))
-            return image.width, image.height
-        except (NotFound, ValueError) as error:
-            reason = f"there is no resource {resource_id!r} with a picture; upload one first"
-            raise InvalidSubmission([Fault(path, reason)]) from error
+        return replace(submission, stages=stages)
 
     async def _accepted_before(self, account_id: int, body: Any) -> Accepted | None:
         # What was valid once stays accepted for ever: the model it named may have left the catalogue since.
@@ -138,6 +132,11 @@ class JobsApi:
     async def _view(self, job: Job) -> JobView:
         (view,) = await self._views.of([job])
         return view
+
+
+def _absent(paths: Mapping[str, str], sizes: Collection[str]) -> list[Fault]:
+    missing = ((name, path) for name, path in paths.items() if name not in sizes)
+    return [Fault(path, f"there is no resource {name!r} with a picture; upload one first") for name, path in missing]
 
 
 def _fingerprint(body: Any) -> bytes:

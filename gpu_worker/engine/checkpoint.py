@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.lora import MergedLoras
 from gpu_worker.engine.memory import is_out_of_memory
+from gpu_worker.engine.tensors import check_is_safetensors
 from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
 from jobs.weights import HALF_WEIGHTS, WEIGHTS
@@ -134,8 +135,7 @@ def _open_folder(model: Model, device: Device) -> Any:
 
 
 def _open_file(model: Model, device: Device) -> Any:
-    if model.path.suffix != ".safetensors":
-        raise FatalFailure(f"model {model.id}: {model.path} is not a .safetensors file")
+    check_is_safetensors(model)
     try:
         return PIPELINES[model.family].from_single_file(
             str(model.path),

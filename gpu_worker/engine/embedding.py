@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from gpu_worker.engine.checkpoint import Checkpoint
+from gpu_worker.engine.tensors import read_tensors
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
@@ -24,13 +24,7 @@ class LearnedWord:
 
 def read_learned_word(model: Model, checkpoint: Checkpoint) -> LearnedWord:
     """Raises FatalFailure where the file cannot be read, or is for other text encoders."""
-    if model.path.suffix != ".safetensors":
-        raise FatalFailure(f"embedding {model.id}: {model.path} is not a .safetensors file")
-    try:
-        tensors = load_file(model.path)
-    except Exception as error:
-        # Of a damaged file nearly any class is raised.
-        raise FatalFailure(f"embedding {model.id}: cannot read {model.path}: {error}") from error
+    tensors = read_tensors(model)
     weights = [encoder.get_input_embeddings().weight for encoder in checkpoint.text_encoders]
     chosen = [tensors[name] for name in _XL_NAMES] if set(_XL_NAMES) <= tensors.keys() else list(tensors.values())
     if [_width(each) for each in chosen] != [each.shape[1] for each in weights]:

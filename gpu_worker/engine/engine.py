@@ -1,6 +1,6 @@
 """The verbs of `jobs.engine` on diffusers' networks. It knows no stage, and no job."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +29,7 @@ from jobs.attachments import ControlNet, Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Model, UnknownModel
 from jobs.detectors import BUNDLED, Look
-from jobs.engine import Cutout, Engine, Picture, Watch
+from jobs.engine import Cutout, Engine, Picture, Watch, go_on
 from jobs.errors import FatalFailure
 from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
@@ -189,19 +189,30 @@ class DiffusersEngine:
     def cut_out(self, picture: Picture, mask: Picture, cut: Cut) -> Cutout:
         return cast(Cutout, inpainting.cut_out(cast(Image.Image, picture), cast(Image.Image, mask), cut))
 
-    def enlarge(self, picture: Picture, upscaler: str, *, width: int, height: int, keeps_ratio: bool = True) -> Picture:
+    def enlarge(
+        self,
+        picture: Picture,
+        upscaler: str,
+        *,
+        width: int,
+        height: int,
+        keeps_ratio: bool = True,
+        check: Callable[[], None] = go_on,
+    ) -> Picture:
         image = cast(Image.Image, picture)
         if keeps_ratio:
             image = inpainting.in_ratio(image, width, height)
         way = RESAMPLINGS.get(upscaler)
         if way is None and (image.width < width or image.height < height):
-            image = self._upscaled(image, upscaler, width, height)
+            image = self._upscaled(image, upscaler, width, height, check)
         return cast(Picture, image.resize((width, height), way or Image.Resampling.LANCZOS))
 
-    def _upscaled(self, image: Image.Image, upscaler: str, width: int, height: int) -> Image.Image:
+    def _upscaled(
+        self, image: Image.Image, upscaler: str, width: int, height: int, check: Callable[[], None]
+    ) -> Image.Image:
         def work(thrift: Thrift) -> Image.Image:
             tile = SMALL_TILE_PX if thrift >= Thrift.TILES else TILE_PX
-            return upscale_to(self._upscaler(upscaler), image, width, height, tile=tile)
+            return upscale_to(self._upscaler(upscaler), image, width, height, tile=tile, check=check)
 
         doing = f"enlarging {image.width} x {image.height} to {width} x {height}"
         return self._ladder(doing, CODING, {upscaler}).run(work)

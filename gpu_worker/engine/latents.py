@@ -79,14 +79,24 @@ def from_picture(
 
 def to_pictures(checkpoint: Checkpoint, latents: Tensor, *, is_short: bool = False) -> list[Image.Image]:
     """One RGB picture per latent of (n, C, h, w). One at a time: memory is that of one picture; in small tiles where
-    memory is short."""
-    return [_decoded(checkpoint, latent, is_short) for latent in torch.split(latents, 1)]
+    memory is short. Raises FatalFailure for what is no picture."""
+    return [_raster(_finite(_decoded(checkpoint, latent, is_short))) for latent in torch.split(latents, 1)]
 
 
-def _decoded(checkpoint: Checkpoint, latent: Tensor, is_short: bool) -> Image.Image:
+def _finite(pixels: Tensor) -> Tensor:
+    """Else it would become a black picture, and be charged."""
+    if not pixels.isfinite().all():
+        cause = f"weights of prompts, LoRAs or ControlNets are too strong, or the model overflows in {pixels.dtype}"
+        raise FatalFailure(f"the model drew values that are no numbers: {cause}")
+    return pixels
+
+
+def _decoded(checkpoint: Checkpoint, latent: Tensor, is_short: bool) -> Tensor:
+    """(3, height, width) around [-1, 1]."""
     scaled = checkpoint.latent_space.to_vae(latent.to(checkpoint.vae.dtype))
     with _tiles(checkpoint, latent[0, 0].numel() * checkpoint.latent_space.factor**2, is_short):
-        return _raster(checkpoint.vae.decode(scaled, return_dict=False)[0][0])
+        pixels: Tensor = checkpoint.vae.decode(scaled, return_dict=False)[0][0]
+        return pixels
 
 
 @contextmanager
@@ -111,7 +121,8 @@ def _tiles(checkpoint: Checkpoint, pixels: int, is_short: bool) -> Iterator[None
 
 def to_previews(checkpoint: Checkpoint, latents: Tensor) -> list[Image.Image]:
     """One small picture per latent, at most 256 pixels on its longer side."""
-    return to_pictures(checkpoint, _shrunk(latents, PREVIEW_SIDE_PX // checkpoint.latent_space.factor))
+    shrunk = _shrunk(latents, PREVIEW_SIDE_PX // checkpoint.latent_space.factor)
+    return [_raster(_decoded(checkpoint, latent, is_short=False)) for latent in torch.split(shrunk, 1)]
 
 
 def _shrunk(latents: Tensor, side: int) -> Tensor:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from gpu_worker.engine.tensors import read_tensors
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
@@ -59,14 +59,7 @@ def read_changes(model: Model, unet_config: Any) -> dict[str, Change]:
 
     Raises FatalFailure where the file cannot be read, or is of a form that is not known.
     """
-    if model.path.suffix != ".safetensors":
-        raise FatalFailure(f"LoRA {model.id}: {model.path} is not a .safetensors file")
-    try:
-        weights = load_file(model.path)
-    except Exception as error:
-        # Of a damaged file nearly any class is raised.
-        raise FatalFailure(f"LoRA {model.id}: cannot read {model.path}: {error}") from error
-    named = dict(_kohya_named(weights))
+    named = dict(_kohya_named(read_tensors(model)))
     layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in named.items():
         layer, _, factor = name.partition(".")

@@ -9,6 +9,7 @@ import torch
 from diffusers.utils.import_utils import is_accelerate_available
 
 from gpu_worker.engine.memory import is_out_of_memory
+from gpu_worker.engine.tensors import check_is_safetensors
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 from jobs.weights import HALF_WEIGHTS, WEIGHTS
@@ -42,8 +43,7 @@ def _open_folder(model: Model, network: Any, dtype: torch.dtype) -> Any:
 
 
 def _open_file(model: Model, network: Any, dtype: torch.dtype) -> Any:
-    if model.path.suffix != ".safetensors":
-        raise FatalFailure(f"{model.kind} {model.id}: {model.path} is not a .safetensors file")
+    check_is_safetensors(model)
     if model.config_path is None:
         raise FatalFailure(f"{model.kind} {model.id}: a single file needs config_path, a diffusers folder of its kind")
     return network.from_single_file(

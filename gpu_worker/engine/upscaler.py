@@ -5,20 +5,20 @@ It knows no stage, and no other family of upscalers.
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_worker.engine.device import Device
+from gpu_worker.engine.tensors import read_tensors
 from jobs.catalog import Model
+from jobs.engine import go_on
 from jobs.errors import FatalFailure
 from jobs.upscalers import Upscaler as Names
 
@@ -40,6 +40,8 @@ RESAMPLINGS: Mapping[str, Image.Resampling] = {
 }
 # Source: AUTOMATIC1111's stable-diffusion-webui, modules/upscaler.py, Upscaler.upscale.
 MOST_TIMES = 3
+# Of what a network makes: eight times the largest picture that is asked for, and 200 MB.
+MOST_PIXELS = 2**26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +135,11 @@ def load_upscaler(model: Model, device: Device) -> Upscaler:
 
     Raises FatalFailure, naming the model and the file, if it is missing, damaged or of another architecture.
     """
-    if model.path.suffix != ".safetensors":
-        raise FatalFailure(f"model {model.id}: {model.path} is not a .safetensors file")
-    try:
-        tensors = load_file(model.path)
-    except (OSError, SafetensorError) as error:
-        raise FatalFailure(f"model {model.id}: cannot load {model.path}: {error}") from error
+    tensors = read_tensors(model)
     try:
         network = network_of(tensors)
     except ValueError as error:
-        raise FatalFailure(f"model {model.id}: {model.path} holds no upscaler that is known: {error}") from error
+        raise FatalFailure(f"{model.kind} {model.id}: {model.path} holds no upscaler that is known: {error}") from error
     network.requires_grad_(False).eval()
     placed = network.to(device.torch_device, device.dtype, memory_format=device.memory_format)  # type: ignore[call-overload]
     return Upscaler(model=model, device=device, network=placed)
@@ -205,8 +202,17 @@ def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
-def upscale(upscaler: Upscaler, picture: Image.Image, *, tile: int = TILE_PX, overlap: int = OVERLAP_PX) -> Image.Image:
+def upscale(
+    upscaler: Upscaler,
+    picture: Image.Image,
+    *,
+    tile: int = TILE_PX,
+    overlap: int = OVERLAP_PX,
+    check: Callable[[], None] = go_on,
+) -> Image.Image:
     """The picture in RGB, `scale` times as wide and high. Memory is that of one tile, and of the result.
+
+    `check` is called before each tile, and ends the work by raising.
 
     Tiles are the same as the whole where `overlap` is what the network sees around a pixel (15 per block and a few),
     and nearly the same before: what is far away counts for little.
@@ -217,20 +223,36 @@ def upscale(upscaler: Upscaler, picture: Image.Image, *, tile: int = TILE_PX, ov
     result = np.empty((scale * height, scale * width, 3), np.uint8)
     for rows in _spans(height, tile, overlap):
         for columns in _spans(width, tile, overlap):
+            check()
             large = _enlarged(upscaler, pixels[rows.seen, columns.seen])
             result[rows.made_at(scale), columns.made_at(scale)] = large[rows.kept(scale), columns.kept(scale)]
     return Image.fromarray(result)
 
 
 def upscale_to(
-    upscaler: Upscaler, picture: Image.Image, width: int, height: int, *, tile: int = TILE_PX
+    upscaler: Upscaler,
+    picture: Image.Image,
+    width: int,
+    height: int,
+    *,
+    tile: int = TILE_PX,
+    check: Callable[[], None] = go_on,
 ) -> Image.Image:
     """As often as it takes to reach this size, three times at most."""
     for _ in range(MOST_TIMES):
         if picture.width >= width and picture.height >= height:
             break
-        picture = upscale(upscaler, picture, tile=tile)
+        picture = upscale(upscaler, _bounded(picture, upscaler.scale), tile=tile, check=check)
     return picture
+
+
+def _bounded(picture: Image.Image, scale: int) -> Image.Image:
+    """No larger than that the result has MOST_PIXELS."""
+    ratio = (MOST_PIXELS / (picture.width * picture.height)) ** 0.5 / scale
+    if ratio >= 1:
+        return picture
+    size = max(int(picture.width * ratio), 1), max(int(picture.height * ratio), 1)
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ class Canvas:
     size: Size | None = None
     latents: Latents | None = None
 
+    @property
+    def picture_size(self) -> Size:
+        """Of the pictures themselves, whoever made them."""
+        return self.pictures[0].width, self.pictures[0].height
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:

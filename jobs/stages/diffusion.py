@@ -99,7 +99,7 @@ class Diffusion:
     def work(self) -> int:
         return self.steps
 
-    def size_after(self, before: Size | None) -> Size:
+    def size_after(self, before: Size | None, initial: Size | None = None) -> Size:
         return self.width, self.height
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:

@@ -79,6 +79,10 @@ class ImageToAdetailer(Redrawing):
         return True
 
     @property
+    def draws_whole(self) -> bool:
+        return any(not detail.only_masked and detail.width is None for detail in self.details)
+
+    @property
     def work(self) -> int:
         """As if each look found one thing."""
         return sum(detail.steps or self.diffusion.steps for detail in self.details)
@@ -96,7 +100,9 @@ class ImageToAdetailer(Redrawing):
                     seen = _Pass(pictures=pictures, index=index, begin=begin + i * part, end=begin + (i + 1) * part)
                     pictures[index] = self._redrawn(detail, mask, (seed + i) % (MAX_SEED + 1), canvas, tools, seen)
                 begin += share
-        return Canvas(seeds=canvas.seeds, pictures=tuple(pictures), size=self.size_after(canvas.size))
+        return Canvas(
+            seeds=canvas.seeds, pictures=tuple(pictures), size=self.size_after(canvas.size, canvas.picture_size)
+        )
 
     def _redrawn(
         self, detail: Detail, mask: Picture, seed: int, canvas: Canvas, tools: Tools, seen: "_Pass"

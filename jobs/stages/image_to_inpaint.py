@@ -35,6 +35,10 @@ class ImageToInpaint(Redrawing):
         return self.full_resolution
 
     @property
+    def draws_whole(self) -> bool:
+        return not self.full_resolution
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return (self.mask, *self.diffusion.inputs)
 
@@ -47,7 +51,7 @@ class ImageToInpaint(Redrawing):
             whole=lambda drawn: [engine.small(each) for each in put_back(cutouts, drawn)],
         )
         pictures = redraw(replace(tools, watch=watch), self.diffusion, cutouts, cut, canvas.seeds)
-        return Canvas(seeds=canvas.seeds, pictures=pictures, size=self.size_after(canvas.size))
+        return Canvas(seeds=canvas.seeds, pictures=pictures, size=self.size_after(canvas.size, canvas.picture_size))
 
     def _cut(self, size: Size | None) -> Cut:
         drawn = self.diffusion.width, self.diffusion.height

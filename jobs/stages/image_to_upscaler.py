@@ -5,6 +5,7 @@ Source: "Hires. fix" of AUTOMATIC1111's web UI.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from jobs.engine import Checkpoint, Engine, Picture
@@ -46,7 +47,7 @@ class ImageToUpscaler(Redrawing):
     def work(self) -> int:
         return self.steps
 
-    def size_after(self, before: Size | None) -> Size:
+    def size_after(self, before: Size | None, initial: Size | None = None) -> Size:
         width, height = before or self.diffusion.size_after(None)
         if self.scale is not None:
             return _scaled(width, self.scale), _scaled(height, self.scale)
@@ -74,7 +75,8 @@ class ImageToUpscaler(Redrawing):
 
     def _by_pixels(self, canvas: Canvas, tools: Tools, checkpoint: Checkpoint, size: Size) -> Sequence[Picture]:
         width, height = self.size_after(canvas.size)
-        larger = [tools.engine.enlarge(each, self.upscaler, width=width, height=height) for each in canvas.pictures]
+        enlarge = partial(tools.engine.enlarge, width=width, height=height, check=tools.watch.check)
+        larger = [enlarge(each, self.upscaler) for each in canvas.pictures]
         if not self.denoising_strength:
             return larger
         return self._second_pass(size).draw(self._watched(tools), seeds=canvas.seeds, pictures=larger).pictures

@@ -11,13 +11,17 @@ MAX_COUNT = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputInitialize:
-    """`seed` None is drawn at acceptance; output i uses seed + i, modulo 2**32."""
+    """`seed` None is drawn at acceptance; output i uses seed + i, modulo 2**32.
+
+    `picture_size` is that of the resource, None where there is none, or before acceptance looks it up.
+    """
 
     field_name: ClassVar[str] = "inputInitialize"
     type: Literal["INPUT_INITIALIZE"] = "INPUT_INITIALIZE"
     seed: int | None = None
     count: int = 1
     image_resource_id: str | None = None
+    picture_size: Size | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -29,8 +33,11 @@ class InputInitialize:
         """Its share of the job's progress, in denoising steps."""
         return 0
 
-    def size_after(self, before: Size | None) -> Size | None:
-        """Of the pictures on the canvas when it is done; None while no stage has said it."""
+    def size_after(self, before: Size | None, initial: Size | None = None) -> Size | None:
+        """Of the pictures on the canvas when it is done; None while no stage has said it.
+
+        `initial` is that of the initial picture, which counts only where it stays what it is.
+        """
         return before
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:

@@ -31,8 +31,14 @@ class Redrawing:
     def work(self) -> int:
         return self.diffusion.steps
 
-    def size_after(self, before: Size | None) -> Size:
-        return before or self.diffusion.size_after(None)
+    def size_after(self, before: Size | None, initial: Size | None = None) -> Size | None:
+        """A picture of which a part is drawn keeps its size."""
+        return before or (initial if self.draws_parts else self.diffusion.size_after(None))
+
+    @property
+    def draws_whole(self) -> bool:
+        """Whether the whole picture is drawn, at the size that the stages before gave it."""
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,9 @@ class PassWatch:
     def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Picture]]) -> None:
         share = self.begin + (self.end - self.begin) * Fraction(step, steps)
         self.watch.step_done(ceil(share * self.work), self.work, lambda: self.whole(preview()))
+
+    def check(self) -> None:
+        self.watch.check()
 
     def note(self, text: str) -> None:
         self.watch.note(text)

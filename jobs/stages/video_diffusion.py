@@ -66,5 +66,5 @@ class VideoDiffusion:
         """Frames stand for steps, of which the API says nothing."""
         return self.total_frames
 
-    def size_after(self, before: Size | None) -> Size:
+    def size_after(self, before: Size | None, initial: Size | None = None) -> Size:
         return self.width, self.height

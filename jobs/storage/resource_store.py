@@ -1,10 +1,12 @@
 """Which pictures an account has uploaded or been given, in PostgreSQL. The bytes are in `files`."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 from jobs.errors import NotFound
 from jobs.job import Image
+from jobs.stages.canvas import Size
 from jobs.storage.database import Database, queries
 from jobs.storage.job_store import image_of
 
@@ -47,6 +49,12 @@ class ResourceStore:
         async with self._database.connection() as connection:
             row = await queries.stored_resource_of_account(connection, id=resource_id, account_id=account_id)
             return _image(row, resource_id)
+
+    async def sizes(self, account_id: int, resource_ids: Sequence[UUID]) -> dict[UUID, Size]:
+        """Width and height of those that `get` would give."""
+        async with self._database.connection() as connection:
+            rows = queries.sizes_of_account(connection, ids=resource_ids, account_id=account_id)
+            return {row["id"]: (row["width"], row["height"]) async for row in rows}
 
     async def get_input(self, account_id: int, resource_id: UUID) -> Image:
         """For a job that was accepted: also what has expired since, and is kept for it. Raises NotFound."""

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from jobs.emphasis import MAX_DEPTH, windows
+from jobs.emphasis import windows
 from jobs.prompt import Piece
 
 
@@ -47,4 +47,20 @@ def test_no_text_takes_long_or_a_weight_without_bound(text: str) -> None:
     (window,) = windows(text)
 
     assert time.perf_counter() - began < 2
-    assert all(0 < piece.weight <= 2 * 1.1**MAX_DEPTH for piece in window)
+    assert all(0 < piece.weight <= 10 for piece in window)
+
+
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        ("(x:11)", 10),
+        ("((x:100):0.5)", 5),
+        ("(" * 32 + "x" + ":999999999999)" * 32, 10),
+        ("(" * 31 + "x:-1)" + ":999999999999)" * 30, -10),
+        ("(" * 32 + "x:0)" + ":999999999999)" * 31, 0),
+    ],
+)
+def test_no_weight_counts_for_more_than_that_of_a_prompt(text: str, weight: float) -> None:
+    ((piece,),) = windows(text)
+
+    assert piece.weight == weight

@@ -9,11 +9,20 @@ from jobs.prompt import Piece
 from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import MAX_SEED, InputInitialize
 from jobs.stages.video_diffusion import VideoDiffusion
-from jobs.submission import input_faults, order_faults, picture_sizes, upscale_faults, with_seeds
+from jobs.submission import (
+    input_faults,
+    order_faults,
+    picture_faults,
+    picture_sizes,
+    upscale_faults,
+    with_picture_size,
+    with_seeds,
+)
 from jobs.upscalers import Upscaler
 from tests.jobs.samples import submission
 
@@ -110,12 +119,60 @@ def test_a_second_upscaler_begins_with_the_size_that_the_first_made() -> None:
 
 def test_without_diffusion_the_size_is_that_of_the_stages_own_block() -> None:
     own = replace(DRAWN, width=768, height=512)
-    inpaint = ImageToInpaint(mask="m", diffusion=own)
+    inpaint = ImageToInpaint(mask="m", full_resolution=False, diffusion=own)
 
     assert picture_sizes((InputInitialize(), inpaint, upscaler(scale=1.5))) == [None, (768, 512), (1152, 768)]
 
 
 PICTURE = InputInitialize(image_resource_id="a")
+LARGE = replace(PICTURE, picture_size=(1024, 768))
+PARTS = ImageToInpaint(mask="m", diffusion=DRAWN)
+
+
+@pytest.mark.parametrize("parts", [PARTS, ImageToAdetailer(details=(Detail(),), diffusion=DRAWN)])
+def test_an_uploaded_picture_of_which_parts_are_drawn_keeps_its_size(parts: Stage) -> None:
+    assert picture_sizes((LARGE, parts, upscaler())) == [None, (1024, 768), (2048, 1536)]
+    assert upscale_faults((LARGE, parts, upscaler(scale=0.5))) != []
+    # 512 × 384; and before the resource was looked up nothing can be said.
+    assert upscale_faults((PICTURE, parts, upscaler(scale=0.5))) == []
+
+
+def test_the_size_of_the_initial_picture_is_found_by_its_name() -> None:
+    assert with_picture_size((PICTURE, PARTS), {"a": (1024, 768), "m": (8, 8)}) == (LARGE, PARTS)
+    assert with_picture_size((PICTURE, PARTS), {}) == (PICTURE, PARTS)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "paths"),
+    [
+        ({"a": (8000, 5000), "m": (8000, 5000), "c": (8000, 5000)}, []),  # 120,000,000: the most
+        ({"a": (8000, 5000), "m": (8000, 5000), "c": (8000, 5001)}, ["of c"]),
+    ],
+)
+def test_the_input_pictures_of_a_job_have_a_bound_together(sizes: dict[str, Any], paths: list[str]) -> None:
+    stages = with_picture_size((PICTURE, PARTS), sizes)
+
+    faults = picture_faults(stages, sizes, {name: f"of {name}" for name in sizes})
+
+    assert [fault.path for fault in faults] == paths
+
+
+@pytest.mark.parametrize(
+    ("whole", "paths"),
+    [
+        (replace(PARTS, full_resolution=False), ["stages[2].imageToInpaint"]),
+        (ImageToAdetailer(details=(Detail(only_masked=False),), diffusion=DRAWN), ["stages[2].imageToAdetailer"]),
+        (ImageToAdetailer(details=(Detail(only_masked=False, width=512),), diffusion=DRAWN), []),
+        (PARTS, []),
+    ],
+)
+def test_a_picture_too_large_to_draw_is_drawn_in_parts_only(whole: Stage, paths: list[str]) -> None:
+    sizes = {"a": (4000, 3000), "m": (4000, 3000)}
+    stages = with_picture_size((PICTURE, PARTS, whole), sizes)
+
+    assert [fault.path for fault in picture_faults(stages, sizes, {})] == paths
+
+
 LATENT = upscaler(Upscaler.LATENT)
 
 

@@ -1,10 +1,12 @@
 """What jobs cost, as clients ask and are told; and what an account without credits hears."""
 
 import asyncio
+import io
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from jobs.storage.database import Database
 from jobs.storage.ledger import Ledger
@@ -106,3 +108,23 @@ async def test_a_full_queue_is_told_as_exhausted(poor: Api, database: Database) 
     headers = {"Authorization": f"Bearer {poor.key}"}
     async with poor.client.post("/v1/jobs", json=body(), headers=headers) as response:
         assert response.headers["Retry-After"] == "5"
+
+
+async def test_an_uploaded_picture_is_priced_at_its_own_size_where_it_keeps_it(api: Api) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (640, 512)).save(content, "PNG")
+    resource_id, _, _ = await api.upload(content.getvalue())
+    own = {"prompts": [{"text": "a face"}], "steps": 20}
+    larger = {"hrUpscaler": "Lanczos", "hrScale": 2, "hrSecondPassSteps": 20, "denoisingStrength": 0.3}
+    asked = [
+        {"type": "INPUT_INITIALIZE", "inputInitialize": {"imageResourceId": resource_id, "count": 1}},
+        {"type": "IMAGE_TO_ADETAILER", "imageToAdetailer": {"args": [{}], "diffusion": own}},
+        {"type": "IMAGE_TO_UPSCALER", "imageToUpscaler": larger | {"diffusion": own}},
+    ]
+
+    status, estimate = await api.call("POST", "/v1/jobs/credits", json={"stages": asked})
+    _, created = await api.post_job(body() | {"stages": asked})
+
+    # 0.8 × 0.5 at the size of the diffusion, as the guide has it; then 1280 × 1024, which is 0.8 × 1.5.
+    assert (status, estimate) == (200, {"credits": 1.6})
+    assert created["job"]["credits"] == 1.6

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from arq.connections import ArqRedis
@@ -104,7 +104,8 @@ async def test_a_picture_of_another_account_is_refused_with_its_path(api: Api, o
 
 
 async def test_a_mask_that_is_not_there_is_refused_with_its_path(api: Api, other: Api) -> None:
-    (mine, *_), (theirs, *_) = await api.upload(encoded()), await other.upload(encoded())
+    mask = encoded(size=(512, 512))
+    (mine, *_), (theirs, *_) = await api.upload(mask), await other.upload(mask)
     request = body()
     request["stages"].append({"type": "IMAGE_TO_INPAINT", "imageToInpaint": {"maskImageResourceId": theirs}})
 
@@ -185,3 +186,20 @@ async def test_an_upload_that_asks_for_too_much_is_refused(api: Api, asked: Any)
     status, answer = await api.call("POST", "/v1/resource/image", json=asked)
 
     assert (status, answer["code"]) == (400, 3)
+
+
+async def test_all_pictures_that_are_not_there_are_told_at_once(api: Api) -> None:
+    there, _, _ = await api.upload(encoded())
+    request = body()
+    request["stages"][0]["inputInitialize"]["imageResourceId"] = "no id"
+    request["stages"] += [
+        {"type": "IMAGE_TO_INPAINT", "imageToInpaint": {"maskImageResourceId": name}} for name in (str(uuid4()), there)
+    ]
+
+    status, answer = await api.post_job(request)
+
+    assert status == 400
+    assert [each["field"] for each in answer["details"][0]["fieldViolations"]] == [
+        "stages[0].inputInitialize.imageResourceId",
+        "stages[2].imageToInpaint.maskImageResourceId",
+    ]

@@ -189,11 +189,11 @@ async def test_a_resource_that_has_expired_is_refused(service: Service, database
         (body(sdModel="empty"), "stages[1].diffusion: model 902: cannot load "),
         (body(sdModel="absent"), "does not exist"),
         (body(sdModel="exchanged"), "but the catalogue states 000"),
-        (body(lora={"items": [{"loraModel": "garbage-lora"}]}), "stages[1].diffusion: LoRA 904: "),
+        (body(lora={"items": [{"loraModel": "garbage-lora"}]}), "stages[1].diffusion: LORA 904: cannot load "),
         (body(lora={"items": [{"loraModel": "xl-lora"}]}), "LoRA 905 was made for another checkpoint"),
         (body(embedding={"items": [{"model": "768-word"}]}), "embedding 906 was made for another checkpoint"),
         (body(sdVae="garbage-vae"), "stages[1].diffusion: VAE 910: cannot load "),
-        (body(upscaler("garbage-4x")), "stages[2].imageToUpscaler: model 908: cannot load "),
+        (body(upscaler("garbage-4x")), "stages[2].imageToUpscaler: UPSCALER 908: cannot load "),
         (body(detailer("person_yolov8n-seg.pt")), "stages[2].imageToAdetailer: "),
     ],
 )

@@ -12,6 +12,7 @@ from config.settings import ModelSettings
 from gpu_worker.engine import latents
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
+from jobs.errors import FatalFailure
 from jobs.upscalers import Upscaler, is_latent
 
 
@@ -64,3 +65,12 @@ def test_a_large_picture_goes_through_the_vae_in_tiles_and_comes_out_nearly_the_
     assert not torch.equal(tiled, whole)
     assert difference.mean() < 2 and np.percentile(difference, 99) < 24
     assert not checkpoint.vae.use_tiling
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_no_picture(engine: Any, value: float) -> None:
+    spoilt = torch.zeros(2, 4, 8, 8)
+    spoilt[1, 0, 3, 3] = value
+
+    with pytest.raises(FatalFailure, match="values that are no numbers: weights of prompts"):
+        engine.decode(engine.load("sd15"), spoilt)

@@ -14,6 +14,7 @@ from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.faces import find_faces
 from jobs.detectors import Look
+from jobs.errors import AttemptLost
 from jobs.prompt import Piece
 from jobs.stages.canvas import Canvas, Tools
 from jobs.stages.diffusion import Diffusion
@@ -40,6 +41,9 @@ class Watcher:
         self.steps.append((step, steps))
         if 2 * step >= steps and not self.previews:
             self.previews = preview()
+
+    def check(self) -> None:
+        pass
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -159,6 +163,17 @@ def test_an_initial_picture_of_which_a_part_is_drawn_keeps_its_size(engine: Any)
     after = stage.run(Canvas(seeds=(1,), pictures=(initial,)), tools(engine, m=covered))
 
     assert [each.size for each in after.pictures] == [(401, 303)]  # type: ignore[attr-defined]
+    assert after.size == (401, 303)
+
+
+def test_an_uploaded_picture_is_enlarged_from_its_own_size_when_a_part_was_drawn(engine: Any) -> None:
+    wide = drawn_scene(size=1).crop((0, 0, 512, 400))
+    canvas = Canvas(seeds=(1,), pictures=(wide,))
+
+    for stage in (adetailer(detail(steps=1)), upscaler("Nearest", denoising_strength=0.0)):
+        canvas = stage.run(canvas, tools(engine))
+
+    assert canvas.picture_size == canvas.size == (1024, 800)
 
 
 # Upscaler
@@ -252,6 +267,26 @@ def test_the_network_comes_nearer_to_a_picture_that_was_made_smaller_than_bicubi
 
     bicubic = small.resize((384, 384), Image.Resampling.BICUBIC)
     assert error(network, truth) < 0.6 * error(bicubic, truth)
+
+
+def test_an_enlarging_ends_before_its_next_tile(engine: Any) -> None:
+    held = tools(engine)
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks == 3:
+            raise AttemptLost("The job was canceled.")
+
+    held.watch.check = check  # type: ignore[method-assign]
+    with pytest.raises(AttemptLost):
+        # 600 × 600: nine tiles.
+        upscaler(NETWORK, denoising_strength=0.0).run(
+            Canvas(seeds=(1,), pictures=(Image.new("RGB", (600, 600)),), size=(600, 600)), held
+        )
+
+    assert checks == 3
 
 
 def error(picture: Any, truth: Any) -> float:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from config.catalog import read_catalog
 from config.settings import ModelSettings
 from gpu_worker.engine.device import CPU
-from gpu_worker.engine.upscaler import Layout, RRDBNet, load_upscaler, upscale
+from gpu_worker.engine.upscaler import Layout, RRDBNet, load_upscaler, upscale, upscale_to
 from jobs.catalog import Family, Kind, Model
 from jobs.errors import FatalFailure
 from training.drawing import draw
@@ -118,7 +118,7 @@ def without(name: str) -> dict[str, Any]:
 def test_another_architecture_is_refused_with_the_first_difference(
     tensors: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(FatalFailure, match=rf"model m7: .*up\.safetensors holds no upscaler.*{reason}"):
+    with pytest.raises(FatalFailure, match=rf"UPSCALER m7: .*up\.safetensors holds no upscaler.*{reason}"):
         load_upscaler(saved(tmp_path, tensors), CPU)
 
 
@@ -126,9 +126,9 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"\x10\0\0\0\0\0\0\0{")
 
-    with pytest.raises(FatalFailure, match=f"model m7: cannot load {damaged}"):
+    with pytest.raises(FatalFailure, match=f"UPSCALER m7: cannot load {damaged}"):
         load_upscaler(model_at(damaged), CPU)
-    with pytest.raises(FatalFailure, match=r"model m7: cannot load .*absent"):
+    with pytest.raises(FatalFailure, match=r"UPSCALER m7: cannot load .*absent"):
         load_upscaler(model_at(tmp_path / "absent.safetensors"), CPU)
     with pytest.raises(FatalFailure, match=r"not a \.safetensors file"):
         load_upscaler(model_at(tmp_path / "up.pth"), CPU)
@@ -195,3 +195,13 @@ def test_the_bundled_upscaler_shows_no_seams(bundled: Model) -> None:
 def test_the_bundled_file_is_small_and_in_half_precision(bundled: Model) -> None:
     assert bundled.path.stat().st_size < 2_000_000
     assert {tensor.dtype for tensor in load_file(bundled.path).values()} == {torch.float16}
+
+
+@pytest.mark.parametrize(("most", "made"), [(100 * 100 * 16, (400, 400)), (80 * 80 * 16, (320, 320))])
+def test_what_a_network_makes_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, made: tuple[int, int]
+) -> None:
+    loaded = load_upscaler(saved(tmp_path, network().state_dict()), CPU)
+    monkeypatch.setattr("gpu_worker.engine.upscaler.MOST_PIXELS", most)
+
+    assert upscale_to(loaded, picture(100, 100), 101, 101).size == made

@@ -274,6 +274,8 @@ def test_block_weights_are_of_the_published_form(weights: str) -> None:
         "1:lbw=" + "1" * 1024,
         1,
         "lbw=ALL\n",
+        "10.1:lbw=ALL",
+        "1:lbw=" + "0," * 16 + "-11",
     ],
 )
 def test_and_nothing_else(weights: Any) -> None:
@@ -448,7 +450,8 @@ def test_without_a_diffusion_stage_its_own_block_is_used(kind: str, name: str, f
     stage: Any = parse(alone(kind, name, fields | {"diffusion": own})).stages[1]
 
     assert stage.diffusion == DRAWN
-    assert stage.size_after(None) == ((1024, 1024) if kind == "IMAGE_TO_UPSCALER" else (512, 512))
+    sizes = {"IMAGE_TO_UPSCALER": (1024, 1024), "IMAGE_TO_ANIMATE_DIFF": (512, 512)}
+    assert stage.size_after(None, (640, 480)) == sizes.get(kind, (640, 480))
 
 
 @pytest.mark.parametrize(("kind", "name", "fields"), OWN)

@@ -1,0 +1,26 @@
+"""The tensors of a model that is one file. It knows no architecture, and reads no other form than safetensors."""
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gpu_worker.engine.memory import is_out_of_memory
+from jobs.catalog import Model
+from jobs.errors import FatalFailure
+
+
+def read_tensors(model: Model) -> dict[str, Tensor]:
+    """By name, on the CPU. Raises FatalFailure, naming model and file, if that is missing or damaged."""
+    check_is_safetensors(model)
+    try:
+        return load_file(model.path)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        # Of a damaged file nearly any class is raised.
+        raise FatalFailure(f"{model.kind} {model.id}: cannot load {model.path}: {error}") from error
+
+
+def check_is_safetensors(model: Model) -> None:
+    """By its name: of other forms, reading runs what is in them. Raises FatalFailure."""
+    if model.path.suffix != ".safetensors":
+        raise FatalFailure(f"{model.kind} {model.id}: {model.path} is not a .safetensors file")
