@@ -1,6 +1,6 @@
 """The samplers that jobs may name. It knows no mathematics: the engine maps each name to a scheduler.
 
-Left out on purpose, because diffusers has nothing that computes them: DPM++ 2S a, DPM fast, DPM adaptive.
+Left out: DPM adaptive, which takes as many steps as it likes, and other ones for each picture of a batch.
 """
 
 from enum import StrEnum
@@ -22,6 +22,8 @@ class Sampler(StrEnum):
     DPM2_KARRAS = "DPM2 Karras"
     DPM2_A = "DPM2 a"
     DPM2_A_KARRAS = "DPM2 a Karras"
+    DPMPP_2S_A = "DPM++ 2S a"
+    DPMPP_2S_A_KARRAS = "DPM++ 2S a Karras"
     DPMPP_2M = "DPM++ 2M"
     DPMPP_2M_KARRAS = "DPM++ 2M Karras"
     DPMPP_SDE = "DPM++ SDE"
@@ -30,6 +32,7 @@ class Sampler(StrEnum):
     DPMPP_2M_SDE_KARRAS = "DPM++ 2M SDE Karras"
     DPMPP_3M_SDE = "DPM++ 3M SDE"
     DPMPP_3M_SDE_KARRAS = "DPM++ 3M SDE Karras"
+    DPM_FAST = "DPM fast"
     DDIM = "DDIM"
     PLMS = "PLMS"
     UNIPC = "UniPC"

@@ -29,7 +29,9 @@ class UnknownSchedule(DarkroomError):
 
 
 # Whose steps are those of the training, or some of them.
-WITHOUT_SIGMAS = frozenset({Sampler.EULER_A, Sampler.DDIM, Sampler.PLMS, Sampler.LCM})
+WITHOUT_SIGMAS = frozenset({Sampler.EULER_A, Sampler.DDIM, Sampler.PLMS, Sampler.LCM, Sampler.DPM_FAST})
+# That have steps of their own, and no others.
+WITHOUT_SCHEDULES = frozenset({Sampler.LCM, Sampler.DPM_FAST})
 
 
 def canonical(name: str, sampler: Sampler) -> Schedule | None:
@@ -42,7 +44,7 @@ def canonical(name: str, sampler: Sampler) -> Schedule | None:
     schedule = _NAMES.find(name)
     if schedule is None:
         raise UnknownSchedule(f"no schedule is named {name!r}; {_NAMES.hint(name)}")
-    if sampler is Sampler.LCM or (schedule.is_of_sigmas and sampler in WITHOUT_SIGMAS):
+    if sampler in WITHOUT_SCHEDULES or (schedule.is_of_sigmas and sampler in WITHOUT_SIGMAS):
         raise UnknownSchedule(f"the sampler {sampler} cannot follow the schedule {schedule}")
     return schedule
 

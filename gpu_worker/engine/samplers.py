@@ -1,4 +1,7 @@
-"""Which diffusers scheduler computes which sampler. The names, and which is the default, are in `jobs.samplers`."""
+"""Which scheduler computes which sampler: one of diffusers', or of `dpm`.
+
+The names, and which is the default, are in `jobs.samplers`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from gpu_worker.engine.dpm import AncestralSecondOrderScheduler, FastScheduler
 from jobs.errors import FatalFailure
 from jobs.samplers import Sampler, UnknownSampler, canonical
 from jobs.schedules import Schedule
@@ -52,6 +56,8 @@ RECIPES: Mapping[Sampler, Recipe] = {
     Sampler.DPM2_KARRAS: Recipe(KDPM2DiscreteScheduler, _KARRAS),
     Sampler.DPM2_A: Recipe(KDPM2AncestralDiscreteScheduler, _PLAIN),
     Sampler.DPM2_A_KARRAS: Recipe(KDPM2AncestralDiscreteScheduler, _KARRAS),
+    Sampler.DPMPP_2S_A: Recipe(AncestralSecondOrderScheduler, _PLAIN),
+    Sampler.DPMPP_2S_A_KARRAS: Recipe(AncestralSecondOrderScheduler, _KARRAS),
     Sampler.DPMPP_2M: Recipe(DPMSolverMultistepScheduler, _PLAIN | _DPMPP_2M),
     Sampler.DPMPP_2M_KARRAS: Recipe(DPMSolverMultistepScheduler, _KARRAS | _DPMPP_2M),
     Sampler.DPMPP_SDE: Recipe(DPMSolverSDEScheduler, _PLAIN),
@@ -60,6 +66,7 @@ RECIPES: Mapping[Sampler, Recipe] = {
     Sampler.DPMPP_2M_SDE_KARRAS: Recipe(DPMSolverMultistepScheduler, _KARRAS | _DPMPP_2M_SDE),
     Sampler.DPMPP_3M_SDE: Recipe(DPMSolverMultistepScheduler, _PLAIN | _DPMPP_3M_SDE),
     Sampler.DPMPP_3M_SDE_KARRAS: Recipe(DPMSolverMultistepScheduler, _KARRAS | _DPMPP_3M_SDE),
+    Sampler.DPM_FAST: Recipe(FastScheduler, _PLAIN),
     Sampler.DDIM: Recipe(DDIMScheduler, _DDIM),
     Sampler.PLMS: Recipe(PNDMScheduler, {"skip_prk_steps": True}),
     Sampler.UNIPC: Recipe(UniPCMultistepScheduler, _PLAIN),

@@ -8,7 +8,7 @@ import pytest
 from gpu_worker.engine.samplers import RECIPES, new_scheduler
 from jobs.errors import FatalFailure
 from jobs.samplers import Sampler, UnknownSampler, canonical
-from jobs.schedules import WITHOUT_SIGMAS, Schedule, UnknownSchedule
+from jobs.schedules import WITHOUT_SCHEDULES, WITHOUT_SIGMAS, Schedule, UnknownSchedule
 from jobs.schedules import canonical as canonical_schedule
 
 
@@ -67,6 +67,9 @@ PLAIN = {"use_karras_sigmas": False}
         ("DPM2 Karras", "KDPM2DiscreteScheduler", KARRAS),
         ("DPM2 a", "KDPM2AncestralDiscreteScheduler", PLAIN),
         ("DPM2 a Karras", "KDPM2AncestralDiscreteScheduler", KARRAS),
+        ("DPM++ 2S a", "AncestralSecondOrderScheduler", PLAIN),
+        ("DPM++ 2S a Karras", "AncestralSecondOrderScheduler", KARRAS),
+        ("DPM fast", "FastScheduler", {}),
         ("DPM++ 2M", "DPMSolverMultistepScheduler", PLAIN | {"algorithm_type": "dpmsolver++", "solver_order": 2}),
         ("DPM++ 2M Karras", "DPMSolverMultistepScheduler", KARRAS | {"algorithm_type": "dpmsolver++"}),
         ("DPM++ SDE", "DPMSolverSDEScheduler", PLAIN | {"noise_sampler_seed": [5]}),
@@ -126,7 +129,7 @@ ALLOWED = [
     (sampler, schedule)
     for sampler in Sampler
     for schedule in Schedule
-    if sampler is not Sampler.LCM and not (schedule.is_of_sigmas and sampler in WITHOUT_SIGMAS)
+    if sampler not in WITHOUT_SCHEDULES and not (schedule.is_of_sigmas and sampler in WITHOUT_SIGMAS)
 ]
 
 
@@ -158,7 +161,8 @@ def _is_even(values: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "name"), [("Euler a", "karras"), ("LCM", "simple"), ("Euler", "karas"), ("DDIM", "beta")]
+    ("sampler", "name"),
+    [("Euler a", "karras"), ("LCM", "simple"), ("DPM fast", "simple"), ("Euler", "karas"), ("DDIM", "beta")],
 )
 def test_other_schedules_are_refused_by_name(sampler: str, name: str) -> None:
     with pytest.raises(UnknownSchedule, match=name if sampler != "Euler" else "did you mean karras"):
