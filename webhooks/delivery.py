@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache, partial
 from time import perf_counter
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from webhooks.signature import signed_headers, tams_header
 READ_OF_AN_ANSWER = 4096
 KEPT_OF_AN_ANSWER = 500
 NAMES_KEPT_S = 10
+PLACES_REMEMBERED = 1024
 TEST_BODY = b'{"test":true}'
 SEQUENCE_HEADER = "darkroom-sequence"
 PROGRESS_WITHIN_S = 1
@@ -105,7 +107,8 @@ class Courier:
         self._jobs = jobs
         self._board = board
         self._links = links
-        self._allowed = allowed
+        # Callbacks go to the same places again and again. What is refused is looked at again, but not sent again.
+        self._check_literal = lru_cache(maxsize=PLACES_REMEMBERED)(partial(check_literal, allowed=allowed))
         self._now = now
         self.deadlines = deadlines
 
@@ -123,8 +126,9 @@ class Courier:
             return Attempt(seconds=perf_counter() - began, error=error)
 
         try:
-            check_literal(delivery.url, self._allowed)
-            verdict = await self._post(delivery, body)
+            url = URL(delivery.url)
+            self._check_literal(url.host or "", url.port or 0)
+            verdict = await self._post(delivery, url, body)
             if told is None or not verdict.is_delivered:
                 return verdict
             return replace(verdict, attempt=replace(verdict.attempt, told=told))
@@ -158,19 +162,19 @@ class Courier:
             return None
         return progress
 
-    async def _post(self, delivery: Delivery, body: bytes) -> Verdict:
-        headers = self._headers(delivery, body)
+    async def _post(self, delivery: Delivery, url: URL, body: bytes) -> Verdict:
+        headers = self._headers(delivery, url, body)
         began = perf_counter()
         async with asyncio.timeout(self.deadlines.answer_s) as deadline:
-            request = self._session.post(delivery.url, data=body, headers=headers, allow_redirects=False)
+            request = self._session.post(url, data=body, headers=headers, allow_redirects=False)
             async with request as response:
                 seconds = perf_counter() - began
                 # The head says whether it was delivered; a body that never ends does not change that.
                 deadline.reschedule(None)
                 return self._verdict(response, seconds, await self._answer(response))
 
-    def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
-        sent_at, url = self._now(), URL(delivery.url)
+    def _headers(self, delivery: Delivery, url: URL, body: bytes) -> dict[str, str]:
+        sent_at = self._now()
         headers = signed_headers(delivery.secrets, delivery.message_id, sent_at, body, ed25519_key=delivery.ed25519_key)
         headers[SEQUENCE_HEADER] = str(delivery.sequence)
         # An address with a user's name has its own Authorization.
@@ -180,10 +184,10 @@ class Courier:
 
     def _verdict(self, response: aiohttp.ClientResponse, seconds: float, answer: str) -> Verdict:
         status = response.status
-        is_delivered = 200 <= status < 300
-        error = None if is_delivered else f"answered {status}"
+        if 200 <= status < 300:
+            return Verdict(attempt=Attempt(seconds=seconds, status=status, answer=answer or None))
         return Verdict(
-            attempt=Attempt(seconds=seconds, status=status, error=error, answer=answer or None),
+            attempt=Attempt(seconds=seconds, status=status, error=f"answered {status}", answer=answer or None),
             may_retry=status != GONE,
             wait=wait_asked_for(status, response.headers.get("Retry-After"), self._now()),
         )

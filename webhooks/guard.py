@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
 
 from jobs.errors import DarkroomError
 
@@ -75,13 +74,12 @@ def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[Resolve
     ]
 
 
-def check_literal(url: str, allowed: Sequence[Network]) -> None:
-    """Raises AddressRefused for a URL that names a forbidden address itself: no resolver sees that one.
+def check_literal(host: str, port: int, allowed: Sequence[Network]) -> None:
+    """Raises AddressRefused for a host that is a forbidden address itself: no resolver sees that one.
 
     aiohttp takes any host of digits and dots, or with a colon, for an address, and the system then reads `127.1` or
     `2130706433` as 127.0.0.1. So only the usual form is let through.
     """
-    host, port = URL(url).host or "", URL(url).port or 0
     if ":" not in host and not host.replace(".", "").isdigit():
         return
     try:

@@ -4,9 +4,14 @@ import socket
 
 import pytest
 from aiohttp.abc import ResolveResult
+from yarl import URL
 
 from webhooks import guard
 from webhooks.guard import AddressRefused, GuardedResolver, check_literal, is_allowed, networks
+
+
+def check(url: str, *allowed: str) -> None:
+    check_literal(URL(url).host or "", URL(url).port or 0, networks(allowed))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +91,7 @@ def test_the_operator_may_open_a_network() -> None:
 )
 def test_an_address_in_the_url_itself_is_refused_in_every_spelling(url: str) -> None:
     with pytest.raises(AddressRefused):
-        check_literal(url, [])
+        check(url)
 
 
 @pytest.mark.parametrize("name", ["localhost", "0x7f000001", "0x7f.1"])
@@ -102,14 +107,14 @@ async def test_a_name_that_means_a_private_address_is_refused(name: str) -> None
 @pytest.mark.parametrize("port", [22, 25, 81, 1023])
 def test_ports_of_the_systems_own_services_are_refused_but_in_networks_of_the_operator(port: int) -> None:
     with pytest.raises(AddressRefused, match=str(port)):
-        check_literal(f"http://93.184.215.14:{port}/", [])
+        check(f"http://93.184.215.14:{port}/")
 
-    check_literal(f"http://10.0.0.1:{port}/", networks(["10.0.0.0/8"]))
+    check(f"http://10.0.0.1:{port}/", "10.0.0.0/8")
 
 
 @pytest.mark.parametrize("url", ["http://93.184.215.14/", "https://93.184.215.14/", "http://93.184.215.14:8080/"])
 def test_ports_of_the_web_and_free_ones_are_called(url: str) -> None:
-    check_literal(url, [])
+    check(url)
 
 
 async def test_a_name_at_a_port_that_is_refused_has_no_address(monkeypatch: pytest.MonkeyPatch) -> None:

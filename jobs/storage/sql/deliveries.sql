@@ -39,7 +39,8 @@ WITH ready AS MATERIALIZED (
             WHERE other.job_id = due.job_id AND other.url = due.url AND other.id <> due.id
               AND (other.claimed_until > now()
                 OR other.state = 'PENDING' AND other.next_try_at <= now() AND other.created_at < due.created_at))
-        ORDER BY next_try_at LIMIT least(open.room, :limit)
+        -- Twice an equal share, so that where many have room not all that they have room for is locked.
+        ORDER BY next_try_at LIMIT least(open.room, 1 + 2 * :limit / (SELECT count(*) FROM open))
         FOR UPDATE SKIP LOCKED
     ) AS due
 ), ranked AS (
