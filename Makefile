@@ -55,10 +55,13 @@ format: install ## Format and mend what can be mended
 bench: install ## Speed against bare aiohttp and stock diffusers, side by side
 	$(BIN)/python -m benchmarks
 
+simulate: install ## The queue's order against others, on made-up traffic (SIMULATE='--load 0.9 --workers 40')
+	$(BIN)/python -m benchmarks.simulation $(SIMULATE)
+
 model: install ## Train the bundled model again (hours; goes on where it was cut)
 	$(BIN)/python -m training
 
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install demo up test fuzz chaos check lint types imports format bench model clean
+.PHONY: help install demo up test fuzz chaos check lint types imports format bench simulate model clean

@@ -17,6 +17,7 @@ from jobs.job import Estimate, Range
 SECOND = 1.0
 # Short waits err in other ways than long ones, which more who come later overtake.
 BOUNDS_S = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
+LENGTHS = len(BOUNDS_S) + 1
 ENOUGH = 20
 
 
@@ -52,7 +53,7 @@ class Calibration:
 
 class Outlook:
     """`free_in_s` has an entry for each worker that is alive: 0 where it has nothing to do. Of `spreads`, the one of ""
-    is of all kinds. `waits` are the last starts."""
+    is of all kinds. `waits` are the last starts of each length of wait."""
 
     def __init__(
         self, *, spreads: Mapping[str, Spread], free_in_s: Iterable[float] = (), waits: Sequence[Wait] = ()
@@ -106,7 +107,7 @@ class Outlook:
 
     def start(self, raw_s: float) -> Range:
         """Corrected by what the last starts that were told about the same have come to."""
-        p50, p90 = self._errors.get(_bucket(raw_s)) or self._errors[None]
+        p50, p90 = self._errors.get(length_of(raw_s)) or self._errors[None]
         return Range(_moved(raw_s, p50), _moved(raw_s, p90))
 
     def _length(self, kind: str, cost_s: float) -> Range:
@@ -123,7 +124,7 @@ def _errors(waits: Iterable[Wait]) -> dict[int | None, tuple[float, float]]:
     errors: defaultdict[int | None, list[float]] = defaultdict(list)
     for wait in waits:
         error = math.log((wait.actual_s + SECOND) / (wait.raw_s + SECOND))
-        errors[_bucket(wait.raw_s)].append(error)
+        errors[length_of(wait.raw_s)].append(error)
         errors[None].append(error)
     # Until there are enough of them: evenly between half and twice as long as was told.
     lacking = max(ENOUGH - len(errors[None]), 0)
@@ -137,7 +138,8 @@ def quantile(values: Iterable[float], share: float) -> float:
     return ordered[min(math.ceil((len(ordered) + 1) * share), len(ordered)) - 1]
 
 
-def _bucket(raw_s: float) -> int:
+def length_of(raw_s: float) -> int:
+    """Which of the lengths of waits, from 0, this one is of."""
     return bisect_right(BOUNDS_S, raw_s)
 
 

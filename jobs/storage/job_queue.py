@@ -15,6 +15,7 @@ from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
 from jobs.job import QueuePlace, Range
+from jobs.outlook import length_of
 from jobs.storage.job_store import Waiting
 from jobs.storage.redis_connection import serialize
 
@@ -25,7 +26,7 @@ ENDS = "darkroom:line:ends"
 ENTRIES = "darkroom:line:entries"
 WAKE = "darkroom:wake"
 PROMISES = "darkroom:line:promises"
-WAITS = "darkroom:waits"
+WAITS = "darkroom:waits:"
 FILLED = "darkroom:line:filled"
 FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
@@ -78,7 +79,10 @@ class JobQueue:
         corrected. When they come, both are compared, see `OutlookBoard`."""
         arguments: list[str] = []
         for job_id, raw_s, told in starts:
-            arguments += [_arq_id(job_id, 1), f"{self._now_ms()} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}"]
+            arguments += [
+                _arq_id(job_id, 1),
+                f"{self._now_ms()} {length_of(raw_s)} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}",
+            ]
         await self._promise(keys=_KEYS, args=arguments)
 
     async def start(self, job_id: int, attempt: int) -> None:

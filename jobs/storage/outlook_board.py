@@ -11,7 +11,7 @@ from typing import Any, cast
 from arq.connections import ArqRedis
 
 from jobs.job import Range
-from jobs.outlook import Outlook, Spread, Wait
+from jobs.outlook import LENGTHS, Outlook, Spread, Wait
 from jobs.storage.job_queue import WAITS
 
 WORKERS = "darkroom:workers"
@@ -52,15 +52,16 @@ class OutlookBoard:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(WORKERS)
         pipeline.hgetall(SPREADS)
-        pipeline.lrange(WAITS, 0, -1)
-        workers, spreads, waits = await pipeline.execute()
+        for length in range(LENGTHS):
+            pipeline.lrange(f"{WAITS}{length}", 0, -1)
+        workers, spreads, *waits = await pipeline.execute()
         silent_s = {name: self._now() - _numbers(told)[0] for name, told in workers.items()}
         if forgotten := [name for name, silence_s in silent_s.items() if silence_s > FORGOTTEN_S]:
             await self.forget(*(name.decode() for name in forgotten))
         return Outlook(
             spreads={kind.decode(): Spread(*_numbers(spread)) for kind, spread in spreads.items()},
             free_in_s=[self._free_in_s(told) for name, told in workers.items() if silent_s[name] <= ALIVE_S],
-            waits=[_wait(told) for told in waits],
+            waits=[_wait(told) for of_length in waits for told in of_length],
         )
 
     def _free_in_s(self, told: bytes) -> float:

@@ -1,6 +1,6 @@
 -- Where jobs stand. What follows this in a script has the keys and the functions that are named here.
 -- KEYS: the line (sorted set), its clock (hash), the accounts' ends (sorted set), the jobs' entries (hash), wake-ups,
--- what was told of starts (hash), how they came (list).
+-- what was told of starts (hash), how they came (the beginning of a list's name for each length of wait).
 --
 -- The clock holds `now`, the turn of the job that was started last; `back`, how many jobs have come back; `work`, the
 -- milliseconds that all that wait should take. An account's end is when its next job's turn comes. An entry is

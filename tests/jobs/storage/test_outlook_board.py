@@ -98,12 +98,12 @@ async def test_a_start_is_compared_with_what_was_told_of_it(
     assert await redis.exists(PROMISES) == 0
 
 
-async def test_only_the_last_starts_are_kept(board: OutlookBoard, queue: JobQueue) -> None:
-    for first in (0, 300):
-        ids = range(first, first + 300)
+async def test_the_last_starts_of_each_length_of_wait_are_kept(board: OutlookBoard, queue: JobQueue) -> None:
+    for first, raw_s in ((0, 1e6), (200, 0.0), (400, 0.0)):
+        ids = range(first, first + 200)
         await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in ids])
-        await queue.promise([(i, 0.0, Range(0.0, 0.0)) for i in ids])
+        await queue.promise([(i, raw_s, Range(raw_s, raw_s)) for i in ids])
         for job_id in ids:
             await queue.start(job_id, 1)
 
-    assert (await board.read()).calibration().starts == 500
+    assert (await board.read()).calibration().starts == 2 * 150
