@@ -19,6 +19,8 @@ SECOND = 1.0
 BOUNDS_S = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 LENGTHS = len(BOUNDS_S) + 1
 ENOUGH = 20
+# The share of the workers that those who come later are taken to have at most.
+MOST_OVERTAKEN = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,17 @@ class Calibration:
 
 
 class Outlook:
-    """`free_in_s` has an entry for each worker that is alive: 0 where it has nothing to do. Of `spreads`, the one of ""
-    is of all kinds. `waits` are the last starts of each length of wait."""
+    """`fresh_per_s` is the work that comes in a second and stands at the front at once. `free_in_s` has an entry for
+    each worker that is alive: 0 where it has nothing to do. Of `spreads`, the one of "" is of all kinds. `waits` are
+    the last starts of each length of wait."""
 
     def __init__(
-        self, *, spreads: Mapping[str, Spread], free_in_s: Iterable[float] = (), waits: Sequence[Wait] = ()
+        self,
+        *,
+        spreads: Mapping[str, Spread],
+        free_in_s: Iterable[float] = (),
+        waits: Sequence[Wait] = (),
+        fresh_per_s: float = 0.0,
     ) -> None:
         self._spreads = spreads
         self._free = sorted(free_in_s)
@@ -64,6 +72,7 @@ class Outlook:
         # The work after which all workers up to this one are at it.
         self._filled = [free * i - self._sums[i] for i, free in enumerate(self._free)]
         self._waits = waits
+        self._fresh_per_s = fresh_per_s
         self._errors = _errors(waits)
 
     @property
@@ -84,9 +93,9 @@ class Outlook:
         """By which the nominal seconds of such jobs are to be multiplied."""
         return self._spread(kind).mean
 
-    def waiting(self, work_before_s: float, kind: str, cost_s: float) -> Estimate | None:
+    def waiting(self, work_before_s: float, ahead_s: float, kind: str, cost_s: float) -> Estimate | None:
         """None where no worker is alive."""
-        raw = self.raw_start_s(work_before_s)
+        raw = self.raw_start_s(work_before_s, ahead_s)
         if raw is None:
             return None
         start, length = self.start(raw), self._length(kind, cost_s)
@@ -98,12 +107,16 @@ class Outlook:
         length = self._length(kind, cost_s * (1 - fraction))
         return Estimate(starts_in=None, ends_in=length)
 
-    def raw_start_s(self, work_before_s: float) -> float | None:
-        """When the workers have done this much besides what they are at, if each takes the next job when it is free."""
+    def raw_start_s(self, work_before_s: float, ahead_s: float = 0.0) -> float | None:
+        """When the workers have done this much besides what they are at, if each takes the next job when it is free.
+
+        Where the job's account is ahead of the clock, what comes fresh until then is done before it.
+        """
         if not self._free:
             return None
         at_work = bisect_right(self._filled, work_before_s)
-        return (work_before_s + self._sums[at_work]) / at_work
+        start_s = (work_before_s + self._sums[at_work]) / at_work
+        return start_s if ahead_s < SECOND else start_s / (1 - min(self._fresh_per_s / self.workers, MOST_OVERTAKEN))
 
     def start(self, raw_s: float) -> Range:
         """Corrected by what the last starts that were told about the same have come to."""

@@ -85,7 +85,7 @@ class Darkroom:
         its_turn = turn(account, cost_s=cost_s, weight=1.0, priority=job.priority)
         self._waiting[job.id] = job
         (place,) = await self._queue.add([Waiting(job.id, 1, cost_s, its_turn)])
-        raw_s = self._outlook.raw_start_s(place.work_before_s or 0.0)
+        raw_s = self._outlook.raw_start_s(place.work_before_s or 0.0, place.ahead_s)
         if raw_s is None:
             return None
         told = self._outlook.start(raw_s)
