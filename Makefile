@@ -59,10 +59,13 @@ bench: install ## Speed against bare aiohttp and stock diffusers, side by side
 likeness: install ## Each stage against the stock diffusers pipelines, in 8-bit units (minutes)
 	$(BIN)/python -W ignore -m benchmarks.likeness
 
+simulate: install ## The queue's order against others, on made-up traffic (SIMULATE='--load 0.9 --workers 40')
+	$(BIN)/python -m benchmarks.simulation $(SIMULATE)
+
 model: install ## Train the bundled model again (hours; goes on where it was cut)
 	$(BIN)/python -m training
 
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install demo up test fuzz chaos check lint types imports format bench likeness model clean
+.PHONY: help install demo up test fuzz chaos check lint types imports format bench likeness simulate model clean

@@ -73,6 +73,8 @@ class Unwatched:
 
     def note(self, text: str) -> None: ...
 
+    def check(self) -> None: ...
+
 
 class Bench:
     """Our engine and the stock pipelines, on the bundled model."""

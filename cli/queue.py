@@ -52,5 +52,5 @@ def _lines(length: int, work_s: float, outlook: Outlook) -> list[str]:
     ]
     if calibration.starts:
         shares = f"{calibration.before_p50:.0%} before their p50, {calibration.before_p90:.0%} before their p90"
-        lines.append(f"forecasts: of the last {calibration.starts} starts {shares}")
+        lines.append(f"forecasts: of {calibration.starts} starts, the last of each length of wait, {shares}")
     return lines

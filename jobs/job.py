@@ -6,7 +6,7 @@ WAITING ──claim──▶ RUNNING ──finish──▶ SUCCESS
       transitory failure
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -88,12 +88,14 @@ class Job:
 class QueuePlace:
     """`rank` counts from 1: the jobs that start before this one, and itself. `length` counts all waiting jobs.
 
-    `work_before_s` is what those before it should take one worker; None where nobody knows.
+    `work_before_s` is what those before it should take one worker; None where nobody knows. `ahead_s`: how much work
+    other accounts may still send each, and be served before it, because its own has so much before them.
     """
 
     rank: int
     length: int
     work_before_s: float | None = None
+    ahead_s: float = field(default=0.0, compare=False)  # it changes with every start, and no place with it
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,10 @@ from jobs.job import Estimate, Range
 SECOND = 1.0
 # Short waits err in other ways than long ones, which more who come later overtake.
 BOUNDS_S = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
+LENGTHS = len(BOUNDS_S) + 1
 ENOUGH = 20
+# The share of the workers that those who come later are taken to have at most.
+MOST_OVERTAKEN = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,17 @@ class Calibration:
 
 
 class Outlook:
-    """`free_in_s` has an entry for each worker that is alive: 0 where it has nothing to do. Of `spreads`, the one of ""
-    is of all kinds. `waits` are the last starts."""
+    """`fresh_per_s` is the work that comes in a second and stands at the front at once. `free_in_s` has an entry for
+    each worker that is alive: 0 where it has nothing to do. Of `spreads`, the one of "" is of all kinds. `waits` are
+    the last starts of each length of wait."""
 
     def __init__(
-        self, *, spreads: Mapping[str, Spread], free_in_s: Iterable[float] = (), waits: Sequence[Wait] = ()
+        self,
+        *,
+        spreads: Mapping[str, Spread],
+        free_in_s: Iterable[float] = (),
+        waits: Sequence[Wait] = (),
+        fresh_per_s: float = 0.0,
     ) -> None:
         self._spreads = spreads
         self._free = sorted(free_in_s)
@@ -63,6 +72,7 @@ class Outlook:
         # The work after which all workers up to this one are at it.
         self._filled = [free * i - self._sums[i] for i, free in enumerate(self._free)]
         self._waits = waits
+        self._fresh_per_s = fresh_per_s
         self._errors = _errors(waits)
 
     @property
@@ -83,9 +93,9 @@ class Outlook:
         """By which the nominal seconds of such jobs are to be multiplied."""
         return self._spread(kind).mean
 
-    def waiting(self, work_before_s: float, kind: str, cost_s: float) -> Estimate | None:
+    def waiting(self, work_before_s: float, ahead_s: float, kind: str, cost_s: float) -> Estimate | None:
         """None where no worker is alive."""
-        raw = self.raw_start_s(work_before_s)
+        raw = self.raw_start_s(work_before_s, ahead_s)
         if raw is None:
             return None
         start, length = self.start(raw), self._length(kind, cost_s)
@@ -97,16 +107,20 @@ class Outlook:
         length = self._length(kind, cost_s * (1 - fraction))
         return Estimate(starts_in=None, ends_in=length)
 
-    def raw_start_s(self, work_before_s: float) -> float | None:
-        """When the workers have done this much besides what they are at, if each takes the next job when it is free."""
+    def raw_start_s(self, work_before_s: float, ahead_s: float = 0.0) -> float | None:
+        """When the workers have done this much besides what they are at, if each takes the next job when it is free.
+
+        Where the job's account is ahead of the clock, what comes fresh until then is done before it.
+        """
         if not self._free:
             return None
         at_work = bisect_right(self._filled, work_before_s)
-        return (work_before_s + self._sums[at_work]) / at_work
+        start_s = (work_before_s + self._sums[at_work]) / at_work
+        return start_s if ahead_s < SECOND else start_s / (1 - min(self._fresh_per_s / self.workers, MOST_OVERTAKEN))
 
     def start(self, raw_s: float) -> Range:
         """Corrected by what the last starts that were told about the same have come to."""
-        p50, p90 = self._errors.get(_bucket(raw_s)) or self._errors[None]
+        p50, p90 = self._errors.get(length_of(raw_s)) or self._errors[None]
         return Range(_moved(raw_s, p50), _moved(raw_s, p90))
 
     def _length(self, kind: str, cost_s: float) -> Range:
@@ -123,7 +137,7 @@ def _errors(waits: Iterable[Wait]) -> dict[int | None, tuple[float, float]]:
     errors: defaultdict[int | None, list[float]] = defaultdict(list)
     for wait in waits:
         error = math.log((wait.actual_s + SECOND) / (wait.raw_s + SECOND))
-        errors[_bucket(wait.raw_s)].append(error)
+        errors[length_of(wait.raw_s)].append(error)
         errors[None].append(error)
     # Until there are enough of them: evenly between half and twice as long as was told.
     lacking = max(ENOUGH - len(errors[None]), 0)
@@ -137,7 +151,8 @@ def quantile(values: Iterable[float], share: float) -> float:
     return ordered[min(math.ceil((len(ordered) + 1) * share), len(ordered)) - 1]
 
 
-def _bucket(raw_s: float) -> int:
+def length_of(raw_s: float) -> int:
+    """Which of the lengths of waits, from 0, this one is of."""
     return bisect_right(BOUNDS_S, raw_s)
 
 

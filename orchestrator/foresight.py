@@ -50,7 +50,7 @@ class Foresight:
             self._promising = asyncio.create_task(self._remember(list(islice(queued, PROMISES_PER_BATCH))))
 
     async def _remember(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
-        raw = {job_id: self.outlook.raw_start_s(place.work_before_s or 0.0) for job_id, place in queued}
+        raw = {job_id: self.outlook.raw_start_s(place.work_before_s or 0.0, place.ahead_s) for job_id, place in queued}
         told = [(job_id, raw_s, self.outlook.start(raw_s)) for job_id, raw_s in raw.items() if raw_s is not None]
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -63,5 +63,5 @@ class Foresight:
         if job.status == JobStatus.RUNNING:
             return self.outlook.running(view.progress.fraction if view.progress else 0.0, job.kind, job.cost_s)
         if job.status == JobStatus.WAITING and view.place and view.place.work_before_s is not None:
-            return self.outlook.waiting(view.place.work_before_s, job.kind, job.cost_s)
+            return self.outlook.waiting(view.place.work_before_s, view.place.ahead_s, job.kind, job.cost_s)
         return None

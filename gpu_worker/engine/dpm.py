@@ -16,7 +16,6 @@ from diffusers import EulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-
 # Without types, as all of diffusers.
 _Euler: Any = EulerDiscreteScheduler
 

@@ -29,14 +29,16 @@ local function turn_of(account, share)
     return start
 end
 
-local ids, seen, turns, entries, total = {}, {}, {}, {}, 0
+local ids, seen, turns, entries, total, fresh = {}, {}, {}, {}, 0, 0
 for i = 2, #ARGV, 6 do
     local id, account, share, head_start, work, signal = unpack(ARGV, i, i + 5)
     ids[#ids + 1] = id
     if not seen[id] and not redis.call('ZSCORE', LINE, id) then
         seen[id] = true
         redis.call('SET', 'arq:job:' .. id, signal, 'PX', ARGV[1])
-        turns[#turns + 1] = written(turn_of(account, tonumber(share)) - tonumber(head_start))
+        local start = turn_of(account, tonumber(share))
+        if account ~= '' and start <= now then fresh = fresh + work end
+        turns[#turns + 1] = written(start - tonumber(head_start))
         turns[#turns + 1] = id
         entries[#entries + 1] = id
         entries[#entries + 1] = work .. ':' .. account .. ':' .. share
@@ -49,6 +51,7 @@ if #turns > 0 then
     redis.call('HSET', ENTRIES, unpack(entries))
     redis.call('HINCRBY', CLOCK, 'work', string.format('%d', total))
     redis.call('HSET', CLOCK, 'now', written(now))
+    redis.call('INCRBY', FRESH, string.format('%d', fresh))
     for account, finish in pairs(ends) do redis.call('ZADD', ENDS, written(finish), account) end
 end
 -- One token wakes one idle worker. Tokens that no one takes are not kept: a poll finds the job.

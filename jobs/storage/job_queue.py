@@ -15,6 +15,7 @@ from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
 from jobs.job import QueuePlace, Range
+from jobs.outlook import length_of
 from jobs.storage.job_store import Waiting
 from jobs.storage.redis_connection import serialize
 
@@ -25,7 +26,8 @@ ENDS = "darkroom:line:ends"
 ENTRIES = "darkroom:line:entries"
 WAKE = "darkroom:wake"
 PROMISES = "darkroom:line:promises"
-WAITS = "darkroom:waits"
+WAITS = "darkroom:waits:"
+FRESH = "darkroom:fresh"
 FILLED = "darkroom:line:filled"
 FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
@@ -37,7 +39,7 @@ BLOCK_S = 5
 
 Leaving: TypeAlias = Literal["STARTED", "CANCELED", "PASSED"]
 
-_KEYS = [QUEUE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS]
+_KEYS = [QUEUE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS, FRESH]
 
 
 def _script(name: str) -> str:
@@ -78,7 +80,10 @@ class JobQueue:
         corrected. When they come, both are compared, see `OutlookBoard`."""
         arguments: list[str] = []
         for job_id, raw_s, told in starts:
-            arguments += [_arq_id(job_id, 1), f"{self._now_ms()} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}"]
+            arguments += [
+                _arq_id(job_id, 1),
+                f"{self._now_ms()} {length_of(raw_s)} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}",
+            ]
         await self._promise(keys=_KEYS, args=arguments)
 
     async def start(self, job_id: int, attempt: int) -> None:
@@ -142,13 +147,15 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _places(answer: Sequence[int | None]) -> list[QueuePlace | None]:
-    """Of ranks from 0 and milliseconds of work, in turns, and at the end the length."""
+    """Of ranks from 0, milliseconds of work and of the clock, in turns, and at the end the length."""
     *standing, length = answer
     return [
         None
-        if rank is None or work is None
-        else QueuePlace(rank=rank + 1, length=length or 0, work_before_s=work / 1000)
-        for rank, work in zip(standing[::2], standing[1::2], strict=True)
+        if rank is None
+        else QueuePlace(
+            rank=rank + 1, length=length or 0, work_before_s=(work or 0) / 1000, ahead_s=(ahead or 0) / 1000
+        )
+        for rank, work, ahead in zip(standing[::3], standing[1::3], standing[2::3], strict=True)
     ]
 
 

@@ -1,8 +1,8 @@
 -- Takes a job out of the line. ARGV: its arq id, the time in ms, and why: STARTED, CANCELED, or another word where
 -- its turn only passes.
 local id, time, why = unpack(ARGV)
--- How many starts are remembered beside what was told of them.
-local LAST = 500
+-- How many starts of about one length of wait are remembered beside what was told of them.
+local LAST = 150
 local turn = redis.call('ZSCORE', LINE, id)
 if not turn then return 0 end
 local entry = redis.call('HGET', ENTRIES, id) or '0::0'
@@ -13,9 +13,9 @@ local promise = redis.call('HGET', PROMISES, id)
 if promise then
     redis.call('HDEL', PROMISES, id)
     if why == 'STARTED' then
-        local accepted, told = string.match(promise, '(%d+) (.*)')
-        redis.call('LPUSH', WAITS, told .. ' ' .. math.max(time - accepted, 0) / 1000)
-        redis.call('LTRIM', WAITS, 0, LAST - 1)
+        local accepted, length, told = string.match(promise, '(%d+) (%d+) (.*)')
+        redis.call('LPUSH', WAITS .. length, told .. ' ' .. math.max(time - accepted, 0) / 1000)
+        redis.call('LTRIM', WAITS .. length, 0, LAST - 1)
     end
 end
 redis.call('HINCRBY', CLOCK, 'work', string.format('%d', -tonumber(work)))

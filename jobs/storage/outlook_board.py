@@ -4,6 +4,7 @@ It may be lost, and is then measured again.
 """
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +12,8 @@ from typing import Any, cast
 from arq.connections import ArqRedis
 
 from jobs.job import Range
-from jobs.outlook import Outlook, Spread, Wait
-from jobs.storage.job_queue import WAITS
+from jobs.outlook import LENGTHS, Outlook, Spread, Wait
+from jobs.storage.job_queue import FRESH, WAITS
 
 WORKERS = "darkroom:workers"
 SPREADS = "darkroom:durations"
@@ -22,6 +23,8 @@ ALIVE_S = 10
 FORGOTTEN_S = 60
 # Of what it should still take, for a job that takes longer than it should.
 OVERDUE_SHARE = 0.2
+# The time over which the work of those who stand at the front is counted.
+FRESH_OVER_S = 300
 
 _MEASURE = (Path(__file__).parent / "measure.lua").read_text()
 
@@ -31,6 +34,7 @@ class OutlookBoard:
         """`now` is in seconds since 1970."""
         self._redis = redis
         self._now = now
+        self._fresh: deque[tuple[float, float]] = deque()
         self._measure = redis.register_script(_MEASURE)
 
     async def tell(self, worker: str, *, began: float = 0.0, cost_s: float = 0.0) -> None:
@@ -57,16 +61,29 @@ class OutlookBoard:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(WORKERS)
         pipeline.hgetall(SPREADS)
-        pipeline.lrange(WAITS, 0, -1)
-        workers, spreads, waits = await pipeline.execute()
+        pipeline.get(FRESH)
+        for length in range(LENGTHS):
+            pipeline.lrange(f"{WAITS}{length}", 0, -1)
+        workers, spreads, fresh, *waits = await pipeline.execute()
         silent_s = {name: self._now() - _numbers(told)[0] for name, told in workers.items()}
         if forgotten := [name for name, silence_s in silent_s.items() if silence_s > FORGOTTEN_S]:
             await self.forget(*(name.decode() for name in forgotten))
         return Outlook(
             spreads={kind.decode(): Spread(*_numbers(spread)) for kind, spread in spreads.items()},
             free_in_s=[self._free_in_s(told) for name, told in workers.items() if silent_s[name] <= ALIVE_S],
-            waits=[_wait(told) for told in waits],
+            waits=[_wait(told) for of_length in waits for told in of_length],
+            fresh_per_s=self._fresh_per_s(int(fresh or 0) / 1000),
         )
+
+    def _fresh_per_s(self, fresh_s: float) -> float:
+        """Of the last minutes, as far as this process has looked at them."""
+        if self._fresh and fresh_s < self._fresh[-1][1]:  # Redis was emptied
+            self._fresh.clear()
+        self._fresh.append((self._now(), fresh_s))
+        while self._fresh[0][0] < self._now() - FRESH_OVER_S:
+            self._fresh.popleft()
+        began, before_s = self._fresh[0]
+        return (fresh_s - before_s) / max(self._now() - began, FRESH_OVER_S / 10)
 
     def _free_in_s(self, told: bytes) -> float:
         _seen, began, cost_s = _numbers(told)

@@ -249,4 +249,7 @@ async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
     after = await queue_lines(servers.redis_url)
 
     assert before == ["waiting: 3 jobs, 90 s of work", "workers: 1 alive, 1 at work", "takes jobs: one:1"]
-    assert after[2] == "forecasts: of the last 1 starts 0% before their p50, 100% before their p90"
+    assert (
+        after[2]
+        == "forecasts: of 1 starts, the last of each length of wait, 0% before their p50, 100% before their p90"
+    )

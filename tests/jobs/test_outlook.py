@@ -35,8 +35,16 @@ def test_a_job_starts_when_the_workers_are_through_with_what_is_before_it(
     assert Outlook(spreads={}, free_in_s=free_in_s).raw_start_s(work_before_s) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("ahead_s", "fresh_per_s", "expected"), [(0, 1.0, 10), (5, 1.0, 20), (5, 9.0, 50)])
+def test_who_is_ahead_waits_for_those_who_come_later_too(ahead_s: float, fresh_per_s: float, expected: float) -> None:
+    # Of two workers one is kept busy by others; never more than four fifths of them.
+    outlook = Outlook(spreads={}, free_in_s=[0, 0], fresh_per_s=fresh_per_s)
+
+    assert outlook.raw_start_s(20, ahead_s) == pytest.approx(expected)
+
+
 def test_without_workers_nothing_is_foreseen() -> None:
-    assert Outlook(spreads={}).waiting(0, "any", 1.0) is None
+    assert Outlook(spreads={}).waiting(0, 0, "any", 1.0) is None
 
 
 def test_before_anything_was_measured_a_wait_is_at_most_twice_as_long() -> None:
@@ -101,7 +109,7 @@ def test_the_end_is_as_uncertain_as_start_and_length_are_together() -> None:
     outlook = Outlook(spreads={"sd": Spread(1.0, 1.0, 1.4)}, free_in_s=[0], waits=history)
 
     # 3 s late in the start and 4 s in the length: 5 s in the end.
-    assert outlook.waiting(9.0, "sd", 10.0) == Estimate(
+    assert outlook.waiting(9.0, 0, "sd", 10.0) == Estimate(
         starts_in=Range(pytest.approx(9), pytest.approx(12)), ends_in=Range(pytest.approx(19), pytest.approx(24))
     )
     assert math.isfinite(outlook.start(1e9).p90)

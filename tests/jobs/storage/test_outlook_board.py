@@ -98,12 +98,34 @@ async def test_a_start_is_compared_with_what_was_told_of_it(
     assert await redis.exists(PROMISES) == 0
 
 
-async def test_only_the_last_starts_are_kept(board: OutlookBoard, queue: JobQueue) -> None:
-    for first in (0, 300):
-        ids = range(first, first + 300)
+async def test_the_last_starts_of_each_length_of_wait_are_kept(board: OutlookBoard, queue: JobQueue) -> None:
+    for first, raw_s in ((0, 1e6), (200, 0.0), (400, 0.0)):
+        ids = range(first, first + 200)
         await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in ids])
-        await queue.promise([(i, 0.0, Range(0.0, 0.0)) for i in ids])
+        await queue.promise([(i, raw_s, Range(raw_s, raw_s)) for i in ids])
         for job_id in ids:
             await queue.start(job_id, 1)
 
-    assert (await board.read()).calibration().starts == 500
+    assert (await board.read()).calibration().starts == 2 * 150
+
+
+async def test_the_work_of_those_who_stand_at_the_front_is_counted_by_the_second(
+    board: OutlookBoard, queue: JobQueue, clock: Seconds, redis: ArqRedis
+) -> None:
+    await board.tell("one")
+    await board.read()
+    # Account 1 sends a burst, of which the first stands at the front; accounts 2 and 3 a job each: 30 s of 50.
+    await queue.add([Waiting(i, 1, 10.0, Turn(account, 10.0)) for i, account in enumerate([1, 1, 1, 2, 3])])
+    clock.time += 100
+    await board.tell("one")
+    (ahead,) = await queue.places([(2, 1)])
+
+    outlook = await board.read()
+
+    # 0.3 of the worker is others', so that what takes 21 s takes 30.
+    assert ahead is not None and ahead.ahead_s == pytest.approx(20, abs=0.01)
+    assert outlook.raw_start_s(21, ahead.ahead_s) == pytest.approx(30)
+    assert outlook.raw_start_s(21) == pytest.approx(21)
+    await redis.flushall()
+    await board.tell("one")
+    assert (await board.read()).raw_start_s(21, 20) == pytest.approx(21)

@@ -1,0 +1,56 @@
+"""The simulator plays all of the traffic, and what it compares differs as it should."""
+
+import statistics
+from collections.abc import Callable
+
+import pytest
+from arq.connections import ArqRedis
+
+from benchmarks.simulation.orders import Darkroom, Order, RoundRobin, Sorted
+from benchmarks.simulation.run import Outcome, Run
+from benchmarks.simulation.traffic import Knobs, traffic
+
+KNOBS = Knobs(minutes=10, workers=2, accounts=3, burst=60, burst_every=10, load=0.3)
+
+
+async def played(make: Callable[[Callable[[], float]], Order]) -> Outcome:
+    return await Run(KNOBS, traffic(KNOBS)).play(make)
+
+
+def median_wait(outcome: Outcome, *accounts: str) -> float:
+    return statistics.median(start.waited_s for start in outcome.starts if start.job.account in accounts)
+
+
+def test_the_same_seed_is_the_same_traffic() -> None:
+    assert traffic(KNOBS) == traffic(KNOBS) != traffic(Knobs(minutes=10, seed=2))
+
+
+async def test_every_job_is_played_once_and_no_worker_waits_while_jobs_do(redis: ArqRedis) -> None:
+    jobs = {job.id for job in traffic(KNOBS)}
+    for order in (lambda _: Sorted(key=lambda job: job.id), lambda _: RoundRobin(), lambda now: Darkroom(redis, now)):
+        outcome = await played(order)
+
+        assert sorted(start.job.id for start in outcome.starts) == sorted(jobs)
+        # What the jobs take is more than half of the time, and it is the same work under each order, but for swaps.
+        assert outcome.utilisation == pytest.approx(0.75, abs=0.1)
+        await redis.flushall()
+
+
+async def test_a_burst_holds_up_everybody_where_the_first_to_come_is_the_first_to_go_and_only_itself_with_us(
+    redis: ArqRedis,
+) -> None:
+    first_come = await played(lambda _: Sorted(key=lambda job: job.id))
+    ours = await played(lambda now: Darkroom(redis, now))
+    during_the_burst = [start for start in first_come.starts if start.job.account != "burst" and start.waited_s > 20]
+
+    assert during_the_burst
+    assert max(start.waited_s for start in ours.starts if start.job.account == "single") < 20
+    assert median_wait(ours, "burst") >= median_wait(first_come, "burst")
+
+
+async def test_starts_are_foretold(redis: ArqRedis) -> None:
+    outcome = await played(lambda now: Darkroom(redis, now))
+
+    told = [(start.waited_s, start.told) for start in outcome.starts[50:]]
+    in_time = sum(told is not None and waited_s <= told.p90 for waited_s, told in told) / len(told)
+    assert 0.7 <= in_time <= 1
