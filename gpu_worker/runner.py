@@ -24,7 +24,7 @@ from gpu_worker.presence import Presence
 from gpu_worker.stage_outputs import StageOutputs
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import RunnableStage, runnable
-from jobs.cost import nominal_seconds
+from jobs.cost import work_of
 from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
@@ -284,7 +284,7 @@ class Runner:
     async def _note_duration(self, job: Job, seconds: float) -> None:
         try:
             async with asyncio.timeout(QUEUE_WITHIN_S):
-                await self._outlook.measured(job.kind, seconds / nominal_seconds(job.submission.stages))
+                await self._outlook.measured(job.kind, seconds / work_of(job.submission.stages).nominal_s)
         except (RedisError, OSError) as error:
             log.warning("duration_not_noted", error=repr(error))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from jobs.submission import Submission
@@ -98,16 +99,14 @@ class QueuePlace:
     ahead_s: float = field(default=0.0, compare=False)  # it changes with every start, and no place with it
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Seconds from now, which one in two stays within, and nine in ten."""
 
     p50: float
     p90: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(NamedTuple):
     """When a job should start, if it waits, and when it should end."""
 
     starts_in: Range | None

@@ -25,7 +25,7 @@ MOST_OVERTAKEN = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How long jobs of a kind took, in units of `nominal_seconds`."""
+    """How long jobs of a kind took, in units of their nominal seconds."""
 
     mean: float
     p50: float
@@ -132,8 +132,8 @@ class Outlook:
 
 
 def _errors(waits: Iterable[Wait]) -> dict[int | None, tuple[float, float]]:
-    """The median and the ninth decile of the errors of waits of about one length, where there are enough; None stands
-    for all."""
+    """By how much waits of about one length were longer than told, in one of two cases and in nine of ten, where there
+    are enough; None stands for all."""
     errors: defaultdict[int | None, list[float]] = defaultdict(list)
     for wait in waits:
         error = math.log((wait.actual_s + SECOND) / (wait.raw_s + SECOND))
@@ -142,7 +142,11 @@ def _errors(waits: Iterable[Wait]) -> dict[int | None, tuple[float, float]]:
     # Until there are enough of them: evenly between half and twice as long as was told.
     lacking = max(ENOUGH - len(errors[None]), 0)
     errors[None] += [math.log(2.0) * ((2 * i + 1) / lacking - 1) for i in range(lacking)]
-    return {of: (quantile(each, 0.5), quantile(each, 0.9)) for of, each in errors.items() if len(each) >= ENOUGH}
+    return {
+        of: (math.exp(quantile(each, 0.5)), math.exp(quantile(each, 0.9)))
+        for of, each in errors.items()
+        if len(each) >= ENOUGH
+    }
 
 
 def quantile(values: Iterable[float], share: float) -> float:
@@ -156,5 +160,5 @@ def length_of(raw_s: float) -> int:
     return bisect_right(BOUNDS_S, raw_s)
 
 
-def _moved(raw_s: float, error: float) -> float:
-    return max((raw_s + SECOND) * math.exp(error) - SECOND, 0.0)
+def _moved(raw_s: float, factor: float) -> float:
+    return max((raw_s + SECOND) * factor - SECOND, 0.0)

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import islice
 
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.job import Estimate, JobStatus, JobView, QueuePlace
+from jobs.job import Estimate, Job, JobStatus, Progress, QueuePlace
 from jobs.outlook import Outlook
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.outlook_board import OutlookBoard
@@ -40,9 +39,13 @@ class Foresight:
         except (RedisError, OSError) as error:
             log.warning("outlook_not_read", error=repr(error))
 
-    def foresee(self, view: JobView) -> JobView:
-        """The view with its estimate, where one can be made."""
-        return replace(view, estimate=self._estimate(view))
+    def estimate(self, job: Job, place: QueuePlace | None, progress: Progress | None = None) -> Estimate | None:
+        """None where nothing can be said."""
+        if job.status == JobStatus.RUNNING:
+            return self.outlook.running(progress.fraction if progress else 0.0, job.kind, job.cost_s)
+        if job.status == JobStatus.WAITING and place and place.work_before_s is not None:
+            return self.outlook.waiting(place.work_before_s, place.ahead_s, job.kind, job.cost_s)
+        return None
 
     def promise(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
         """Remembers what these new jobs are being told, in the background: nobody waits for it."""
@@ -57,11 +60,3 @@ class Foresight:
                 await self._queue.promise(told)
         except (RedisError, OSError) as error:
             log.warning("promises_not_kept", error=repr(error))
-
-    def _estimate(self, view: JobView) -> Estimate | None:
-        job = view.job
-        if job.status == JobStatus.RUNNING:
-            return self.outlook.running(view.progress.fraction if view.progress else 0.0, job.kind, job.cost_s)
-        if job.status == JobStatus.WAITING and view.place and view.place.work_before_s is not None:
-            return self.outlook.waiting(view.place.work_before_s, view.place.ahead_s, job.kind, job.cost_s)
-        return None

@@ -43,8 +43,11 @@ class JobViews:
         waiting = [job for job in jobs if job.status == JobStatus.WAITING]
         running = [job for job in jobs if job.status == JobStatus.RUNNING]
         places, progress = await asyncio.gather(self._places(waiting), self._progress(running))
-        views = [JobView(job=job, place=places.get(job.id), progress=progress.get(job.id)) for job in jobs]
-        return [self._foresight.foresee(view) for view in views]
+        return [self._view(job, places.get(job.id), progress.get(job.id)) for job in jobs]
+
+    def _view(self, job: Job, place: QueuePlace | None, progress: Progress | None) -> JobView:
+        estimate = self._foresight.estimate(job, place, progress)
+        return JobView(job=job, place=place, progress=progress, estimate=estimate)
 
     async def _places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace | None]:
         return await _known(jobs, lambda: self._queue.places([(job.id, job.attempt + 1) for job in jobs]))

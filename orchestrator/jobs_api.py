@@ -14,7 +14,7 @@ from aiohttp import web
 from jobs.account import Account, Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
-from jobs.cost import kind_of, nominal_seconds
+from jobs.cost import work_of
 from jobs.credits import Rates, price
 from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import input_paths, parse_submission
@@ -109,15 +109,15 @@ class JobsApi:
         return Accepted(job=job, is_new=False)
 
     def _new_job(self, account: Account, fingerprint: bytes, submission: Submission) -> NewJob:
-        now, kind = self._now(), kind_of(submission.stages)
+        now, work = self._now(), work_of(submission.stages)
         return NewJob(
             account_id=account.id,
             fingerprint=fingerprint,
             dialect="tams",
             submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
             credits=price(submission.stages, self._catalog, self._rates),
-            cost_s=nominal_seconds(submission.stages) * self._foresight.outlook.factor(kind),
-            kind=kind,
+            cost_s=work.nominal_s * self._foresight.outlook.factor(work.kind),
+            kind=work.kind,
             weight=account.weight,
             priority=account.priority,
             created_at=now,
@@ -125,7 +125,8 @@ class JobsApi:
 
     async def _body_of(self, accepted: Accepted) -> JobAnswer:
         if accepted.is_new:
-            view = self._foresight.foresee(JobView(job=accepted.job, place=accepted.place))
+            estimate = self._foresight.estimate(accepted.job, accepted.place)
+            view = JobView(job=accepted.job, place=accepted.place, estimate=estimate)
             return job_body(view, self._links, just_created=True)
         return job_body(await self._view(accepted.job), self._links)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.cost import SECONDS_AROUND, SECONDS_PER_MEGAPIXEL_STEP, kind_of, nominal_seconds
+from jobs.cost import SECONDS_AROUND, SECONDS_PER_MEGAPIXEL_STEP, work_of
 from jobs.prompt import Piece
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
@@ -32,15 +32,16 @@ ONE, FOUR = InputInitialize(seed=1), InputInitialize(seed=1, count=4)
 def test_it_is_steps_times_pixels_times_pictures(stages: tuple[Stage, ...], megapixel_steps: float) -> None:
     expected = SECONDS_AROUND + SECONDS_PER_MEGAPIXEL_STEP * megapixel_steps
 
-    assert nominal_seconds(stages) == pytest.approx(expected)
+    assert work_of(stages).nominal_s == pytest.approx(expected)
 
 
 def test_a_kind_is_a_model_a_power_of_two_of_pixels_and_the_stages() -> None:
     larger = Diffusion(width=1024, height=1088, prompt=(Piece("y"),), model="101", sampler="Euler", steps=5)
     other = Diffusion(width=1024, height=1024, prompt=(Piece("x"),), model="102", sampler="Euler")
 
-    assert kind_of((ONE, PLAIN)) == kind_of((FOUR, larger))
+    assert work_of((ONE, PLAIN)).kind == work_of((FOUR, larger)).kind
     kinds = {
-        kind_of(each) for each in ((ONE, PLAIN), (ONE, SMALL), (ONE, other), (ONE, SMALL, UPSCALER), (ONE, INPAINT))
+        work_of(each).kind
+        for each in ((ONE, PLAIN), (ONE, SMALL), (ONE, other), (ONE, SMALL, UPSCALER), (ONE, INPAINT))
     }
     assert len(kinds) == 5

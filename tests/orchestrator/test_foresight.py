@@ -1,6 +1,7 @@
 """What clients are told of starts and ends, from acceptance on."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -120,6 +121,19 @@ async def test_a_job_is_told_that_it_waits_for_room_or_for_its_next_attempt(api:
 
     assert sentences[0].startswith("Its account runs as many jobs as it may")
     assert sentences[1] == "Attempt 1 failed in a way that may pass; it is tried again in 30 s."
+
+
+async def test_who_follows_a_job_hears_when_it_should_start(api: Api) -> None:
+    await _accepted(api)
+    job = await _accepted(api)
+
+    headers = {"Authorization": f"Bearer {api.key}"}
+    async with api.client.get(f"/v1/jobs/{job['id']}/events", headers=headers) as stream:
+        async for line in stream.content:
+            if line.startswith(b"data:"):
+                break
+
+    assert json.loads(line.removeprefix(b"data:"))["job"]["estimate"] == job["estimate"]
 
 
 async def test_without_a_worker_nothing_is_promised(options: WebOptions, database: Database, redis: ArqRedis) -> None:
