@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from aiohttp import web
 
 from config.settings import Settings
 from tests.webhooks.conftest import Office
@@ -14,7 +15,11 @@ from webhooks.delivery import KEPT_OF_AN_ANSWER, Deadlines
 
 DELAYS_S: tuple[float, ...] = Settings.model_fields["delivery_delays_s"].default
 HASTY = Deadlines(connect_s=0.5, answer_s=0.3, body_s=0.3)
-IN_TWO_HOURS = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+
+
+async def in_two_hours(request: web.Request) -> web.StreamResponse:
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+    return await says(503, Retry_After=date)(request)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +30,7 @@ IN_TWO_HOURS = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=Tr
         (says(429, Retry_After="120"), 429, 119, 144),
         (says(429, Retry_After="1"), 429, 59, 72),
         (says(503, Retry_After="300"), 503, 299, 360),
-        (says(503, Retry_After=IN_TWO_HOURS), 503, 7000, 8640),
+        (in_two_hours, 503, 7000, 8640),
         (says(503, Retry_After="9" * 50), 503, 43_199, 51_840),  # 12 h at most
         (says(503, Retry_After="soon"), 503, 4, 6),
         (says(503, Retry_After="Fri, 01 Jan 2010 00:00:00 GMT"), 503, 4, 6),
