@@ -1,7 +1,4 @@
-"""The samplers that jobs may name. It knows no mathematics: the engine maps each name to a scheduler.
-
-Left out: DPM adaptive, which takes as many steps as it likes, and other ones for each picture of a batch.
-"""
+"""The samplers that jobs may name. It knows no mathematics: the engine maps each name to a scheduler."""
 
 from enum import StrEnum
 
@@ -33,12 +30,15 @@ class Sampler(StrEnum):
     DPMPP_3M_SDE = "DPM++ 3M SDE"
     DPMPP_3M_SDE_KARRAS = "DPM++ 3M SDE Karras"
     DPM_FAST = "DPM fast"
+    DPM_ADAPTIVE = "DPM adaptive"
     DDIM = "DDIM"
     PLMS = "PLMS"
     UNIPC = "UniPC"
     LCM = "LCM"
 
 
+# That take as many calls of the denoiser as a picture needs, whatever its steps.
+ADAPTIVE = frozenset({Sampler.DPM_ADAPTIVE})
 DEFAULT = Sampler.DPMPP_2M_KARRAS
 
 # Fewer than the API allows: LCM was distilled on 50 timesteps, and has no others.

@@ -29,9 +29,9 @@ class UnknownSchedule(DarkroomError):
 
 
 # Whose steps are those of the training, or some of them.
-WITHOUT_SIGMAS = frozenset({Sampler.EULER_A, Sampler.DDIM, Sampler.PLMS, Sampler.LCM, Sampler.DPM_FAST})
+WITHOUT_SIGMAS = frozenset({Sampler.EULER_A, Sampler.DDIM, Sampler.PLMS})
 # That have steps of their own, and no others.
-WITHOUT_SCHEDULES = frozenset({Sampler.LCM, Sampler.DPM_FAST})
+WITHOUT_SCHEDULES = frozenset({Sampler.LCM, Sampler.DPM_FAST, Sampler.DPM_ADAPTIVE})
 
 
 def canonical(name: str, sampler: Sampler) -> Schedule | None:

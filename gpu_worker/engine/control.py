@@ -46,9 +46,12 @@ class Control:
     end: float
     mode: ControlMode
 
-    def is_on(self, calls_done: int, calls: int) -> bool:
-        """Whether it counts in the next call of the UNet. Source: diffusers' StableDiffusionControlNetPipeline."""
-        return not (calls_done / calls < self.start or (calls_done + 1) / calls > self.end)
+    def is_on(self, begin: float, end: float) -> bool:
+        """Whether it counts in the call of the UNet that goes from this share of the way to that.
+
+        Source: diffusers' StableDiffusionControlNetPipeline.
+        """
+        return not (begin < self.start or end > self.end)
 
     def residuals(
         self, latents: Tensor, timesteps: Tensor, text: Tensor, added: dict[str, Tensor], *, is_guided: bool

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gpu_worker.engine.checkpoint import Checkpoint
 from gpu_worker.engine.control import Control
+from gpu_worker.engine.dpm import AdaptiveScheduler
 from gpu_worker.engine.latents import generators, noise
 from gpu_worker.engine.masking import Kept, kept_of
 from gpu_worker.engine.samplers import new_scheduler
@@ -74,14 +75,14 @@ class Denoising:
     """The state of one request between two calls of the UNet.
 
     A request of n pictures has n rows, or 2n with guidance: first those of the negative prompt.
-    `latents` is (n, C, h, w), `text` (rows, tokens, width), `timesteps` (calls,). `added` holds SDXL's pooled
+    `latents` is (n, C, h, w), `text` (rows, tokens, width). `added` holds SDXL's pooled
     texts and sizes, a row each. Some samplers call the UNet more often than `steps`, and one that begins from a
     picture less often. `kept` is what the denoising may not change.
     """
 
     scheduler: Any
     latents: Tensor
-    timesteps: Tensor
+    first_call: int
     steps: int
     guidance_scale: float
     guidance_rescale: float
@@ -94,13 +95,29 @@ class Denoising:
     controls: Sequence[Control] = field(default=(), repr=False)
 
     @property
+    def timesteps(self) -> Tensor:
+        """(calls,), from the first one that is made; those of a sampler that adapts become more as it goes."""
+        timesteps: Tensor = self.scheduler.timesteps[self.first_call :]
+        return timesteps
+
+    @property
     def is_done(self) -> bool:
         return self.calls_done == len(self.timesteps)
 
     @property
     def steps_done(self) -> int:
         """From 0 to exactly `steps`; never falls."""
+        if isinstance(self.scheduler, AdaptiveScheduler):
+            return int(self.scheduler.share_done * self.steps)
         return self.calls_done * self.steps // len(self.timesteps)
+
+    @property
+    def next_call(self) -> tuple[float, float]:
+        """From which share of the way to which it goes; of a sampler that adapts only the first is known."""
+        if isinstance(self.scheduler, AdaptiveScheduler):
+            return self.scheduler.share_done, self.scheduler.share_done
+        calls = len(self.timesteps)
+        return self.calls_done / calls, (self.calls_done + 1) / calls
 
     @property
     def is_guided(self) -> bool:
@@ -128,7 +145,7 @@ class Denoising:
             text=self.text,
             added=self.added,
             is_guided=self.is_guided,
-            controls=[control for control in self.controls if control.is_on(self.calls_done, len(self.timesteps))],
+            controls=[control for control in self.controls if control.is_on(*self.next_call)],
         )
 
     def take(self, predicted: Tensor) -> None:
@@ -211,7 +228,7 @@ def begin(
     scheduler = new_scheduler(
         sampler, checkpoint.scheduler_config, steps=steps, seeds=later_seeds, device=device, schedule=schedule
     )
-    timesteps = _timesteps(scheduler, steps, strength=1.0 if start is None else strength)
+    first_call = _first_call(scheduler, steps, strength=1.0 if start is None else strength)
     by_seed = generators(seeds)
     fresh = noise(checkpoint, by_seed, width=width, height=height)
     # With no delta they go on where the first noise ended, as in diffusers.
@@ -223,8 +240,8 @@ def begin(
         start, fresh = kept.start, fresh * masking.noise_multiplier
     return Denoising(
         scheduler=scheduler,
-        latents=_first_latents(scheduler, timesteps, fresh, start),
-        timesteps=timesteps,
+        latents=_first_latents(scheduler, first_call, fresh, start),
+        first_call=first_call,
         steps=steps,
         guidance_scale=guidance_scale,
         guidance_rescale=checkpoint.model.guidance_rescale,
@@ -283,23 +300,23 @@ def _residuals(batch: Sequence[Given]) -> dict[str, Any]:
     return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
 
 
-def _timesteps(scheduler: Any, steps: int, strength: float) -> Tensor:
-    """The last `strength` of the scheduler's timesteps, of at least one step; tells it where they begin."""
+def _first_call(scheduler: Any, steps: int, strength: float) -> int:
+    """Where the last `strength` of the scheduler's calls begin, of at least one step; tells it so."""
     taken = min(max(int(steps * strength), 1), steps)
-    first_call = (steps - taken) * scheduler.order
+    first_call: int = (steps - taken) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first_call)
-    timesteps: Tensor = scheduler.timesteps[first_call:]
-    return timesteps
+    return first_call
 
 
-def _first_latents(scheduler: Any, timesteps: Tensor, fresh: Tensor, start: Tensor | None) -> Tensor:
+def _first_latents(scheduler: Any, first_call: int, fresh: Tensor, start: Tensor | None) -> Tensor:
     if start is None:
         latents: Tensor = fresh * scheduler.init_noise_sigma
         return latents
     if start.shape[1:] != fresh.shape[1:] or len(start) not in (1, len(fresh)):
         raise FatalFailure(f"cannot begin from latents {tuple(start.shape)} where {tuple(fresh.shape)} are wanted")
-    noised: Tensor = scheduler.add_noise(start.expand_as(fresh), fresh, timesteps[:1].repeat(len(fresh)))
+    timestep = scheduler.timesteps[first_call : first_call + 1]
+    noised: Tensor = scheduler.add_noise(start.expand_as(fresh), fresh, timestep.repeat(len(fresh)))
     return noised
 
 

@@ -1,7 +1,7 @@
-"""Samplers that diffusers lacks: DPM++ 2S a and DPM fast, as its schedulers. They call no network.
+"""Samplers that diffusers lacks: DPM++ 2S a, DPM fast and DPM adaptive, as its schedulers. They call no network.
 
 Sources: Lu et al. 2022, arXiv:2206.00927 (DPM-Solver) and arXiv:2211.01095 (DPM-Solver++); k-diffusion's
-sample_dpmpp_2s_ancestral and sample_dpm_fast, whose choices these are.
+sample_dpmpp_2s_ancestral, sample_dpm_fast and sample_dpm_adaptive, whose choices these are.
 """
 
 import math
@@ -16,6 +16,17 @@ from diffusers import EulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from jobs.errors import FatalFailure
+
+# Of DPM adaptive: its first leg in the logarithm, what its two results may differ by, how much shorter the next leg may
+# be where this one is taken, and how near the end is reached.
+FIRST_H = 0.05
+RELATIVE, ABSOLUTE = 0.05, 0.0078
+ACCEPTED = 0.81
+NEAR = 1e-5
+# Some hundred are the most that pictures need.
+MAX_CALLS = 600
+
 # Without types, as all of diffusers.
 _Euler: Any = EulerDiscreteScheduler
 
@@ -25,10 +36,12 @@ class _CallByCall(_Euler):  # type: ignore[misc]
     the last of `sigmas` is where the drawing ends."""
 
     def _follow(self, sigmas: Sequence[float], device: Any) -> None:
-        trained = self._trained()
-        timesteps = [float(self._sigma_to_t(np.array(sigma), np.log(trained))) for sigma in sigmas[:-1]]
         self.sigmas = torch.tensor(sigmas, dtype=torch.float32)
-        self.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
+        self.timesteps = self._timesteps_of(sigmas[:-1]).to(device)
+
+    def _timesteps_of(self, sigmas: Sequence[float]) -> Tensor:
+        trained = np.log(self._trained())
+        return torch.tensor([float(self._sigma_to_t(np.array(each), trained)) for each in sigmas], dtype=torch.float32)
 
     def _trained(self) -> Any:
         """The noise levels of the training, rising."""
@@ -110,9 +123,9 @@ class Leg:
         return [self.level(call / self.order) for call in range(self.order)]
 
 
-class FastScheduler(_CallByCall):
-    """DPM fast: exactly as many calls as steps, in legs of three calls and a shorter end, evenly in the logarithm of
-    the noise from the highest level of the training to the lowest. What noise is left there stays."""
+class _BetweenLevels(_CallByCall):
+    """Plans its own way from the highest level of the training to the lowest; or, from a picture, between the level of
+    the step that it begins at and that of the last step. What noise is left there stays."""
 
     order = 1
     _begun: Tensor
@@ -125,30 +138,111 @@ class FastScheduler(_CallByCall):
         self._plan(0, float(trained[-1]), float(trained[0]), device)
 
     def set_begin_index(self, begin_index: int = 0) -> None:
-        """From a picture: the levels between that of this step and the last one."""
         super().set_begin_index(begin_index)
         if begin_index:
             self._plan(begin_index, self._levels[begin_index], self._levels[-2], self.timesteps.device)
+
+    def _plan(self, begin: int, high: float, low: float, device: Any) -> None:
+        """`begin` calls are left out; they keep their places."""
+        raise NotImplementedError
+
+    def _seen(self, output: Tensor, sample: Tensor, index: int) -> Tensor:
+        """What is left without noise; the noise itself is kept for the leg."""
+        sigma = float(self.sigmas[index])
+        clean = self._clean(output, sample, sigma)
+        self._noises.append((sample - clean) / sigma)
+        self._step_index = index + 1
+        return clean
+
+
+class FastScheduler(_BetweenLevels):
+    """DPM fast: exactly as many calls as steps, in legs of three calls and a shorter end, evenly in the logarithm."""
 
     def step(
         self, model_output: Tensor, timestep: Any, sample: Tensor, return_dict: bool = False
     ) -> tuple[Tensor, Tensor]:
         index = self._at(timestep)
-        sigma = float(self.sigmas[index])
-        clean = self._clean(model_output, sample, sigma)
-        noise = (sample - clean) / sigma
         leg, call = self._calls[index]
         if call == 0:
             self._begun, self._noises = sample, []
-        self._noises.append(noise)
-        self._step_index = index + 1
+        clean = self._seen(model_output, sample, index)
         return _next(leg, self._begun, self._noises), clean
 
     def _plan(self, begin: int, high: float, low: float, device: Any) -> None:
-        """`begin` calls are left out; they keep their places."""
         legs = _legs(high, low, len(self._levels) - 1 - begin)
         self._calls = [(legs[0], 0)] * begin + [(leg, call) for leg in legs for call in range(leg.order)]
         self._follow([high] * begin + [level for leg in legs for level in leg.calls()] + [low], device)
+
+
+class AdaptiveScheduler(_BetweenLevels):
+    """DPM adaptive: as many calls as it takes. A leg of three calls is taken if its results of second and of third
+    order agree, else a shorter one is tried; the next is longer the better they agree. `sigmas` and `timesteps` grow.
+
+    Of one picture: what one of several needs would change the others.
+    Source: k-diffusion's sample_dpm_adaptive, with its defaults.
+    """
+
+    _before: Tensor | None
+
+    def step(
+        self, model_output: Tensor, timestep: Any, sample: Tensor, return_dict: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        index = self._at(timestep)
+        if not self._noises:
+            self._begun = sample
+        clean = self._seen(model_output, sample, index)
+        after = _next(self._leg, self._begun, self._noises)
+        if len(self._noises) == self._leg.order:
+            after = self._judged(after)
+        self._grow()
+        return after, clean
+
+    @property
+    def share_done(self) -> float:
+        """Of the way from the first level to the last, in the logarithm."""
+        return 1.0 if self._is_done else math.log(self._high / self._leg.high) / math.log(self._high / self._low)
+
+    def _plan(self, begin: int, high: float, low: float, device: Any) -> None:
+        # From a picture at its last step there is no way left: a little one is gone.
+        self._begin, self._high, self._low = begin, high, min(low, high * math.exp(-FIRST_H))
+        self._noises, self._h, self._before, self._is_done = [], FIRST_H, None, False
+        self._leg = self._leg_from(high)
+        self._follow([high] * (begin + 2), device)
+
+    def _leg_from(self, high: float) -> Leg:
+        return Leg(high, max(high * math.exp(-self._h), self._low), 3)
+
+    def _judged(self, third: Tensor) -> Tensor:
+        """Where the latents are for the next call: at the end of this leg, or in a shorter one from its beginning."""
+        leg, first = self._leg, self._noises[0]
+        bend = 1.5 * leg.low * math.expm1(leg.h) * (self._noises[1] - first)
+        second = self._begun - leg.low * math.expm1(leg.h) * first - bend
+        largest = torch.maximum(second.abs(), (self._begun if self._before is None else self._before).abs())
+        tolerated = (RELATIVE * largest).clamp(min=ABSOLUTE)
+        error = float(((second - third) / tolerated).float().square().mean().sqrt())
+        if not math.isfinite(error):
+            raise FatalFailure("DPM adaptive: the denoiser says what is no number")
+        factor = 1 + math.atan((error + 1e-8) ** (-1 / leg.order) - 1)
+        self._h *= factor
+        if factor >= ACCEPTED:
+            self._before, self._begun, self._noises = second, third, []
+            self._is_done = math.log(leg.low / self._low) <= NEAR
+            self._leg = self._leg if self._is_done else self._leg_from(leg.low)
+            return third
+        self._noises = [first]
+        self._leg = self._leg_from(leg.high)
+        return _next(self._leg, self._begun, self._noises)
+
+    def _grow(self) -> None:
+        """By the call that comes next; or by the end."""
+        level = self._leg.low if self._is_done else self._leg.level(len(self._noises) / self._leg.order)
+        self.sigmas[-1] = level
+        if self._is_done:
+            return
+        if len(self.timesteps) - self._begin >= MAX_CALLS:
+            raise FatalFailure(f"DPM adaptive does not come to an end within {MAX_CALLS} calls of the denoiser")
+        self.sigmas = torch.cat([self.sigmas, self.sigmas[-1:]])
+        self.timesteps = torch.cat([self.timesteps, self._timesteps_of([level]).to(self.timesteps.device)])
 
 
 def _legs(high: float, low: float, calls: int) -> list[Leg]:

@@ -33,6 +33,7 @@ from jobs.engine import Cutout, Engine, Picture, Watch, go_on
 from jobs.errors import FatalFailure
 from jobs.inpainting import Cut, Masking
 from jobs.prompt import Prompt
+from jobs.samplers import ADAPTIVE
 from jobs.weights import Weights, WrongWeights
 
 
@@ -129,8 +130,8 @@ class DiffusersEngine:
         noise_seed_delta: int = 0,
         schedule: str | None = None,
     ) -> Tensor:
-        with torch.inference_mode():
-            denoising = denoise.begin(
+        def begun(seeds: Sequence[int], start: Tensor | None) -> Denoising:
+            return denoise.begin(
                 checkpoint,
                 conditioning,
                 width=width,
@@ -146,8 +147,14 @@ class DiffusersEngine:
                 noise_seed_delta=noise_seed_delta,
                 schedule=schedule,
             )
+
+        with torch.inference_mode():
             ladder = self._ladder(f"drawing {len(seeds)} of {width} x {height}", DENOISING, {checkpoint.model.id})
-            return self._run(checkpoint, denoising, watch, ladder)
+            if sampler not in ADAPTIVE:
+                return self._run(checkpoint, [begun(seeds, start)], watch, ladder)
+            starts = [start] * len(seeds) if start is None or len(start) == 1 else list(torch.split(start, 1))
+            alone = [begun([seed], each) for seed, each in zip(seeds, starts, strict=True)]
+            return self._run(checkpoint, alone, watch, ladder)
 
     def decode(self, checkpoint: Checkpoint, latents: Tensor) -> list[Picture]:
         def work(thrift: Thrift) -> list[Picture]:
@@ -265,15 +272,16 @@ class DiffusersEngine:
         self._check(model)
         return read_learned_word(model, checkpoint)
 
-    def _run(self, checkpoint: Checkpoint, denoising: Denoising, watch: Watch, ladder: Ladder) -> Tensor:
-        predict = partial(self._predicted, checkpoint, denoising)
-        preview = partial(self._previews, checkpoint, denoising)
-        while not denoising.is_done:
-            before = denoising.steps_done
-            denoising.take(ladder.run(predict))
-            if denoising.steps_done > before:
-                watch.step_done(denoising.steps_done, denoising.steps, preview)
-        return denoising.latents
+    def _run(self, checkpoint: Checkpoint, requests: Sequence[Denoising], watch: Watch, ladder: Ladder) -> Tensor:
+        """All of them in turns: what they share is the watch."""
+        steps, preview = requests[0].steps, partial(self._previews, checkpoint, requests)
+        while waiting := [denoising for denoising in requests if not denoising.is_done]:
+            before = _steps_done(requests)
+            for denoising in waiting:
+                denoising.take(ladder.run(partial(self._predicted, checkpoint, denoising)))
+            if _steps_done(requests) > before:
+                watch.step_done(_steps_done(requests), steps, preview)
+        return torch.cat([denoising.latents for denoising in requests])
 
     def _predicted(self, checkpoint: Checkpoint, denoising: Denoising, thrift: Thrift) -> Tensor:
         with ExitStack() as stack:
@@ -282,15 +290,19 @@ class DiffusersEngine:
                 stack.enter_context(sliced_attention(networks))
             return denoise.predicted(checkpoint, denoising, one_by_one=thrift >= Thrift.ONE_BY_ONE)
 
-    def _previews(self, checkpoint: Checkpoint, denoising: Denoising) -> list[Picture]:
+    def _previews(self, checkpoint: Checkpoint, requests: Sequence[Denoising]) -> list[Picture]:
         def work(_thrift: Thrift) -> list[Picture]:
-            return list(to_previews(checkpoint, denoising.clean()))
+            return list(to_previews(checkpoint, torch.cat([denoising.clean() for denoising in requests])))
 
         return self._ladder("rendering previews", LOADING, {checkpoint.model.id}).run(work)
 
     def _ladder(self, doing: str, rungs: Sequence[Thrift], needed: Collection[str | None]) -> Ladder:
         """`needed` are the ids of the models that stay in the cache where memory is short."""
         return Ladder(self._device, doing, rungs, partial(self._cache.keep_only, needed))
+
+
+def _steps_done(requests: Sequence[Denoising]) -> int:
+    return min(denoising.steps_done for denoising in requests)
 
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from gpu_worker.engine.dpm import AncestralSecondOrderScheduler, FastScheduler
+from gpu_worker.engine.dpm import AdaptiveScheduler, AncestralSecondOrderScheduler, FastScheduler
 from jobs.errors import FatalFailure
 from jobs.samplers import Sampler, UnknownSampler, canonical
 from jobs.schedules import Schedule
@@ -67,6 +67,7 @@ RECIPES: Mapping[Sampler, Recipe] = {
     Sampler.DPMPP_3M_SDE: Recipe(DPMSolverMultistepScheduler, _PLAIN | _DPMPP_3M_SDE),
     Sampler.DPMPP_3M_SDE_KARRAS: Recipe(DPMSolverMultistepScheduler, _KARRAS | _DPMPP_3M_SDE),
     Sampler.DPM_FAST: Recipe(FastScheduler, _PLAIN),
+    Sampler.DPM_ADAPTIVE: Recipe(AdaptiveScheduler, _PLAIN),
     Sampler.DDIM: Recipe(DDIMScheduler, _DDIM),
     Sampler.PLMS: Recipe(PNDMScheduler, {"skip_prk_steps": True}),
     Sampler.UNIPC: Recipe(UniPCMultistepScheduler, _PLAIN),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gpu_worker.engine.samplers import new_scheduler
+from jobs.errors import FatalFailure
 from jobs.samplers import Sampler
 
 CONFIG = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -105,6 +106,34 @@ def dpm_fast(denoiser: Denoiser, x: Tensor, high: float, low: float, calls: int)
     return x
 
 
+def dpm_adaptive(denoiser: Denoiser, x: Tensor, high: float, low: float) -> tuple[Tensor, list[float]]:
+    """k-diffusion's: orders 2 and 3, rtol 0.05, atol 0.0078, first step 0.05, a controller of the integral part alone.
+    Gives too the levels that it took."""
+    t, end, h, before, taken = -math.log(high), -math.log(low), 0.05, x, []
+
+    def noise(u: Tensor, t: float) -> Tensor:
+        return (u - denoiser(u, math.exp(-t))) / math.exp(-t)
+
+    while t < end - 1e-5:
+        to = min(end, t + h)
+        step, e = to - t, noise(x, t)
+        s1, s2 = t + step / 3, t + 2 * step / 3
+        e1 = noise(x - math.exp(-s1) * math.expm1(step / 3) * e, s1)
+        u2 = x - math.exp(-s2) * math.expm1(2 * step / 3) * e
+        u2 = u2 - math.exp(-s2) * 2 * (math.expm1(2 * step / 3) / (2 * step / 3) - 1) * (e1 - e)
+        straight = x - math.exp(-to) * math.expm1(step) * e
+        second = straight - math.exp(-to) / (2 / 3) * math.expm1(step) * (e1 - e)
+        third = straight - math.exp(-to) * 1.5 * (math.expm1(step) / step - 1) * (noise(u2, s2) - e)
+        delta = torch.maximum(torch.tensor(0.0078), 0.05 * torch.maximum(second.abs(), before.abs()))
+        error = float(torch.linalg.norm((second - third) / delta)) / x.numel() ** 0.5
+        factor = 1 + math.atan((1 / (error + 1e-8)) ** (1 / 3) - 1)
+        if factor >= 0.81:
+            before, x, t = second, third, to
+            taken.append(math.exp(-t))
+        h *= factor
+    return x, taken
+
+
 @pytest.fixture
 def start() -> Tensor:
     return torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(7)) * 14.6
@@ -160,6 +189,101 @@ def test_fast_nears_the_solution_as_its_order_says(start: Tensor) -> None:
     assert errors[0] < 0.1 and errors[2] < 2e-3
     # Twice the calls, an eighth of the error, but for the short legs at the end.
     assert errors[0] / errors[1] > 4 and errors[1] / errors[2] > 4
+
+
+def of_cliffs(x: Tensor, sigma: float) -> Tensor:
+    """One that changes its mind at once: a leg over that is too long."""
+    return of_sines(x, sigma) if sigma > 2 else 3 - of_sines(x, sigma)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("denoiser", [of_gaussians, of_sines, of_cliffs])
+def test_adaptive_is_the_published_algorithm(start: Tensor, prediction: str, denoiser: Denoiser) -> None:
+    ended, levels, scheduler = adaptively(denoiser, start, prediction=prediction)
+
+    high, low = levels[0], float(scheduler.sigmas[-1])
+    expected, taken = dpm_adaptive(denoiser, start, high, low)
+    torch.testing.assert_close(ended, expected, rtol=1e-2, atol=1e-2)
+    assert (high, low) == (pytest.approx(14.6146, abs=1e-3), pytest.approx(0.0292, abs=1e-4))
+    assert all(min(abs(math.log(level / each)) for each in levels) < 1e-2 for level in taken[:-1])
+    # A leg that was not taken is tried again from the noise that was seen at its beginning: two calls more.
+    more = len(levels) - 3 * len(taken)
+    assert more % 2 == 0 and more >= (4 if denoiser is of_cliffs else 0)
+    assert len(levels) == len(scheduler.timesteps) and scheduler.share_done == 1
+
+
+def adaptively(denoiser: Denoiser, x: Tensor, *, prediction: str = "epsilon", begin: int = 0) -> Any:
+    config = CONFIG | {"prediction_type": prediction}
+    scheduler = new_scheduler("DPM adaptive", config, steps=10, seeds=[1], device="cpu")
+    scheduler.set_begin_index(begin)
+    levels: list[float] = []
+    shares = [0.0]
+    while len(scheduler.timesteps) > begin + len(levels):
+        timestep = scheduler.timesteps[begin + len(levels)]
+        scheduler.scale_model_input(x, timestep)
+        sigma = float(scheduler.sigmas[scheduler.step_index])
+        levels.append(sigma)
+        output = output_of(denoiser(x, sigma), x, sigma, prediction)
+        x, _ = scheduler.step(output, timestep, x, return_dict=False)
+        shares.append(scheduler.share_done)
+    assert shares == sorted(shares)
+    return x, levels, scheduler
+
+
+def test_adaptive_solves_what_is_solved_by_hand(start: Tensor) -> None:
+    ended, levels, scheduler = adaptively(of_gaussians, start)
+
+    solution = start * math.sqrt((SPREAD**2 + float(scheduler.sigmas[-1]) ** 2) / (SPREAD**2 + levels[0] ** 2))
+    assert float((ended - solution).abs().max() / solution.abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("begin", [4, 9])
+def test_adaptive_begins_from_a_picture_at_its_level(start: Tensor, begin: int) -> None:
+    euler = new_scheduler("Euler", CONFIG, steps=10, seeds=[1], device="cpu")
+
+    ended, levels, scheduler = adaptively(of_sines, start, begin=begin)
+
+    assert levels[0] == pytest.approx(float(euler.sigmas[begin]))
+    assert float(scheduler.sigmas[-1]) == pytest.approx(float(euler.sigmas[-2]), rel=0.06)
+    assert ended.isfinite().all()
+
+
+@pytest.mark.parametrize("said", [math.nan, math.inf])
+def test_adaptive_ends_where_the_denoiser_says_no_number(start: Tensor, said: float) -> None:
+    with pytest.raises(FatalFailure, match="no number"):
+        adaptively(lambda x, sigma: x * said, start)
+
+
+def test_adaptive_ends_where_no_leg_is_short_enough(start: Tensor) -> None:
+    random = torch.Generator().manual_seed(1)
+
+    with pytest.raises(FatalFailure, match="not come to an end"):
+        adaptively(lambda x, sigma: 100 * torch.randn(x.shape, generator=random), start)
+
+
+def test_adaptive_shows_each_step_at_most_once_and_all_pictures(engine: Any, draw: Any) -> None:
+    checkpoint, sizes, steps = engine.load("tiny"), [], []
+
+    class Watcher:
+        def step_done(self, step: int, of: int, preview: Any) -> None:
+            steps.append((step, of))
+            sizes.append(len(preview()))
+
+    latents = draw(checkpoint, sampler="DPM adaptive", steps=10, seeds=[7, 8], watch=Watcher())
+
+    assert latents.shape[0] == 2 and latents.isfinite().all()
+    assert steps == sorted(set(steps)) and steps[-1] == (10, 10)
+    assert set(sizes) == {2}
+
+
+def test_adaptive_goes_on_from_a_start_for_each_picture(engine: Any, draw: Any) -> None:
+    checkpoint = engine.load("tiny")
+    starts = draw(checkpoint, seeds=[7, 8])
+
+    both = draw(checkpoint, sampler="DPM adaptive", seeds=[1, 2], start=starts, strength=0.6)
+    second = draw(checkpoint, sampler="DPM adaptive", seeds=[2], start=starts[1:], strength=0.6)
+
+    torch.testing.assert_close(both[1:], second, rtol=0, atol=1e-4)
 
 
 def test_the_timestep_of_a_call_is_that_of_its_level() -> None:
