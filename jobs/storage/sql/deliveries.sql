@@ -17,7 +17,9 @@ WITH ready AS MATERIALIZED (
           AND (claimed_until IS NULL OR claimed_until < now())
         LIMIT 1)
 ), probing AS MATERIALIZED (
+    -- No more than are sent now, or the others' time would pass unused; and half of the strangers at most.
     SELECT destinations.id FROM destinations JOIN ready USING (id) WHERE destinations.closed_until <= now()
+    ORDER BY destinations.closed_until LIMIT least((:strangers + 1) / 2, :limit)
     FOR NO KEY UPDATE OF destinations SKIP LOCKED
 ), probed AS (
     UPDATE destinations SET closed_until = now() + :claim::interval
@@ -26,7 +28,7 @@ WITH ready AS MATERIALIZED (
 ), open AS (
     SELECT id, room, busy, trust FROM ready WHERE closed_until IS NULL
     UNION ALL
-    SELECT id, 1, 0, FALSE FROM probed
+    SELECT id, 1, -1, FALSE FROM probed
 ), found AS MATERIALIZED (
     SELECT due.id, due.next_try_at, trust,
         busy + row_number() OVER (PARTITION BY open.id ORDER BY due.next_try_at) AS place

@@ -159,6 +159,23 @@ async def test_a_probe_that_was_not_sent_lets_another_one_be(post: Post) -> None
     assert len(await post.claim()) == 1
 
 
+async def test_a_probe_is_used_up_only_where_it_is_sent(post: Post, database: Database, rows: Rows) -> None:
+    for number in range(8):
+        await post.add(f"https://dead{number}.example/")
+    async with database.connection() as connection:
+        await connection.execute("UPDATE destinations SET closed_until = now() - interval '1 second'")
+    for number in range(8):
+        await post.add(f"https://new{number}.example/")
+
+    none = await post.claim(Rooms(limit=9, strangers=0, each=1))
+    some = await post.claim(Rooms(limit=9, strangers=4, each=1))
+
+    assert none == []
+    assert sorted(each.url[8:11] for each in some) == ["dea", "dea", "new", "new"]
+    (left,) = await rows("SELECT count(*) AS number FROM destinations WHERE closed_until <= now()")
+    assert left["number"] == 6
+
+
 async def test_what_waits_behind_a_closed_destination_uses_up_no_tries(post: Post, rows: Rows) -> None:
     await post.close()
     for _ in range(3):
