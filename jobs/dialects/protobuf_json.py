@@ -9,7 +9,7 @@ What nearly all clients send is checked by pydantic's core alone; Python looks a
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -29,6 +29,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from jobs.errors import Fault
+
+# Each takes ten milliseconds, and a stranger chooses how many fields there are.
+MAX_HINTS = 3
 
 # Longer ones are out of every range; Python would take its time over thousands of digits.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,19})")
@@ -187,7 +190,10 @@ def is_meaningful(value: Any) -> bool:
 
 def faults_of(error: ValidationError) -> list[Fault]:
     """Every fault of a failed validation, with paths like `stages[1].diffusion.steps`, in the sender's spelling."""
-    return [Fault(_path(each["loc"]), _reason(each)) for each in error.errors(include_url=False, include_input=False)]
+    hints = iter(range(MAX_HINTS))
+    return [
+        Fault(_path(each["loc"]), _reason(each, hints)) for each in error.errors(include_url=False, include_input=False)
+    ]
 
 
 def _either(usual: CoreSchema, read: Callable[[Any], Any], says: str) -> CoreSchema:
@@ -239,12 +245,12 @@ def shown(name: str) -> str:
     return name if len(name) <= 64 else f"{name[:64]}…"
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, hints: Iterator[int]) -> str:
     known = _names(Message)
     same = known.get(_folded(name))
     if same is not None and name in (same, to_snake(same)):
         return f"does not belong here, or is a second spelling of the {same} that is there"
-    near = difflib.get_close_matches(_folded(shown(name)), known, n=1)
+    near = difflib.get_close_matches(_folded(shown(name)), known, n=1) if next(hints, None) is not None else []
     return f"is not a field of this API{f'; did you mean {known[near[0]]}?' if near else ''}"
 
 
@@ -261,12 +267,12 @@ def _folded(name: str) -> str:
     return name.replace("_", "").casefold()
 
 
-def _reason(error: ErrorDetails) -> str:
+def _reason(error: ErrorDetails, hints: Iterator[int]) -> str:
     match error["type"]:
         case "missing":
             return "is required"
         case "extra_forbidden":
-            return _unknown(str(error["loc"][-1]))
+            return _unknown(str(error["loc"][-1]), hints)
         case "model_type":
             return "must be an object"
         case "too_long" if error["ctx"].get("field_type") == "Value":

@@ -17,7 +17,7 @@ from jobs.errors import AttemptLost
 from tests.gpu_worker.conftest import LEASE, Bench
 from tests.until import until
 
-HUNG_AFTER_S = 1.5
+HUNG_AFTER_S = 1.2
 
 
 @pytest.fixture

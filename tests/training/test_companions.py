@@ -108,7 +108,7 @@ def animation() -> Any:
     return open_animated(MODEL, MOTION)
 
 
-@pytest.mark.parametrize(("place", "size"), [("left", 0), ("bottom", 1)])
+@pytest.mark.parametrize(("place", "size"), [("left", 0)])
 def test_a_figure_moves_to_the_right_and_stays_itself(animation: Any, place: str, size: int) -> None:
     scene = Scene(background=7, shape=SHAPES.index("heart"), colour=0, size=size, place=PLACES.index(place))
 

@@ -76,7 +76,7 @@ def test_pictures_too_small_for_a_face_have_none(size: tuple[int, int]) -> None:
     assert find_faces(Image.new("RGB", size, "red")) == []
 
 
-@pytest.mark.parametrize("size", [256, 512, 1024])
+@pytest.mark.parametrize("size", [256, 1024])
 def test_drawn_faces_are_found_where_they_are(size: int) -> None:
     rng, found, others = random.Random(4), 0, 0
     for _ in range(12):
