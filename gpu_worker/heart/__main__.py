@@ -27,10 +27,11 @@ log = structlog.get_logger()
 
 async def beat(settings: Settings) -> None:
     """Until the worker has ended."""
+    worker_id = os.getppid()
     lines, kept = await _lines_in(), dict[tuple[int, int], asyncio.Task[None]]()
     async with open_database(settings.database_url, connections=2) as database:
         keeper = StoreKeeper(JobStore(database), settings.lease)
-        while (message := await _next(lines, settings.hung_after)) is not None:
+        while (message := await _next(lines, settings.hung_after, worker_id)) is not None:
             match message:
                 case {"keep": [int(job_id), int(attempt)]}:
                     kept[job_id, attempt] = asyncio.create_task(_keep(keeper, job_id, attempt))
@@ -44,16 +45,22 @@ async def _lines_in() -> asyncio.StreamReader:
     return reader
 
 
-async def _next(lines: asyncio.StreamReader, hung_after: timedelta) -> dict[str, Any] | None:
+async def _next(lines: asyncio.StreamReader, hung_after: timedelta, worker_id: int) -> dict[str, Any] | None:
     """None when the worker has ended, or is ended here."""
     try:
         line = await asyncio.wait_for(lines.readline(), hung_after.total_seconds())
     except TimeoutError:
         log.error("worker_hung", silent_s=hung_after.total_seconds())
-        os.kill(os.getppid(), signal.SIGKILL)
+        _end(worker_id)
         return None
     message: dict[str, Any] | None = json.loads(line) if line else None
     return message
+
+
+def _end(worker_id: int) -> None:
+    """Not where the worker ended just now: whoever adopted this process is not to be killed in its place."""
+    if os.getppid() == worker_id:
+        os.kill(worker_id, signal.SIGKILL)
 
 
 async def _keep(keeper: LeaseKeeper, job_id: int, attempt: int) -> None:

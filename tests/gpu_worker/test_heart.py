@@ -17,16 +17,16 @@ from jobs.errors import AttemptLost
 from tests.gpu_worker.conftest import LEASE, Bench
 from tests.until import until
 
-HUNG_AFTER_S = 1.2
+HUNG_AFTER_S = 3
 
 
+# A heart of the tests themselves keeps the minute that is the default: one that was impatient would end the test run.
 @pytest.fixture
 def environment(servers: Servers, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("REDIS_URL", servers.redis_url)
     monkeypatch.setenv("DARKROOM_SECRET", "a secret of the tests")
     monkeypatch.setenv("DARKROOM_LEASE", str(LEASE.total_seconds()))
-    monkeypatch.setenv("DARKROOM_HUNG_AFTER", str(HUNG_AFTER_S))
 
 
 @pytest.fixture
@@ -109,8 +109,9 @@ async def _worker(then: str) -> asyncio.subprocess.Process:
 
         asyncio.run(main())
     """
+    environment = os.environ | {"DARKROOM_HUNG_AFTER": str(HUNG_AFTER_S)}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", textwrap.dedent(script), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", textwrap.dedent(script), stdout=asyncio.subprocess.PIPE, env=environment
     )
 
 
@@ -143,7 +144,7 @@ async def test_a_hung_worker_is_ended_by_its_heart(environment: None) -> None:
 
 
 async def test_a_worker_whose_loop_turns_lives_longer_than_that(environment: None) -> None:
-    worker = await _worker(f"await asyncio.sleep({3 * HUNG_AFTER_S})")
+    worker = await _worker(f"await asyncio.sleep({2 * HUNG_AFTER_S})")
     heart = await _heart_of(worker)
 
     assert await asyncio.wait_for(worker.wait(), 30) == 0
