@@ -9,6 +9,14 @@ import pytest
 from embedded import Servers
 from jobs.storage.migrate import migrate
 
+SETTLED_WITHOUT_AGE = """
+WITH account AS (
+    INSERT INTO accounts (name, webhook_secret) VALUES ('older', '') RETURNING id
+), destination AS (
+    INSERT INTO destinations (account_id, origin) SELECT id, 'http://one.example' FROM account RETURNING id
+)
+INSERT INTO deliveries (url, kind, state, destination_id) SELECT 'http://one.example/', 'TEST', 'DEAD', id FROM destination
+"""
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
 
 
@@ -44,3 +52,14 @@ async def test_concurrent_migrations_wait_for_each_other(empty_url: str) -> None
     await asyncio.gather(*(migrate(empty_url) for _ in range(3)))
 
     assert "jobs" in await tables(empty_url)
+
+
+async def test_what_an_older_schema_settled_gets_an_age(empty_url: str) -> None:
+    await migrate(empty_url, "0007")
+    connection = await asyncpg.connect(empty_url)
+    await connection.execute(SETTLED_WITHOUT_AGE)
+
+    await migrate(empty_url)
+
+    assert await connection.fetchval("SELECT count(settled_at) FROM deliveries") == 1
+    await connection.close()

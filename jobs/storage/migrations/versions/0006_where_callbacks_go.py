@@ -41,10 +41,6 @@ ALTER TABLE deliveries
     ADD CONSTRAINT deliveries_kind_check CHECK (kind IN ('RUNNING', 'PROGRESS', 'TERMINAL', 'TEST'))
 """,
     """
--- Room for a claim beside its row, so that it touches no index.
-ALTER TABLE deliveries SET (fillfactor = 70)
-""",
-    """
 CREATE SEQUENCE delivery_sequence CACHE 1
 """,
     """

@@ -1,5 +1,4 @@
-"""What a progress callback has told, secrets that go on signing for a while after another took their place, and the
-age of what is settled."""
+"""What a progress callback has told, and secrets that go on signing for a while after another took their place."""
 
 from alembic import op
 
@@ -18,12 +17,6 @@ CREATE TABLE retired_secrets (
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (account_id, secret)
 )
-""",
-    """
-UPDATE deliveries SET settled_at = now() WHERE state <> 'PENDING' AND settled_at IS NULL
-""",
-    """
-CREATE INDEX deliveries_settled ON deliveries (settled_at) WHERE state <> 'PENDING'
 """,
 ]
 
