@@ -16,20 +16,12 @@ from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.client import open_heart
-from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
-from gpu_worker.stage_outputs import StageOutputs
+from gpu_worker.stores import stores_on
 from jobs.catalog import Catalog
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
-from jobs.storage.job_queue import JobQueue
-from jobs.storage.job_store import JobStore
-from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import Pauses
-from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
-from jobs.storage.resource_store import ResourceStore
-from jobs.storage.stage_store import StageStore
 
 FINISH_JOB_WITHIN_S = 20
 HAND_BACK_WITHIN_S = 5
@@ -52,32 +44,20 @@ async def work(settings: Settings) -> int:
         open_files(settings.files_place()) as files,
         open_heart() as heart,
     ):
-        options, outlook = _options(settings), OutlookBoard(redis)
-        presence = Presence(outlook, options.worker)
         runner = Runner(
-            options,
+            _options(settings, catalog),
             engine=DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes),
             keeper=heart,
-            jobs=JobStore(database),
-            resources=ResourceStore(database),
-            queue=JobQueue(redis),
-            board=ProgressBoard(redis),
-            files=files,
-            stage_outputs=StageOutputs(
-                StageStore(database), files, drawn_by=_drawn_by(catalog), kept=settings.stage_outputs_kept
-            ),
-            presence=presence,
-            outlook=outlook,
-            pauses=Pauses(redis),
+            stores=stores_on(database, redis, files),
         )
         stop, broken = (asyncio.create_task(_any(*each)) for each in ([stopped], [runner.is_hung, heart.has_stopped]))
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))
         await asyncio.wait([warming, stop, broken], return_when=asyncio.FIRST_COMPLETED)
         if not stop.done():
-            telling = asyncio.create_task(presence.tell_for_ever())
+            telling = asyncio.create_task(runner.presence.tell_for_ever())
             await _work_until([stop, broken], WakingWorker(runner, redis), runner)
             telling.cancel()
-            await presence.leave()
+            await runner.presence.leave()
         log.info("worker_stopped", is_broken=broken.done())
         return BROKEN if broken.done() else 0
 
@@ -108,7 +88,7 @@ async def _until_settled(worker: WakingWorker, runner: Runner) -> None:
     await runner.settled()
 
 
-def _options(settings: Settings) -> RunnerOptions:
+def _options(settings: Settings, catalog: Catalog) -> RunnerOptions:
     return RunnerOptions(
         worker=f"{socket.gethostname()}:{os.getpid()}",
         lease=settings.lease,
@@ -116,6 +96,8 @@ def _options(settings: Settings) -> RunnerOptions:
         max_attempts=settings.max_attempts,
         attempt_within=settings.attempt_within,
         hung_after=settings.hung_after,
+        drawn_by=_drawn_by(catalog),
+        stage_outputs_kept=settings.stage_outputs_kept,
         outputs_kept=settings.outputs_kept(),
     )
 

@@ -22,6 +22,7 @@ from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.presence import Presence
 from gpu_worker.stage_outputs import StageOutputs
+from gpu_worker.stores import Stores
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import RunnableStage, runnable
 from jobs.cost import work_of
@@ -31,13 +32,8 @@ from jobs.job import Failure, FailureCode, Image, Job
 from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.database import DATABASE_AWAY
-from jobs.storage.files import Files, output_folder
-from jobs.storage.job_queue import JobQueue
-from jobs.storage.job_store import JobStore, Waiting
-from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import Pauses
-from jobs.storage.progress_board import ProgressBoard
-from jobs.storage.resource_store import ResourceStore
+from jobs.storage.files import output_folder
+from jobs.storage.job_store import Waiting
 
 QUEUE_WITHIN_S = 2
 # Jobs whose pictures are being stored while the engine draws the next: with more of them it waits for the store.
@@ -53,8 +49,9 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
     """`worker` names this process in events. `retry_delay` doubles with each attempt. An engine that does not stop
-    within `hung_after`, when its attempt has had its time, hangs. `outputs_kept` is counted from the job's end; None is
-    for ever."""
+    within `hung_after`, when its attempt has had its time, hangs. `drawn_by` names the models and the code that draw,
+    and `stage_outputs_kept` how long what they made is of use again. `outputs_kept` is counted from the job's end; None
+    is for ever."""
 
     worker: str
     lease: timedelta
@@ -62,38 +59,27 @@ class RunnerOptions:
     max_attempts: int
     attempt_within: timedelta
     hung_after: timedelta
+    drawn_by: str
+    stage_outputs_kept: timedelta = timedelta(hours=1)
     outputs_kept: timedelta | None = None
 
 
 class Runner:
-    def __init__(
-        self,
-        options: RunnerOptions,
-        *,
-        engine: Engine,
-        keeper: LeaseKeeper,
-        jobs: JobStore,
-        resources: ResourceStore,
-        queue: JobQueue,
-        board: ProgressBoard,
-        files: Files,
-        stage_outputs: StageOutputs,
-        presence: Presence,
-        outlook: OutlookBoard,
-        pauses: Pauses,
-    ) -> None:
+    def __init__(self, options: RunnerOptions, *, engine: Engine, keeper: LeaseKeeper, stores: Stores) -> None:
         self._options = options
         self._engine = engine
         self._keeper = keeper
-        self._jobs = jobs
-        self._resources = resources
-        self._queue = queue
-        self._board = board
-        self._files = files
-        self._stage_outputs = stage_outputs
-        self._presence = presence
-        self._outlook = outlook
-        self._pauses = pauses
+        self._jobs = stores.jobs
+        self._resources = stores.resources
+        self._queue = stores.queue
+        self._board = stores.board
+        self._files = stores.files
+        self._outlook = stores.outlook
+        self._pauses = stores.pauses
+        self._stage_outputs = StageOutputs(
+            stores.stages, stores.files, drawn_by=options.drawn_by, kept=options.stage_outputs_kept
+        )
+        self.presence = Presence(stores.outlook, options.worker)
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -112,7 +98,7 @@ class Runner:
     async def may_begin(self) -> bool:
         """Not while an operator has paused this worker, or all."""
         is_paused = await self._pauses.hold(self._options.worker)
-        self._presence.rest(is_paused)
+        self.presence.rest(is_paused)
         return not is_paused
 
     async def run(self, job_id: int, attempt: int) -> None:
@@ -126,12 +112,12 @@ class Runner:
             await self._leave_queue(self._queue.remove, job_id, attempt)
             return
         drawn = asyncio.Event()
-        self._presence.begin(job.cost_s)
+        self.presence.begin(job.cost_s)
         attempting = asyncio.create_task(self._attempt(job, drawn))
         self._attempts.add(attempting)
         attempting.add_done_callback(self._attempts.discard)
         await _either(attempting, drawn)
-        self._presence.end()
+        self.presence.end()
         while len(self._attempts) > STORING_AT_ONCE:
             await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
 

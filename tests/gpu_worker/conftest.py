@@ -11,9 +11,8 @@ import pytest
 from arq.connections import ArqRedis
 
 from gpu_worker.heart.keeper import StoreKeeper
-from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
-from gpu_worker.stage_outputs import StageOutputs
+from gpu_worker.stores import Stores
 from jobs.job import Job
 from jobs.prompt import Piece
 from jobs.stages import Stage
@@ -74,23 +73,19 @@ class Bench:
             attempt_within=self.attempt_within,
             hung_after=self.hung_after,
             outputs_kept=self.outputs_kept,
+            drawn_by=self.drawn_by,
         )
-        return kind(
-            options,
-            engine=engine,
-            keeper=StoreKeeper(self.jobs, self.lease),
+        stores = Stores(
             jobs=self.jobs,
             resources=ResourceStore(self.database),
+            stages=StageStore(self.database),
+            files=self.files,
             queue=self.queue,
             board=self.board,
-            files=self.files,
-            stage_outputs=StageOutputs(
-                StageStore(self.database), self.files, drawn_by=self.drawn_by, kept=timedelta(hours=1)
-            ),
-            presence=Presence(self.outlook, options.worker),
             outlook=self.outlook,
             pauses=self.pauses,
         )
+        return kind(options, engine=engine, keeper=StoreKeeper(self.jobs, self.lease), stores=stores)
 
     async def accept(
         self, *more: Stage, image: str | None = None, count: int = 1, seed: int = 5, **bounds: float

@@ -25,7 +25,7 @@ NAME = "test:1"
 @asynccontextmanager
 async def at_work(bench: Bench, redis: ArqRedis, on_step: Callable[[int], None] = nothing) -> AsyncIterator[None]:
     runner = bench.runner(ScriptedEngine(on_step))
-    worker, telling = WakingWorker(runner, redis), asyncio.create_task(runner._presence.tell_for_ever())
+    worker, telling = WakingWorker(runner, redis), asyncio.create_task(runner.presence.tell_for_ever())
     working = asyncio.create_task(worker.main())
     try:
         await until(lambda: is_told(redis))

@@ -35,7 +35,7 @@ async def test_a_worker_that_draws_is_busy_and_notes_how_long_it_took(bench: Ben
     job_id = await bench.accept()
     reached, go_on = threading.Event(), threading.Event()
     runner = bench.runner(ScriptedEngine(pause_at(2, reached, go_on)))
-    telling = asyncio.create_task(runner._presence.tell_for_ever())
+    telling = asyncio.create_task(runner.presence.tell_for_ever())
 
     running = asyncio.create_task(runner.run(job_id, 1))
     await asyncio.to_thread(reached.wait, 10)

@@ -15,21 +15,12 @@ from config.catalog import read_catalog
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.keeper import StoreKeeper
-from gpu_worker.presence import Presence
 from gpu_worker.runner import Runner, RunnerOptions
-from gpu_worker.stage_outputs import StageOutputs
+from gpu_worker.stores import stores_on
 from jobs.catalog import Catalog
 from jobs.storage.database import Database
-from jobs.storage.job_queue import JobQueue
-from jobs.storage.job_store import JobStore
 from jobs.storage.local_files import LocalFiles
-from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import Pauses
-from jobs.storage.progress_board import ProgressBoard
-from jobs.storage.resource_store import ResourceStore
-from jobs.storage.stage_store import StageStore
 from orchestrator.app import WebOptions
-from tests.gpu_worker.conftest import Settling
 from tests.orchestrator.conftest import Api, open_api, path_of
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +41,7 @@ class Service:
         assert status == 200, answer
         job_id = answer["job"]["id"]
         await self.runner.run(int(job_id), 1)
+        await self.runner.settled()
         return await self.api.job(job_id)
 
     async def refusal(self, body: Any) -> dict[str, str]:
@@ -130,19 +122,7 @@ def _runner(engine: DiffusersEngine, database: Database, redis: ArqRedis, files:
         max_attempts=2,
         attempt_within=timedelta(minutes=10),
         hung_after=timedelta(minutes=10),
+        drawn_by="tests",
     )
-    jobs, kept, outlook = JobStore(database), LocalFiles(files), OutlookBoard(redis)
-    return Settling(
-        options,
-        engine=engine,
-        keeper=StoreKeeper(jobs, options.lease),
-        jobs=jobs,
-        resources=ResourceStore(database),
-        queue=JobQueue(redis),
-        board=ProgressBoard(redis),
-        files=kept,
-        presence=Presence(outlook, options.worker),
-        outlook=outlook,
-        pauses=Pauses(redis),
-        stage_outputs=StageOutputs(StageStore(database), kept, drawn_by="tests", kept=timedelta(hours=1)),
-    )
+    stores = stores_on(database, redis, LocalFiles(files))
+    return Runner(options, engine=engine, keeper=StoreKeeper(stores.jobs, options.lease), stores=stores)

@@ -15,7 +15,8 @@ WITH account AS (
 ), destination AS (
     INSERT INTO destinations (account_id, origin) SELECT id, 'http://one.example' FROM account RETURNING id
 )
-INSERT INTO deliveries (url, kind, state, destination_id) SELECT 'http://one.example/', 'TEST', 'DEAD', id FROM destination
+INSERT INTO deliveries (url, kind, state, destination_id)
+SELECT 'http://one.example/', 'TEST', 'DEAD', id FROM destination
 """
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
 
