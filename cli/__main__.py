@@ -51,7 +51,7 @@ def up(arguments: argparse.Namespace) -> None:
 
 
 def migrate_database(_arguments: argparse.Namespace) -> None:
-    asyncio.run(migrate(_database_url()))
+    asyncio.run(migrate(address_of("DATABASE_URL")))
 
 
 def administer(arguments: argparse.Namespace) -> None:
@@ -61,13 +61,9 @@ def administer(arguments: argparse.Namespace) -> None:
 
 
 async def _act(arguments: argparse.Namespace) -> list[str]:
-    async with open_database(_database_url(), connections=1) as database:
+    async with open_database(address_of("DATABASE_URL"), connections=1) as database:
         lines: list[str] = await arguments.act(database, arguments)
     return lines
-
-
-def _database_url() -> str:
-    return address_of("DATABASE_URL")
 
 
 def _parser() -> argparse.ArgumentParser:

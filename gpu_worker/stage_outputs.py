@@ -44,10 +44,11 @@ class StageOutputs:
         outputs = {self._output(job, done).address: done for done in _worth_keeping(job.submission.stages)}
         try:
             found = await self._store.find(job.account_id, list(outputs), kept=self._kept) if outputs else {}
-            for address in sorted(found, key=lambda address: -outputs[address]):
-                canvas = await self._canvas(StageOutput(job.account_id, address), found[address])
-                log.info("stages_resumed", done=outputs[address])
-                return outputs[address], canvas, found[address]["notes"]
+            if found:
+                furthest = max(found, key=lambda address: outputs[address])
+                canvas = await self._canvas(StageOutput(job.account_id, furthest), found[furthest])
+                log.info("stages_resumed", done=outputs[furthest])
+                return outputs[furthest], canvas, found[furthest]["notes"]
         except (*DATABASE_AWAY, DarkroomError) as error:
             log.warning("stages_not_resumed", error=repr(error))
         return 0, Canvas(), []

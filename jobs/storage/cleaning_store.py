@@ -59,8 +59,9 @@ class Cleaning:
         return [StageOutput(row["account_id"], row["address"]) for row in rows]
 
     async def stage_outputs_removed(self, outputs: Sequence[StageOutput]) -> None:
-        for each in outputs:
-            await queries.forget_stage_output(self._connection, **each._asdict())
+        if outputs:
+            account_ids, addresses = (list(column) for column in zip(*outputs, strict=True))
+            await queries.forget_stage_outputs(self._connection, account_ids=account_ids, addresses=addresses)
 
     async def forget_deliveries(self, *, kept: timedelta, limit: int) -> int:
         """How many of those that were settled longer than `kept` ago, oldest first, dead letters too."""

@@ -3,7 +3,6 @@
 It does not queue: Redis is told by the caller after the commit.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,8 +15,9 @@ from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.listing import JobFilter, Position
 from jobs.standing import Standing
 from jobs.storage.database import Connection, Database, queries, rows_of
+from jobs.storage.job_rows import images_of, job_of
 from jobs.storage.ledger import locked_standings
-from jobs.storage.submission_json import dumped, loaded
+from jobs.storage.submission_json import dumped
 from jobs.submission import Submission
 from jobs.turn import Turn, turn
 
@@ -121,8 +121,8 @@ class JobStore:
         """Those of them that there are."""
         async with self._database.connection() as connection:
             rows = await rows_of(queries.jobs_by_id(connection, job_ids=list(job_ids)))
-            images = await _images(connection, rows)
-        return [_job(row, images[row["id"]]) for row in rows]
+            images = await images_of(connection, rows)
+        return [job_of(row, images[row["id"]]) for row in rows]
 
     async def find(self, account_id: int, request_id: str) -> Job | None:
         """The job that this request id stands for, if any."""
@@ -136,8 +136,8 @@ class JobStore:
         async with self._database.connection() as connection:
             rows = await rows_of(query(connection, account_id=account_id, **_conditions(asked)))
             page = rows[: asked.limit]
-            images = await _images(connection, page)
-        jobs = [_job(row, images[row["id"]]) for row in page]
+            images = await images_of(connection, page)
+        jobs = [job_of(row, images[row["id"]]) for row in page]
         is_last = len(rows) <= asked.limit
         return jobs, None if is_last else Position(created_at=jobs[-1].created_at, id=jobs[-1].id)
 
@@ -169,7 +169,7 @@ class JobStore:
         """
         async with self._database.connection() as connection:
             row = await queries.claim_job(connection, job_id=job_id, attempt=attempt, worker=worker, lease=lease)
-            return _job(row, ()) if row else None
+            return job_of(row, ()) if row else None
 
     async def renew_lease(self, job_id: int, attempt: int, lease: timedelta) -> None:
         """Raises AttemptLost if the attempt may no longer write."""
@@ -278,14 +278,14 @@ class JobStore:
         rows = await rows_of(
             queries.jobs_by_request(connection, account_ids=list(accounts), request_ids=list(requests))
         )
-        images = await _images(connection, rows)
-        return [_job(row, images[row["id"]]) for row in rows]
+        images = await images_of(connection, rows)
+        return [job_of(row, images[row["id"]]) for row in rows]
 
     async def _one(self, connection: Connection, row: Any, job_id: int) -> Job:
         if row is None:
             raise NotFound(f"There is no job {job_id}.")
-        images = await _images(connection, [row])
-        return _job(row, images[job_id])
+        images = await images_of(connection, [row])
+        return job_of(row, images[job_id])
 
 
 async def _insert(connection: Connection, new_jobs: Sequence[NewJob]) -> dict[JobKey, int]:
@@ -391,50 +391,6 @@ def _conditions(asked: JobFilter) -> dict[str, Any]:
         "last_id": asked.before.id,
         "limit": asked.limit + 1,  # whether there is a next page
     }
-
-
-async def _images(connection: Connection, rows: Iterable[Any]) -> defaultdict[int, tuple[Image, ...]]:
-    """By job. Only those that succeeded have any."""
-    images: defaultdict[int, tuple[Image, ...]] = defaultdict(tuple)
-    if done := [row["id"] for row in rows if row["status"] == JobStatus.SUCCESS]:
-        for row in await rows_of(queries.images_of_jobs(connection, job_ids=done)):
-            images[row["job_id"]] += (image_of(row),)
-    return images
-
-
-def image_of(row: Any) -> Image:
-    """A stored row of `resources`."""
-    return Image(
-        id=row["id"],
-        key=row["key"],
-        format=row["format"],
-        width=row["width"],
-        height=row["height"],
-        expires_at=row["expires_at"],
-    )
-
-
-def _job(row: Any, images: tuple[Image, ...]) -> Job:
-    code = row["failure_code"]
-    return Job(
-        id=row["id"],
-        account_id=row["account_id"],
-        request_id=row["request_id"],
-        fingerprint=row["fingerprint"],
-        dialect=row["dialect"],
-        submission=loaded(row["submission"]),
-        credits=row["credits"],
-        status=JobStatus(row["status"]),
-        attempt=row["attempt"],
-        handed_back=row["handed_back"],
-        cost_s=row["cost_s"],
-        kind=row["work_kind"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        failure=Failure(code=FailureCode(code), reason=row["failure_reason"]) if code else None,
-        images=images,
-    )
 
 
 def _waiting(row: Any) -> Waiting:

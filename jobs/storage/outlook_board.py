@@ -45,7 +45,7 @@ class OutlookBoard:
     async def alive(self) -> set[str]:
         """The workers that take jobs, or are at one."""
         told = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS))
-        return {name.decode() for name, each in told.items() if self._now() - _numbers(each)[0] <= ALIVE_S}
+        return {name.decode() for name, each in told.items() if self._silent_s(each) <= ALIVE_S}
 
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
@@ -65,12 +65,11 @@ class OutlookBoard:
         for length in range(LENGTHS):
             pipeline.lrange(f"{WAITS}{length}", 0, -1)
         workers, spreads, fresh, *waits = await pipeline.execute()
-        silent_s = {name: self._now() - _numbers(told)[0] for name, told in workers.items()}
-        if forgotten := [name for name, silence_s in silent_s.items() if silence_s > FORGOTTEN_S]:
+        if forgotten := [name for name, told in workers.items() if self._silent_s(told) > FORGOTTEN_S]:
             await self.forget(*(name.decode() for name in forgotten))
         return Outlook(
             spreads={kind.decode(): Spread(*_numbers(spread)) for kind, spread in spreads.items()},
-            free_in_s=[self._free_in_s(told) for name, told in workers.items() if silent_s[name] <= ALIVE_S],
+            free_in_s=[self._free_in_s(told) for told in workers.values() if self._silent_s(told) <= ALIVE_S],
             waits=[_wait(told) for of_length in waits for told in of_length],
             fresh_per_s=self._fresh_per_s(int(fresh or 0) / 1000),
         )
@@ -84,6 +83,9 @@ class OutlookBoard:
             self._fresh.popleft()
         began, before_s = self._fresh[0]
         return (fresh_s - before_s) / max(self._now() - began, FRESH_OVER_S / 10)
+
+    def _silent_s(self, told: bytes) -> float:
+        return self._now() - _numbers(told)[0]
 
     def _free_in_s(self, told: bytes) -> float:
         _seen, began, cost_s = _numbers(told)

@@ -8,7 +8,7 @@ from jobs.errors import NotFound
 from jobs.job import Image
 from jobs.stages.canvas import Size
 from jobs.storage.database import Database, queries
-from jobs.storage.job_store import image_of
+from jobs.storage.job_rows import image_of
 
 
 class ResourceStore:

@@ -12,6 +12,7 @@ RETURNING address, canvas;
 -- name: expired_stage_outputs(limit)
 SELECT account_id, address FROM stage_outputs WHERE expires_at < now() ORDER BY expires_at LIMIT :limit;
 
--- name: forget_stage_output(account_id, address)!
--- Unless it has been kept again since.
-DELETE FROM stage_outputs WHERE account_id = :account_id AND address = :address AND expires_at < now();
+-- name: forget_stage_outputs(account_ids, addresses)!
+-- Unless they have been kept again since.
+DELETE FROM stage_outputs USING unnest(:account_ids::bigint[], :addresses::bytea[]) AS removed (account_id, address)
+WHERE stage_outputs.account_id = removed.account_id AND stage_outputs.address = removed.address AND expires_at < now();

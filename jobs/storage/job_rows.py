@@ -1,0 +1,53 @@
+"""Stored rows as the domain knows them: jobs, and the images that they made."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from jobs.job import Failure, FailureCode, Image, Job, JobStatus
+from jobs.storage.database import Connection, queries, rows_of
+from jobs.storage.submission_json import loaded
+
+
+async def images_of(connection: Connection, rows: Iterable[Any]) -> defaultdict[int, tuple[Image, ...]]:
+    """By job. Only those that succeeded have any."""
+    images: defaultdict[int, tuple[Image, ...]] = defaultdict(tuple)
+    if done := [row["id"] for row in rows if row["status"] == JobStatus.SUCCESS]:
+        for row in await rows_of(queries.images_of_jobs(connection, job_ids=done)):
+            images[row["job_id"]] += (image_of(row),)
+    return images
+
+
+def image_of(row: Any) -> Image:
+    """A stored row of `resources`."""
+    return Image(
+        id=row["id"],
+        key=row["key"],
+        format=row["format"],
+        width=row["width"],
+        height=row["height"],
+        expires_at=row["expires_at"],
+    )
+
+
+def job_of(row: Any, images: tuple[Image, ...]) -> Job:
+    code = row["failure_code"]
+    return Job(
+        id=row["id"],
+        account_id=row["account_id"],
+        request_id=row["request_id"],
+        fingerprint=row["fingerprint"],
+        dialect=row["dialect"],
+        submission=loaded(row["submission"]),
+        credits=row["credits"],
+        status=JobStatus(row["status"]),
+        attempt=row["attempt"],
+        handed_back=row["handed_back"],
+        cost_s=row["cost_s"],
+        kind=row["work_kind"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        failure=Failure(code=FailureCode(code), reason=row["failure_reason"]) if code else None,
+        images=images,
+    )
