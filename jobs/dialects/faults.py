@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from jobs.dialects.protobuf_json import Message, faults_of, shown
+from jobs.dialects.protobuf_json import Message, faults_of, folded, shown
 from jobs.errors import MAX_FAULTS, Fault, InvalidSubmission
 
 M = TypeVar("M", bound=Message)
@@ -98,10 +98,6 @@ def _spelled(path: str, body: Any) -> str:
             node, spelled = node[int(part)], f"{spelled}[{part}]"
             continue
         names = node if isinstance(node, dict) else {}
-        name = part if part in names else next((each for each in names if _folded(each) == _folded(part)), part)
+        name = part if part in names else next((each for each in names if folded(each) == folded(part)), part)
         node, spelled = names.get(name), f"{spelled}.{shown(name)}" if spelled else shown(name)
     return spelled
-
-
-def _folded(name: str) -> str:
-    return name.replace("_", "").casefold()

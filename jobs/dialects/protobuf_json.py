@@ -247,23 +247,24 @@ def shown(name: str) -> str:
 
 def _unknown(name: str, hints: Iterator[int]) -> str:
     known = _names(Message)
-    same = known.get(_folded(name))
+    same = known.get(folded(name))
     if same is not None and name in (same, to_snake(same)):
         return f"does not belong here, or is a second spelling of the {same} that is there"
-    near = difflib.get_close_matches(_folded(shown(name)), known, n=1) if next(hints, None) is not None else []
+    near = difflib.get_close_matches(folded(shown(name)), known, n=1) if next(hints, None) is not None else []
     return f"is not a field of this API{f'; did you mean {known[near[0]]}?' if near else ''}"
 
 
 @cache
 def _names(kind: type[BaseModel]) -> dict[str, str]:
     """The fields of all messages, folded, as the API spells them."""
-    names = {_folded(field.alias): field.alias for field in kind.model_fields.values() if field.alias}
+    names = {folded(field.alias): field.alias for field in kind.model_fields.values() if field.alias}
     for each in kind.__subclasses__():
         names |= _names(each)
     return names
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """The same for every spelling of a name that is one to a human: `request_id`, `requestId`, `RequestID`."""
     return name.replace("_", "").casefold()
 
 
