@@ -98,8 +98,9 @@ class Settings(ModelSettings):
     max_attempts: PositiveInt = 4
     attempt_within: Duration = timedelta(hours=1)
     """An attempt that takes longer is stopped and tried again."""
-    hung_after: Duration = timedelta(minutes=1)
-    """A worker that is silent for longer, or whose engine does not stop when it is asked to, is ended."""
+    hung_after: Annotated[Duration, Field(ge=timedelta(seconds=3))] = timedelta(minutes=1)
+    """A worker that is silent for longer, or whose engine does not stop when it is asked to, is ended. It gives a sign
+    of life every second."""
     stage_outputs_kept: Duration = timedelta(hours=1)
     """How long what a stage made is kept after its last use, for jobs that begin with the same stages and seeds."""
     retry_delay: Duration = timedelta(seconds=5)
