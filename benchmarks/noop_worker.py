@@ -32,6 +32,9 @@ OPTIONS = RunnerOptions(
 class NoEngine:
     """Answers whatever a DIFFUSION stage asks for with nothing."""
 
+    def loading_s(self) -> dict[str, float]:
+        return {}
+
     def __getattr__(self, verb: str) -> Any:
         return lambda *_given, **_wish: ()
 

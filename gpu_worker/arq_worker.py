@@ -74,6 +74,13 @@ class WakingWorker(Worker):
         if self.job_counter < self.max_jobs:
             self._idle.set()
 
+    async def _poll_iteration(self) -> None:
+        """arq's own takes the line as it stands, and keeps a health record and crons that nobody here asks for."""
+        if self.allow_pick_jobs and self.job_counter < self.max_jobs:
+            await self.start_jobs([job_id.encode() for job_id in await self._runner.best_jobs()])
+        for job_id in [each for each, task in self.tasks.items() if task.done()]:
+            self.tasks.pop(job_id).result()
+
     async def _forget_half_started(self) -> None:
         # arq counts a job before it asks Redis for it, and takes the count back for two kinds of errors only.
         alive = [task for task in self.tasks.values() if not task.done()]

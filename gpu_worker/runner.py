@@ -4,6 +4,7 @@ Every way out is here: success, failure, another try, handed back, or lost: canc
 """
 
 import asyncio
+import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from gpu_worker.stage_outputs import StageOutputs
 from gpu_worker.stores import Stores
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import RunnableStage, runnable
-from jobs.cost import work_of
+from jobs.cost import model_of, work_of
 from jobs.engine import Engine, Picture
 from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
 from jobs.job import Failure, FailureCode, Image, Job
@@ -36,6 +37,8 @@ from jobs.storage.files import output_folder
 from jobs.storage.job_store import Waiting
 
 QUEUE_WITHIN_S = 2
+# What loading a model takes, until one was loaded.
+LOADING_S = 2.0
 # Jobs whose pictures are being stored while the engine draws the next: with more of them it waits for the store.
 STORING_AT_ONCE = 1
 # Two minutes in all.
@@ -100,6 +103,12 @@ class Runner:
         is_paused = await self._pauses.hold(self._options.worker)
         self.presence.rest(is_paused)
         return not is_paused
+
+    async def best_jobs(self) -> list[str]:
+        """The arq ids of the jobs to try, the best first."""
+        loading_s = self._engine.loading_s()
+        measured = [seconds for seconds in loading_s.values() if seconds]
+        return await self._queue.best(loading_s, statistics.mean(measured) if measured else LOADING_S)
 
     async def run(self, job_id: int, attempt: int) -> None:
         """Returns when the engine is free for another job, while the pictures of this one are still being stored.
@@ -306,7 +315,7 @@ class Runner:
         if outcome != "REQUEUED":
             return outcome
         try:
-            await self._queue.add([Waiting(job.id, job.attempt + 1, job.cost_s, turn=None)])
+            await self._queue.add([Waiting(job.id, job.attempt + 1, job.cost_s, turn=None, model=model_of(job.kind))])
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", job_id=job.id, error=repr(error))  # the sweeper tells it
         return outcome

@@ -40,6 +40,11 @@ def work_of(stages: Sequence[Stage]) -> Work:
     return Work(seconds, f"{model} {largest.bit_length()} {types}")
 
 
+def model_of(kind: str) -> str:
+    """The model that jobs of this kind draw with first."""
+    return kind.partition(" ")[0]
+
+
 def _drawn(stages: Sequence[Stage]) -> Iterator[tuple[Stage, int]]:
     """Each stage with the pixels of a picture as it draws it."""
     size: Size | None = None

@@ -4,7 +4,7 @@ Checkpoints, conditionings, latents and controls are the engine's own handles: a
 never looks inside.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from jobs.attachments import ControlNet, Lora
@@ -60,7 +60,10 @@ def go_on() -> None:
 
 
 class Engine(Protocol):
-    """All methods block and are called from one thread at a time."""
+    """All methods but `loading_s` block, and are called from one thread at a time."""
+
+    def loading_s(self) -> Mapping[str, float]:
+        """By model: 0 for one that is loaded, and for others in how many seconds it was loaded the last time."""
 
     def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         """The checkpoint of this catalogue id, from the cache or from disk, with these LoRAs until it is loaded again.

@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
+from jobs.cost import model_of
 from jobs.errors import DarkroomError, RequestIdConflict, Unavailable
 from jobs.job import Job, JobStatus, QueuePlace
 from jobs.storage.database import DATABASE_AWAY
@@ -135,7 +136,7 @@ async def open_intake(
 
 def _waiting(job: NewJob, job_id: int) -> Waiting:
     its_turn = turn(job.account_id, cost_s=job.cost_s, weight=job.weight, priority=job.priority)
-    return Waiting(job_id, 1, job.cost_s, its_turn)
+    return Waiting(job_id, 1, job.cost_s, its_turn, model_of(job.kind))
 
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:

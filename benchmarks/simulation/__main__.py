@@ -27,7 +27,8 @@ async def simulate(knobs: Knobs, redis_url: str) -> str:
             "first come, first served": lambda now: Sorted(key=lambda job: job.id),
             "strict priority": lambda now: Sorted(key=lambda job: -job.priority),
             "round robin": lambda now: RoundRobin(),
-            "Darkroom": lambda now: Darkroom(redis, now),
+            "without affinity": lambda now: Darkroom(redis, now, swap_s=0.0),
+            "Darkroom": lambda now: Darkroom(redis, now, swap_s=knobs.swap_s),
         }
         jobs = traffic(knobs)
         outcomes = {name: await Run(knobs, jobs).play(make) for name, make in orders.items()}

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 
 from benchmarks.simulation.traffic import SimulatedJob
 from jobs.job import Range
-from jobs.storage.job_queue import QUEUE, JobQueue
+from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.turn import turn
@@ -68,9 +68,13 @@ class RoundRobin:
 
 
 class Darkroom:
-    def __init__(self, redis: ArqRedis, now: Callable[[], float]) -> None:
+    """`swap_s` is what a worker counts for loading a model; 0 is for one that does not care."""
+
+    def __init__(self, redis: ArqRedis, now: Callable[[], float], *, swap_s: float) -> None:
         self._redis = redis
         self._now = now
+        self._swap_s = swap_s
+        self._loaded: dict[int, str] = {}
         self._queue = JobQueue(redis, now)
         self._board = OutlookBoard(redis, now)
         self._waiting: dict[int, SimulatedJob] = {}
@@ -84,7 +88,7 @@ class Darkroom:
         cost_s = job.cost_s * self._outlook.factor(KIND)
         its_turn = turn(account, cost_s=cost_s, weight=1.0, priority=job.priority)
         self._waiting[job.id] = job
-        (place,) = await self._queue.add([Waiting(job.id, 1, cost_s, its_turn)])
+        (place,) = await self._queue.add([Waiting(job.id, 1, cost_s, its_turn, str(job.model))])
         raw_s = self._outlook.raw_start_s(place.work_before_s or 0.0, place.ahead_s)
         if raw_s is None:
             return None
@@ -94,10 +98,11 @@ class Darkroom:
 
     async def take(self, worker: int) -> SimulatedJob | None:
         self._at_work.setdefault(worker, (0.0, 0.0))
-        first = await self._redis.zrange(QUEUE, 0, 0)
-        if not first:
+        best = await self._queue.best({self._loaded.get(worker, ""): 0.0}, self._swap_s)
+        if not best:
             return None
-        job = self._waiting.pop(int(first[0].partition(b":")[0]))
+        job = self._waiting.pop(int(best[0].partition(":")[0]))
+        self._loaded[worker] = str(job.model)
         await self._queue.start(job.id, 1)
         self._at_work[worker] = (self._now(), job.cost_s * self._outlook.factor(KIND))
         return job

@@ -51,6 +51,9 @@ class DiffusersEngine:
         self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
 
+    def loading_s(self) -> Mapping[str, float]:
+        return self._cache.loading_s()
+
     def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         def work(_thrift: Thrift) -> Checkpoint:
             checkpoint = self._cache.get(model.id, partial(self._load_checked, model))

@@ -1,6 +1,6 @@
 -- Puts jobs in the order that workers follow: start-time fair queueing, see docs/decisions/0008. A job that is queued
 -- already keeps its place. ARGV: life of a job key in ms, then per job its arq id, account ('' where it comes back),
--- share, head start, milliseconds of work, and arq's signal. Returns the places.
+-- share, head start, milliseconds of work, model, and arq's signal. Returns the places.
 
 -- Virtual seconds. Far below every worker's clock in milliseconds, with which arq compares them, and over 0.
 local BEGINNING = 1e9
@@ -30,8 +30,8 @@ local function turn_of(account, share)
 end
 
 local ids, seen, turns, entries, total, fresh = {}, {}, {}, {}, 0, 0
-for i = 2, #ARGV, 6 do
-    local id, account, share, head_start, work, signal = unpack(ARGV, i, i + 5)
+for i = 2, #ARGV, 7 do
+    local id, account, share, head_start, work, model, signal = unpack(ARGV, i, i + 6)
     ids[#ids + 1] = id
     if not seen[id] and not redis.call('ZSCORE', LINE, id) then
         seen[id] = true
@@ -41,7 +41,7 @@ for i = 2, #ARGV, 6 do
         turns[#turns + 1] = written(start - tonumber(head_start))
         turns[#turns + 1] = id
         entries[#entries + 1] = id
-        entries[#entries + 1] = work .. ':' .. account .. ':' .. share
+        entries[#entries + 1] = work .. ':' .. account .. ':' .. share .. ':' .. model
         total = total + work
     end
 end

@@ -6,7 +6,7 @@ An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left beh
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -36,6 +36,10 @@ KEY_LIFE_MS = 30 * 24 * 3600 * 1000
 CANCEL_LIFE_S = 60
 # Shorter than the connection's own patience.
 BLOCK_S = 5
+# Among so many at the head of the line a worker looks for what it has loaded, and for so many times the seconds of
+# loading a job may be put off for it. From the simulator, see docs/queue.md.
+CHOICE = 16
+PATIENCE = 4
 
 Leaving: TypeAlias = Literal["STARTED", "CANCELED", "PASSED"]
 
@@ -56,12 +60,19 @@ class JobQueue:
         self._leave = redis.register_script(_script("leave"))
         self._look = redis.register_script(_script("look"))
         self._promise = redis.register_script(_script("promise"))
+        self._choose = redis.register_script(_script("choose"))
 
     async def add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
         """Queues what is not queued yet, wakes workers, and gives each job's place."""
         arguments: list[str | bytes | int] = [KEY_LIFE_MS]
         for job in jobs:
-            arguments += [_arq_id(job.job_id, job.attempt), *_turn(job), _milliseconds(job.cost_s), _signal(job)]
+            arguments += [
+                _arq_id(job.job_id, job.attempt),
+                *_turn(job),
+                _milliseconds(job.cost_s),
+                job.model,
+                _signal(job),
+            ]
         return [place for place in _places(await self._enqueue(keys=_KEYS, args=arguments)) if place]
 
     async def places(self, attempts: Iterable[tuple[int, int]]) -> list[QueuePlace | None]:
@@ -85,6 +96,16 @@ class JobQueue:
                 f"{self._now_ms()} {length_of(raw_s)} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}",
             ]
         await self._promise(keys=_KEYS, args=arguments)
+
+    async def best(self, loading_s: Mapping[str, float], otherwise_s: float) -> list[str]:
+        """The arq ids of the first jobs, in the order in which a worker should take them.
+
+        `loading_s` is how long it takes to load a model, 0 where that is loaded, and `otherwise_s` what others take.
+        """
+        arguments: list[str | int] = [CHOICE, repr(PATIENCE * otherwise_s)]
+        for model, seconds in loading_s.items():
+            arguments += [model, repr(PATIENCE * seconds)]
+        return [each.decode() for each in await self._choose(keys=_KEYS, args=arguments)]
 
     async def start(self, job_id: int, attempt: int) -> None:
         """At the claim, so that the set holds waiting jobs only: its turn has come."""

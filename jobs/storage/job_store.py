@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
+from jobs.cost import model_of
 from jobs.errors import AttemptLost, DarkroomError, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.listing import JobFilter, Position
@@ -63,7 +64,8 @@ class Acceptance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job that belongs in the queue. `attempt` is the one that its next claim will have.
+    """A job that belongs in the queue. `attempt` is the one that its next claim will have. `model` is the one that it
+    draws with first.
 
     `turn` None: it has had its turn already and comes back, to the front.
     """
@@ -72,6 +74,7 @@ class Waiting:
     attempt: int
     cost_s: float
     turn: Turn | None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,4 +399,4 @@ def _conditions(asked: JobFilter) -> dict[str, Any]:
 def _waiting(row: Any) -> Waiting:
     is_new, cost_s = row["attempt"] == 0, row["cost_s"]
     its_turn = turn(row["account_id"], cost_s=cost_s, weight=row["weight"], priority=row["priority"])
-    return Waiting(row["id"], row["attempt"] + 1, cost_s, its_turn if is_new else None)
+    return Waiting(row["id"], row["attempt"] + 1, cost_s, its_turn if is_new else None, model_of(row["work_kind"]))

@@ -5,8 +5,8 @@ local id, time, why = unpack(ARGV)
 local LAST = 150
 local turn = redis.call('ZSCORE', LINE, id)
 if not turn then return 0 end
-local entry = redis.call('HGET', ENTRIES, id) or '0::0'
-local work, account, share = string.match(entry, '(%d+):(%d*):(.*)')
+local entry = redis.call('HGET', ENTRIES, id) or '0::0:'
+local work, account, share = string.match(entry, '(%d+):(%d*):([^:]*)')
 redis.call('ZREM', LINE, id)
 redis.call('HDEL', ENTRIES, id)
 local promise = redis.call('HGET', PROMISES, id)

@@ -5,7 +5,7 @@
 --
 -- The clock holds `now`, the turn of the job that was started last; `back`, how many jobs have come back; `work`, the
 -- milliseconds that all that wait should take. An account's end is when its next job's turn comes. An entry is
--- milliseconds:account:share, with no account where the job has come back.
+-- milliseconds:account:share:model, with no account where the job has come back.
 local LINE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS, FRESH = unpack(KEYS)
 -- The work before these is summed up; all behind them are taken to be alike.
 local SUMMED = 64

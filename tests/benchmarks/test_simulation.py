@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from arq.connections import ArqRedis
@@ -13,8 +14,12 @@ from benchmarks.simulation.traffic import Knobs, traffic
 KNOBS = Knobs(minutes=10, workers=2, accounts=3, burst=60, burst_every=10, load=0.3)
 
 
-async def played(make: Callable[[Callable[[], float]], Order]) -> Outcome:
-    return await Run(KNOBS, traffic(KNOBS)).play(make)
+async def played(make: Callable[[Callable[[], float]], Order], knobs: Knobs = KNOBS) -> Outcome:
+    return await Run(knobs, traffic(knobs)).play(make)
+
+
+def darkroom(redis: ArqRedis, now: Callable[[], float]) -> Darkroom:
+    return Darkroom(redis, now, swap_s=KNOBS.swap_s)
 
 
 def median_wait(outcome: Outcome, *accounts: str) -> float:
@@ -27,7 +32,11 @@ def test_the_same_seed_is_the_same_traffic() -> None:
 
 async def test_every_job_is_played_once_and_no_worker_waits_while_jobs_do(redis: ArqRedis) -> None:
     jobs = {job.id for job in traffic(KNOBS)}
-    for order in (lambda _: Sorted(key=lambda job: job.id), lambda _: RoundRobin(), lambda now: Darkroom(redis, now)):
+    for order in (
+        lambda _: Sorted(key=lambda job: job.id),
+        lambda _: RoundRobin(),
+        lambda now: darkroom(redis, now),
+    ):
         outcome = await played(order)
 
         assert sorted(start.job.id for start in outcome.starts) == sorted(jobs)
@@ -40,7 +49,7 @@ async def test_a_burst_holds_up_everybody_where_the_first_to_come_is_the_first_t
     redis: ArqRedis,
 ) -> None:
     first_come = await played(lambda _: Sorted(key=lambda job: job.id))
-    ours = await played(lambda now: Darkroom(redis, now))
+    ours = await played(lambda now: darkroom(redis, now))
     during_the_burst = [start for start in first_come.starts if start.job.account != "burst" and start.waited_s > 20]
 
     assert during_the_burst
@@ -48,8 +57,19 @@ async def test_a_burst_holds_up_everybody_where_the_first_to_come_is_the_first_t
     assert median_wait(ours, "burst") >= median_wait(first_come, "burst")
 
 
+async def test_workers_that_care_for_what_they_have_loaded_swap_less_and_nobody_waits_for_it(redis: ArqRedis) -> None:
+    knobs = replace(KNOBS, swap_s=4.0)
+    careless = await played(lambda now: Darkroom(redis, now, swap_s=0.0), knobs)
+    await redis.flushall()
+    caring = await played(lambda now: Darkroom(redis, now, swap_s=knobs.swap_s), knobs)
+
+    assert caring.swaps < 0.8 * careless.swaps
+    for account in ("burst", "single", "steady 1"):
+        assert median_wait(caring, account) <= median_wait(careless, account) + knobs.swap_s
+
+
 async def test_starts_are_foretold(redis: ArqRedis) -> None:
-    outcome = await played(lambda now: Darkroom(redis, now))
+    outcome = await played(lambda now: darkroom(redis, now))
 
     told = [(start.waited_s, start.told) for start in outcome.starts[50:]]
     in_time = sum(told is not None and waited_s <= told.p90 for waited_s, told in told) / len(told)

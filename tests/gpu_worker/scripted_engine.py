@@ -44,6 +44,10 @@ class ScriptedEngine:
     on_step: Callable[[int], None] = nothing
     on_decode: Callable[[], object] = list
     steps_done: list[int] = field(default_factory=list)
+    loaded: dict[str, float] = field(default_factory=dict)
+
+    def loading_s(self) -> dict[str, float]:
+        return self.loaded
 
     def load(self, model_id: str, loras: Sequence[Any] = (), vae: str | None = None) -> str:
         return model_id

@@ -28,12 +28,16 @@ class Recorder:
     def __init__(self, queue: JobQueue, seconds: float = 0.0) -> None:
         self._queue = queue
         self._seconds = seconds
+        self.loaded: dict[str, float] = {}
         self.started: list[tuple[int, int]] = []
         self.times: list[float] = []
         self.now_running = self.most_running = 0
 
     async def may_begin(self) -> bool:
         return True
+
+    async def best_jobs(self) -> list[str]:
+        return await self._queue.best(self.loaded, 1.0)
 
     async def run(self, job_id: int, attempt: int) -> None:
         self.started.append((job_id, attempt))
@@ -75,6 +79,18 @@ async def test_jobs_start_one_at_a_time_in_the_order_of_their_turns(redis: ArqRe
 
     assert [job_id for job_id, _ in recorder.started] == [2, 3, 1]
     assert recorder.most_running == 1
+
+
+async def test_a_worker_starts_what_it_has_loaded_before_what_it_has_not(redis: ArqRedis) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue, seconds=0.01)
+    recorder.loaded = {"b": 0.0}
+    await queue.add([Waiting(i, 1, 1.0, Turn(i, 1.0), model) for i, model in enumerate("abab", start=1)])
+
+    async with _working(recorder, redis):
+        await recorder.has_started(4)
+
+    assert [job_id for job_id, _ in recorder.started] == [2, 4, 1, 3]
 
 
 async def test_a_second_attempt_is_not_blocked_by_what_the_first_left_in_redis(redis: ArqRedis) -> None:

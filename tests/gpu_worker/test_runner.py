@@ -17,6 +17,8 @@ from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
+from jobs.storage.job_store import Waiting
+from jobs.turn import Turn
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
 from tests.until import until
@@ -74,6 +76,14 @@ async def test_an_input_that_has_expired_since_the_job_was_accepted_is_still_dra
     await bench.runner(ScriptedEngine()).run(job_id, 1)
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+
+
+async def test_what_was_never_loaded_is_put_off_like_the_mean_of_what_was(bench: Bench) -> None:
+    engine = ScriptedEngine(loaded={"here": 0.0, "gone": 2.0, "also gone": 4.0})
+    for job_id, model in enumerate(("unknown", "gone", "also gone", "here"), start=1):
+        await bench.queue.add([Waiting(job_id, 1, 1.0, Turn(job_id, 1.0), model)])
+
+    assert await bench.runner(engine).best_jobs() == ["4:1", "2:1", "1:1", "3:1"]
 
 
 async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench) -> None:

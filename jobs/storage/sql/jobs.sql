@@ -151,12 +151,12 @@ ORDER BY account_id LIMIT :limit;
 
 -- name: waiting_jobs(after, limit)
 -- A page of the jobs that ought to be in the queue, by id.
-SELECT id, attempt, account_id, cost_s, weight, priority FROM jobs
+SELECT id, attempt, account_id, cost_s, work_kind, weight, priority FROM jobs
 WHERE status = 'WAITING' AND id > :after AND available_at <= now() AND parked_at IS NULL
 ORDER BY id LIMIT :limit;
 
 -- name: retried_jobs(limit)
-SELECT id, attempt, account_id, cost_s, weight, priority FROM jobs
+SELECT id, attempt, account_id, cost_s, work_kind, weight, priority FROM jobs
 WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now() AND parked_at IS NULL
 ORDER BY available_at LIMIT :limit;
 
@@ -193,4 +193,4 @@ WITH room AS (
     ) AS job
 )
 UPDATE jobs SET parked_at = NULL WHERE id IN (SELECT id FROM first)
-RETURNING id, attempt, account_id, cost_s, weight, priority;
+RETURNING id, attempt, account_id, cost_s, work_kind, weight, priority;

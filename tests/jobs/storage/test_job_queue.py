@@ -7,7 +7,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import QueuePlace
-from jobs.storage.job_queue import CANCEL_LIFE_S, WAKE, JobQueue
+from jobs.storage.job_queue import CANCEL_LIFE_S, CHOICE, PATIENCE, WAKE, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import Turn
 
@@ -141,3 +141,34 @@ async def test_it_works_after_redis_forgot_its_scripts(queue: JobQueue, redis: A
     await redis.script_flush()
 
     assert await queue.add(waiting(2)) == [place(2, 2)]
+
+
+def of_model(job_id: int, model: str, turn: Turn) -> Waiting:
+    return Waiting(job_id, 1, 1.0, turn, model)
+
+
+async def test_a_worker_takes_what_it_has_loaded_before_what_it_would_have_to_load(queue: JobQueue) -> None:
+    await queue.add([of_model(1, "a", Turn(1, 1.0)), of_model(2, "b", Turn(2, 1.0)), of_model(3, "b", Turn(3, 1.0))])
+
+    assert await queue.best({"b": 0.0}, 1.0) == ["2:1", "3:1", "1:1"]
+    assert await queue.best({"a": 0.0, "b": 1.0}, 5.0) == ["1:1", "2:1", "3:1"]
+
+
+async def test_without_a_model_to_load_the_order_is_the_line_s(queue: JobQueue) -> None:
+    await queue.add([of_model(i, model, Turn(i, 1.0)) for i, model in enumerate("abcab", start=1)])
+
+    assert await queue.best({}, 0.0) == await queue.best({}, 5.0) == [f"{i}:1" for i in range(1, 6)]
+
+
+async def test_no_job_is_put_off_for_longer_than_its_loading_is_worth(queue: JobQueue) -> None:
+    await queue.add([of_model(1, "a", Turn(1, 1.0))] + [of_model(i, "b", Turn(2, 1.0)) for i in range(2, 9)])
+
+    # Those of the second account follow each other at the distance of a virtual second.
+    assert (await queue.best({"b": 0.0}, 0.5)).index("1:1") == PATIENCE * 0.5
+
+
+async def test_a_worker_looks_at_the_head_of_the_line_only(queue: JobQueue) -> None:
+    assert await queue.best({}, 1.0) == []
+    await queue.add([of_model(i, "a", Turn(i, 1.0)) for i in range(1, CHOICE + 1)] + [of_model(99, "b", Turn(99, 1.0))])
+
+    assert "99:1" not in await queue.best({"b": 0.0}, 100.0)

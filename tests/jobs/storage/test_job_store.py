@@ -1,6 +1,7 @@
 """Jobs in PostgreSQL: nothing accepted is lost or made twice, and a late attempt writes nothing."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -192,6 +193,12 @@ async def test_a_failure_keeps_its_code_and_reason(jobs: JobStore, account_id: i
 
     job = await jobs.get(account_id, job_id)
     assert (job.status, job.failure) == (JobStatus.FAILED, FAILURE)
+
+
+async def test_a_waiting_job_tells_its_model_to_who_queues_it_again(jobs: JobStore, account_id: int) -> None:
+    await jobs.accept([replace(new_job(account_id), kind="101 21 DIFFUSION")])
+
+    assert [each.model for each in await jobs.waiting(after=0, limit=10)] == ["101"]
 
 
 async def test_a_job_given_back_waits_for_its_delay_at_its_old_place(jobs: JobStore, account_id: int) -> None:
