@@ -1,6 +1,5 @@
 """A worker whose engine draws nothing: what is left is the queue. Used by `benchmarks.queue_throughput`."""
 
-import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +12,8 @@ from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
+from jobs.storage.background import beside
+from jobs.storage.cancels import open_cancels
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
 from jobs.storage.redis_connection import open_redis
@@ -45,11 +46,12 @@ async def main() -> None:
         open_redis(os.environ["REDIS_URL"]) as redis,
         open_files(Path(os.environ["DARKROOM_FILES_FOLDER"])) as files,
         open_heart() as heart,
+        open_cancels(redis) as cancels,
     ):
-        runner = Runner(OPTIONS, engine=NoEngine(), keeper=heart, stores=stores_on(database, redis, files))
-        telling = asyncio.create_task(runner.presence.tell_for_ever())
-        await WakingWorker(runner, redis).main()
-        telling.cancel()
+        stores = stores_on(database, redis, files, cancels)
+        runner = Runner(OPTIONS, engine=NoEngine(), keeper=heart, stores=stores)
+        async with beside(runner.presence.tell_for_ever()):
+            await WakingWorker(runner, redis).main()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
 from jobs.catalog import Catalog
+from jobs.storage.background import beside
+from jobs.storage.cancels import open_cancels
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
 from jobs.storage.redis_connection import open_redis
@@ -43,20 +45,20 @@ async def work(settings: Settings) -> int:
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
         open_files(settings.files_place()) as files,
         open_heart() as heart,
+        open_cancels(redis) as cancels,
     ):
         runner = Runner(
             _options(settings, catalog),
             engine=DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes),
             keeper=heart,
-            stores=stores_on(database, redis, files),
+            stores=stores_on(database, redis, files, cancels),
         )
         stop, broken = (asyncio.create_task(_any(*each)) for each in ([stopped], [runner.is_hung, heart.has_stopped]))
         warming = asyncio.create_task(runner.warm_up(catalog.default.id))
         await asyncio.wait([warming, stop, broken], return_when=asyncio.FIRST_COMPLETED)
         if not stop.done():
-            telling = asyncio.create_task(runner.presence.tell_for_ever())
-            await _work_until([stop, broken], WakingWorker(runner, redis), runner)
-            telling.cancel()
+            async with beside(runner.presence.tell_for_ever()):
+                await _work_until([stop, broken], WakingWorker(runner, redis), runner)
             await runner.presence.leave()
         log.info("worker_stopped", is_broken=broken.done())
         return BROKEN if broken.done() else 0

@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from gpu_worker.runner import Runner
+from jobs.storage.background import beside
 from jobs.storage.job_queue import FUNCTION, QUEUE, WAKE
 
 # Only the time between arq's pick and our claim counts here: after the claim the id is out of the queue.
@@ -49,14 +50,11 @@ class WakingWorker(Worker):
         self._idle = asyncio.Event()
 
     async def main(self) -> None:
-        listener = asyncio.create_task(self._listen())
-        try:
+        async with beside(self._listen()):
             while not self._is_stopping or self.tasks:
                 self._wake.clear()
                 await self._look()
                 await self._wait_for_a_reason()
-        finally:
-            listener.cancel()
 
     def stop_picking(self) -> None:
         """`main` returns when the job at hand, if any, has ended."""

@@ -32,6 +32,7 @@ from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, Transi
 from jobs.job import Failure, FailureCode, Image, Job
 from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
+from jobs.storage.background import beside
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.files import output_folder
 from jobs.storage.job_store import Waiting
@@ -75,6 +76,7 @@ class Runner:
         self._jobs = stores.jobs
         self._resources = stores.resources
         self._queue = stores.queue
+        self._cancels = stores.cancels
         self._board = stores.board
         self._files = stores.files
         self._outlook = stores.outlook
@@ -216,14 +218,13 @@ class Runner:
         self._watches.add(watch)
         if self._is_stopping:
             watch.stop_with(WorkerStopping())
-        works = (self._keep_lease(job, watch), self._hear_of_cancel(job, watch), watch.publish_for_ever())
-        beside = [asyncio.create_task(work) for work in works]
+        cancel = partial(watch.stop_with, AttemptLost("The job was canceled."))
         try:
-            yield
+            with self._cancels.when_canceled(job.id, job.attempt, cancel):
+                async with beside(self._keep_lease(job, watch), watch.publish_for_ever()):
+                    yield
         finally:
             self._watches.discard(watch)
-            for task in beside:
-                task.cancel()
 
     async def _keep_lease(self, job: Job, watch: JobWatch) -> None:
         """Until the attempt has had its time: then the engine is asked to stop, and the lease lapses if it does not."""
@@ -242,14 +243,6 @@ class Runner:
         await asyncio.sleep(self._options.hung_after.total_seconds())
         log.error("engine_hung")
         self.is_hung.set()
-
-    async def _hear_of_cancel(self, job: Job, watch: JobWatch) -> None:
-        try:
-            await self._queue.canceled(job.id, job.attempt)
-            watch.stop_with(AttemptLost("The job was canceled."))
-        except (RedisError, OSError) as error:
-            # The next renewal of the lease is refused then, and says the same.
-            log.warning("cancel_not_heard", error=repr(error))
 
     async def _store(self, job: Job, canvas: Canvas) -> list[Image]:
         images, kept = [], self._options.outputs_kept

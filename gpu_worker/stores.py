@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from arq.connections import ArqRedis
 
+from jobs.storage.cancels import Cancels
 from jobs.storage.database import Database
 from jobs.storage.files import Files
 from jobs.storage.job_queue import JobQueue
@@ -22,18 +23,20 @@ class Stores:
     stages: StageStore
     files: Files
     queue: JobQueue
+    cancels: Cancels
     board: ProgressBoard
     outlook: OutlookBoard
     pauses: Pauses
 
 
-def stores_on(database: Database, redis: ArqRedis, files: Files) -> Stores:
+def stores_on(database: Database, redis: ArqRedis, files: Files, cancels: Cancels) -> Stores:
     return Stores(
         jobs=JobStore(database),
         resources=ResourceStore(database),
         stages=StageStore(database),
         files=files,
         queue=JobQueue(redis),
+        cancels=cancels,
         board=ProgressBoard(redis),
         outlook=OutlookBoard(redis),
         pauses=Pauses(redis),

@@ -7,11 +7,12 @@ of its own. It beats only as long as it hears from the worker's loop.
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from jobs.errors import AttemptLost
+from jobs.storage.background import beside
 
 SIGN_OF_LIFE_EVERY_S = 1
 STOP_WITHIN_S = 2
@@ -71,20 +72,11 @@ async def open_heart() -> AsyncIterator[Heart]:
         sys.executable, "-m", "gpu_worker.heart", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     heart = Heart(process)
-    with _running(heart.listen()), _running(heart.live()):
+    async with beside(heart.listen(), heart.live()):
         try:
             yield heart
         finally:
             await _end(process)
-
-
-@contextmanager
-def _running(work: Any) -> Iterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

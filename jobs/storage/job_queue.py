@@ -16,6 +16,7 @@ from arq.jobs import serialize_job
 
 from jobs.job import QueuePlace, Range
 from jobs.outlook import length_of
+from jobs.storage.cancels import tell_canceled
 from jobs.storage.job_store import Waiting
 from jobs.storage.redis_connection import serialize
 
@@ -32,10 +33,6 @@ FILLED = "darkroom:line:filled"
 FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
 KEY_LIFE_MS = 30 * 24 * 3600 * 1000
-# Who draws the job listens already, or will as soon as its claim has returned.
-CANCEL_LIFE_S = 60
-# Shorter than the connection's own patience.
-BLOCK_S = 5
 # Among so many at the head of the line a worker looks for what it has loaded, and for so many times the seconds of
 # loading a job may be put off for it. From the simulator, see docs/queue.md.
 CHOICE = 16
@@ -116,20 +113,12 @@ class JobQueue:
         await self._leave_line(self._redis, job_id, attempt, "PASSED")
 
     async def cancel(self, job_id: int, attempt: int) -> None:
-        """Takes the attempt after this one out of the order, and tells who is at work on this one to stop."""
-        signal = _cancel_key(job_id, attempt)
+        """Takes the attempt after this one out of the order, and tells who is at work on this one (`Cancels`)."""
         pipeline = self._redis.pipeline(transaction=False)
         await self._leave_line(pipeline, job_id, attempt + 1, "CANCELED")
         pipeline.delete(job_key_prefix + _arq_id(job_id, attempt + 1))
-        pipeline.rpush(signal, "")
-        pipeline.expire(signal, CANCEL_LIFE_S)
+        tell_canceled(pipeline, job_id, attempt)
         await pipeline.execute()
-
-    async def canceled(self, job_id: int, attempt: int) -> None:
-        """Returns when `cancel` has been called for this attempt. A signal may be lost with Redis."""
-        signal = _cancel_key(job_id, attempt)
-        while not await cast(Awaitable[Any], self._redis.blpop([signal], timeout=BLOCK_S)):
-            pass
 
     async def epoch(self) -> str | None:
         """Tells one filling of the queue from another: None after Redis was emptied, other after it restarted."""
@@ -151,10 +140,6 @@ class JobQueue:
 
 def _arq_id(job_id: int, attempt: int) -> str:
     return f"{job_id}:{attempt}"
-
-
-def _cancel_key(job_id: int, attempt: int) -> str:
-    return f"darkroom:cancel:{job_id}:{attempt}"
 
 
 def _turn(job: Waiting) -> tuple[int | str, str, str]:

@@ -1,5 +1,6 @@
 """A runner on real stores, with a scripted engine."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,6 +20,7 @@ from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.input_initialize import InputInitialize
 from jobs.storage.account_store import AccountStore
+from jobs.storage.cancels import Cancels, open_cancels
 from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob, Waiting
@@ -31,6 +33,7 @@ from jobs.storage.stage_store import StageStore
 from jobs.submission import Submission
 from jobs.turn import Turn
 from tests.gpu_worker.scripted_engine import ScriptedEngine
+from tests.until import only_this_task
 
 LEASE = timedelta(seconds=0.6)
 MAX_ATTEMPTS = 2
@@ -52,6 +55,7 @@ class Bench:
     database: Database
     jobs: JobStore
     queue: JobQueue
+    cancels: Cancels
     board: ProgressBoard
     outlook: OutlookBoard
     pauses: Pauses
@@ -81,6 +85,7 @@ class Bench:
             stages=StageStore(self.database),
             files=self.files,
             queue=self.queue,
+            cancels=self.cancels,
             board=self.board,
             outlook=self.outlook,
             pauses=self.pauses,
@@ -136,16 +141,24 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> Bench:
+async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> AsyncIterator[Bench]:
     account = await AccountStore(database).ensure("tester")
-    return Bench(
-        database=database,
-        jobs=JobStore(database),
-        queue=JobQueue(redis),
-        board=ProgressBoard(redis),
-        outlook=OutlookBoard(redis),
-        pauses=Pauses(redis),
-        files=LocalFiles(tmp_path),
-        folder=tmp_path,
-        account_id=account.id,
-    )
+    async with open_cancels(redis) as cancels:
+        yield Bench(
+            database=database,
+            jobs=JobStore(database),
+            queue=JobQueue(redis),
+            cancels=cancels,
+            board=ProgressBoard(redis),
+            outlook=OutlookBoard(redis),
+            pauses=Pauses(redis),
+            files=LocalFiles(tmp_path),
+            folder=tmp_path,
+            account_id=account.id,
+        )
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left_behind() -> AsyncIterator[None]:
+    yield
+    await only_this_task()

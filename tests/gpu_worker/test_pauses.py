@@ -13,6 +13,7 @@ from cli.stack import StackFailed
 from cli.workers import drain, pause, resume
 from gpu_worker.arq_worker import WakingWorker
 from jobs.job import JobStatus
+from jobs.storage.background import beside
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.pauses import ALL, Pauses
 from tests.gpu_worker.conftest import Bench
@@ -25,16 +26,15 @@ NAME = "test:1"
 @asynccontextmanager
 async def at_work(bench: Bench, redis: ArqRedis, on_step: Callable[[int], None] = nothing) -> AsyncIterator[None]:
     runner = bench.runner(ScriptedEngine(on_step))
-    worker, telling = WakingWorker(runner, redis), asyncio.create_task(runner.presence.tell_for_ever())
-    working = asyncio.create_task(worker.main())
-    try:
-        await until(lambda: is_told(redis))
-        yield
-        worker.stop_picking()
-        await asyncio.wait_for(working, 5)
-    finally:
-        telling.cancel()
-        working.cancel()
+    worker = WakingWorker(runner, redis)
+    async with beside(runner.presence.tell_for_ever()):
+        working = asyncio.create_task(worker.main())
+        try:
+            await until(lambda: is_told(redis))
+            yield
+        finally:
+            worker.stop_picking()
+            await asyncio.wait_for(working, 5)
 
 
 async def is_told(redis: ArqRedis) -> bool:

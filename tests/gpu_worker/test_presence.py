@@ -7,6 +7,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from gpu_worker.presence import Presence
+from jobs.storage.background import beside
 from jobs.storage.outlook_board import SPREADS, OutlookBoard
 from tests.gpu_worker.conftest import Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
@@ -16,15 +17,14 @@ from tests.until import until
 async def test_others_see_it_come_work_and_go(redis: ArqRedis) -> None:
     board = OutlookBoard(redis)
     presence = Presence(board, "one:1")
-    telling = asyncio.create_task(presence.tell_for_ever())
 
-    await until(lambda: _seen(board, workers=1, busy=0))
-    presence.begin(60.0)
-    await until(lambda: _seen(board, workers=1, busy=1))
-    free_in_s = (await board.read()).raw_start_s(0)
-    presence.end()
-    await until(lambda: _seen(board, workers=1, busy=0))
-    telling.cancel()
+    async with beside(presence.tell_for_ever()):
+        await until(lambda: _seen(board, workers=1, busy=0))
+        presence.begin(60.0)
+        await until(lambda: _seen(board, workers=1, busy=1))
+        free_in_s = (await board.read()).raw_start_s(0)
+        presence.end()
+        await until(lambda: _seen(board, workers=1, busy=0))
     await presence.leave()
 
     assert free_in_s == pytest.approx(60, abs=1)
@@ -35,15 +35,14 @@ async def test_a_worker_that_draws_is_busy_and_notes_how_long_it_took(bench: Ben
     job_id = await bench.accept()
     reached, go_on = threading.Event(), threading.Event()
     runner = bench.runner(ScriptedEngine(pause_at(2, reached, go_on)))
-    telling = asyncio.create_task(runner.presence.tell_for_ever())
 
-    running = asyncio.create_task(runner.run(job_id, 1))
-    await asyncio.to_thread(reached.wait, 10)
-    await until(lambda: _seen(bench.outlook, workers=1, busy=1))
-    go_on.set()
-    await running
-    await until(lambda: _seen(bench.outlook, workers=1, busy=0))
-    telling.cancel()
+    async with beside(runner.presence.tell_for_ever()):
+        running = asyncio.create_task(runner.run(job_id, 1))
+        await asyncio.to_thread(reached.wait, 10)
+        await until(lambda: _seen(bench.outlook, workers=1, busy=1))
+        go_on.set()
+        await running
+        await until(lambda: _seen(bench.outlook, workers=1, busy=0))
 
     assert set(await redis.hkeys(SPREADS)) == {b"", b"scripted"}
     assert (await bench.outlook.read()).factor("scripted") > 0

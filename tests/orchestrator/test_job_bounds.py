@@ -1,5 +1,6 @@
 """How long a job may take is the account's to say: to start, to end, and for one attempt."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import FailureCode, JobStatus
+from jobs.storage.cancels import open_cancels
 from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
@@ -89,7 +91,10 @@ async def test_a_job_that_has_not_ended_in_time_fails_whatever_is_at_work(
     assert job.failure is not None and "did not end within the time" in job.failure.reason
     if is_running:
         # Its worker is told to stop.
-        await JobQueue(redis).canceled(job_id, 1)
+        async with open_cancels(redis) as cancels:
+            told = asyncio.Event()
+            with cancels.when_canceled(job_id, 1, told.set):
+                await asyncio.wait_for(told.wait(), 5)
 
 
 async def test_the_bound_of_an_attempt_is_stored_for_the_worker(api: Api, database: Database) -> None:

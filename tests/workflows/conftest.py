@@ -18,6 +18,7 @@ from gpu_worker.heart.keeper import StoreKeeper
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
 from jobs.catalog import Catalog
+from jobs.storage.cancels import Cancels
 from jobs.storage.database import Database
 from jobs.storage.local_files import LocalFiles
 from orchestrator.app import WebOptions
@@ -124,5 +125,5 @@ def _runner(engine: DiffusersEngine, database: Database, redis: ArqRedis, files:
         hung_after=timedelta(minutes=10),
         drawn_by="tests",
     )
-    stores = stores_on(database, redis, LocalFiles(files))
+    stores = stores_on(database, redis, LocalFiles(files), Cancels(redis))
     return Runner(options, engine=engine, keeper=StoreKeeper(stores.jobs, options.lease), stores=stores)

@@ -1,6 +1,6 @@
 """The stores on real PostgreSQL and Redis."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore
+from tests.until import only_this_task
 
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 
@@ -37,3 +38,9 @@ def rows(database: Database) -> Rows:
             return [dict(row) for row in await connection.fetch(statement, *arguments)]
 
     return ask
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left_behind() -> AsyncIterator[None]:
+    yield
+    await only_this_task()

@@ -1,13 +1,12 @@
 """The order of waiting jobs, and each one's exact place in it."""
 
-import asyncio
 import random
 
 import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import QueuePlace
-from jobs.storage.job_queue import CANCEL_LIFE_S, CHOICE, PATIENCE, WAKE, JobQueue
+from jobs.storage.job_queue import CHOICE, PATIENCE, WAKE, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import Turn
 
@@ -83,28 +82,6 @@ async def test_a_canceled_job_leaves_nothing_in_the_queue(queue: JobQueue, redis
 
     assert await queue.places([(1, 1), (2, 1)]) == [None, place(1, 1)]
     assert await redis.keys("arq:job:*") == [b"arq:job:2:1"]
-
-
-@pytest.mark.parametrize("is_early", [True, False])
-async def test_who_is_at_work_hears_of_the_cancel_whether_it_listens_already_or_soon(
-    queue: JobQueue, redis: ArqRedis, is_early: bool
-) -> None:
-    if is_early:
-        await queue.cancel(7, 1)
-    hearing, other = (asyncio.create_task(queue.canceled(7, attempt)) for attempt in (1, 2))
-    if not is_early:
-        await asyncio.sleep(0.05)
-        await queue.cancel(7, 1)
-
-    await asyncio.wait_for(hearing, 2)
-    assert not other.done()
-    other.cancel()
-
-
-async def test_a_cancel_that_no_one_hears_is_forgotten(queue: JobQueue, redis: ArqRedis) -> None:
-    await queue.cancel(7, 1)
-
-    assert [0 < await redis.ttl(key) <= CANCEL_LIFE_S for key in await redis.keys()] == [True]
 
 
 async def test_adding_nothing_changes_nothing(queue: JobQueue) -> None:
