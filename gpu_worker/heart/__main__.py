@@ -1,8 +1,8 @@
 """`python -m gpu_worker.heart`, started by a worker and by nobody else: renews the leases that it is told to keep.
 
 Lines of JSON come in: {"keep": [job, attempt]}, {"drop": [job, attempt]}, and {} for "I am here". Out goes
-{"lost": [job, attempt]}. It ends with the worker; a worker that says nothing for long is hung and is ended, so that
-whoever looks after it starts another.
+{"lost": [job, attempt]}. It ends with the worker, and lets the leases lapse that the worker still had; a worker that
+says nothing for long is hung and is ended, so that whoever looks after it starts another.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +22,9 @@ from gpu_worker.heart.keeper import LeaseKeeper, StoreKeeper
 from jobs.errors import AttemptLost
 from jobs.storage.database import open_database
 from jobs.storage.job_store import JobStore
+
+# Where it cannot be written they lapse by themselves.
+LET_LAPSE_WITHIN_S = 2
 
 log = structlog.get_logger()
 
@@ -37,6 +41,20 @@ async def beat(settings: Settings) -> None:
                     kept[job_id, attempt] = asyncio.create_task(_keep(keeper, job_id, attempt))
                 case {"drop": [int(job_id), int(attempt)]}:
                     kept.pop((job_id, attempt)).cancel()
+        await _let_lapse(keeper, kept)
+
+
+async def _let_lapse(keeper: StoreKeeper, kept: Mapping[tuple[int, int], asyncio.Task[None]]) -> None:
+    """What a worker still had when it ended: its jobs need not wait for the end of their leases."""
+    if not kept:
+        return
+    for keeping in kept.values():
+        keeping.cancel()
+    await asyncio.wait(kept.values(), timeout=LET_LAPSE_WITHIN_S)
+    async with asyncio.timeout(LET_LAPSE_WITHIN_S):
+        for job_id, attempt in kept:
+            await keeper.let_lapse(job_id, attempt)
+    log.warning("worker_died", jobs=[job_id for job_id, _ in kept])
 
 
 async def _lines_in() -> asyncio.StreamReader:

@@ -39,3 +39,10 @@ class StoreKeeper:
             except Exception as error:
                 # Not renewed is not yet lost. If it stays so the lease lapses, and the fence refuses our result.
                 log.warning("lease_not_renewed", job_id=job_id, error=repr(error))
+
+    async def let_lapse(self, job_id: int, attempt: int) -> None:
+        """At once: nobody works on it any more. An attempt that has ended stays as it is."""
+        try:
+            await self._jobs.renew_lease(job_id, attempt, timedelta(0))
+        except AttemptLost:
+            pass

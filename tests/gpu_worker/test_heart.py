@@ -151,9 +151,10 @@ async def test_a_worker_whose_loop_turns_lives_longer_than_that(environment: Non
     await _until_gone(heart)
 
 
-async def test_the_heart_ends_with_a_worker_that_is_killed(environment: None) -> None:
-    worker = await _worker("await asyncio.sleep(60)")
+async def test_the_heart_ends_with_a_worker_that_is_killed(environment: None, bench: Bench, job_id: int) -> None:
+    worker = await _worker(f"asyncio.create_task(heart.keep({job_id}, 1)); await asyncio.sleep(60)")
     heart = await _heart_of(worker)
+    await until(lambda: _is_kept(bench, job_id))
 
     # As whoever ends the whole group does first: the heart goes on for the worker's sake.
     os.kill(heart, signal.SIGTERM)
@@ -162,3 +163,29 @@ async def test_the_heart_ends_with_a_worker_that_is_killed(environment: None) ->
     worker.kill()
 
     await _until_gone(heart)
+
+
+async def test_a_killed_worker_s_lease_lapses_at_once(environment: None, bench: Bench, job_id: int) -> None:
+    worker = await _worker(f"asyncio.create_task(heart.keep({job_id}, 1)); await asyncio.sleep(60)")
+    heart = await _heart_of(worker)
+    await until(lambda: _is_kept(bench, job_id))
+    await bench.execute("UPDATE jobs SET lease_expires_at = now() + interval '1 hour'")
+
+    worker.kill()
+
+    await _until_gone(heart)
+    assert await _lease_left(bench, job_id) <= timedelta(0)
+
+
+async def test_a_worker_that_has_dropped_its_attempt_leaves_it_as_it_is(
+    environment: None, bench: Bench, job_id: int
+) -> None:
+    worker = await _worker(
+        f"keeping = asyncio.create_task(heart.keep({job_id}, 1)); await asyncio.sleep(0.05); keeping.cancel(); "
+        "await asyncio.sleep(0.3)"
+    )
+    heart = await _heart_of(worker)
+    assert await asyncio.wait_for(worker.wait(), 30) == 0
+    await _until_gone(heart)
+
+    assert await _lease_left(bench, job_id) > timedelta(0)
