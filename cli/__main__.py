@@ -46,7 +46,7 @@ def up(arguments: argparse.Namespace) -> None:
                     print(line, flush=True)
                 time.sleep(0.5)
         except KeyboardInterrupt:
-            print("\nstopping; a job that is being drawn has 20 seconds to end", flush=True)
+            print("\nstopping; a job that is being drawn has 15 seconds to end", flush=True)
             raise
 
 

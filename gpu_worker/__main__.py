@@ -25,7 +25,7 @@ from jobs.storage.database import open_database
 from jobs.storage.files import open_files
 from jobs.storage.redis_connection import open_redis
 
-FINISH_JOB_WITHIN_S = 20
+FINISH_JOB_WITHIN_S = 15
 HAND_BACK_WITHIN_S = 5
 ABANDON_WITHIN_S = 3
 # A program that cannot go on, and may be started again.

@@ -63,7 +63,8 @@ class WakingWorker(Worker):
 
     async def _look(self) -> None:
         try:
-            self.allow_pick_jobs = not self._is_stopping and await self._runner.may_begin()
+            may_begin = await self._runner.may_begin()
+            self.allow_pick_jobs = may_begin and not self._is_stopping
             await self._poll_iteration()
         except (RedisError, OSError) as error:
             log.warning("queue_unreachable", error=repr(error))

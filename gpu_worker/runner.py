@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain, repeat
 from time import perf_counter
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -42,8 +43,10 @@ QUEUE_WITHIN_S = 2
 LOADING_S = 2.0
 # Jobs whose pictures are being stored while the engine draws the next: with more of them it waits for the store.
 STORING_AT_ONCE = 1
-# Two minutes in all.
-PAUSES_S = (0.2, 0.5, 1.0, *(2.0,) * 60)
+FIRST_PAUSES_S = (0.2, 0.5, 1.0)
+PAUSE_S = 2.0
+# Then one more try, which has a deadline of its own.
+PATIENCE_S = 120.0
 
 T = TypeVar("T")
 
@@ -95,10 +98,17 @@ class Runner:
 
     async def warm_up(self, model_id: str) -> None:
         """Loads this model, so that the first job does not wait for it."""
+        within_s = self._options.attempt_within.total_seconds()
         try:
-            await self._on_engine_thread(self._engine.load, model_id)
+            async with asyncio.timeout(within_s):
+                await self._on_engine_thread(self._engine.load, model_id)
         except StageFailed as error:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
+        except TimeoutError:
+            log.error("engine_hung", model=model_id, seconds=within_s)
+            self.is_hung.set()
+        except Exception:
+            log.exception("model_not_loaded", model=model_id)
 
     async def may_begin(self) -> bool:
         """Not while an operator has paused this worker, or all."""
@@ -153,7 +163,7 @@ class Runner:
         watch, started = JobWatch(job, self._board), perf_counter()
         with bound_contextvars(job_id=job.id, attempt=job.attempt):
             try:
-                async with self._watched(job, watch):
+                async with self._watched(job, watch, drawn):
                     await self._leave_queue(self._queue.start, job.id, job.attempt)
                     outcome = await self._outcome(job, watch, drawn)
                 log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
@@ -174,7 +184,8 @@ class Runner:
             return await self._try_again(job, error.message)
         except Exception as error:
             log.exception("attempt_broke")
-            return await self._try_again(job, f"{type(error).__name__}: {error}")
+            # What it says may name files, addresses, or statements: that is the operator's, in the log.
+            return await self._try_again(job, f"the worker broke unexpectedly ({type(error).__name__})")
 
     async def _make_pictures(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> None:
         inputs = await self._inputs(job)
@@ -214,33 +225,35 @@ class Runner:
             raise FatalFailure(f"{path}: input picture {name}: {error.message}") from error
 
     @asynccontextmanager
-    async def _watched(self, job: Job, watch: JobWatch) -> AsyncIterator[None]:
+    async def _watched(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> AsyncIterator[None]:
         self._watches.add(watch)
         if self._is_stopping:
             watch.stop_with(WorkerStopping())
         cancel = partial(watch.stop_with, AttemptLost("The job was canceled."))
         try:
             with self._cancels.when_canceled(job.id, job.attempt, cancel):
-                async with beside(self._keep_lease(job, watch), watch.publish_for_ever()):
+                async with beside(self._keep_lease(job, watch, drawn), watch.publish_for_ever()):
                     yield
         finally:
             self._watches.discard(watch)
 
-    async def _keep_lease(self, job: Job, watch: JobWatch) -> None:
-        """Until the attempt has had its time: then the engine is asked to stop, and the lease lapses if it does not."""
-        within_s = self._options.attempt_within.total_seconds()
-        within_s = min(within_s, job.submission.attempt_within_s or within_s)
+    async def _keep_lease(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> None:
+        """Until all is stored, or drawing has had its time: then the engine is asked to stop, and the lease lapses if
+        it does not."""
+        longest_s = self._options.attempt_within.total_seconds()
+        within_s = min(longest_s, job.submission.attempt_within_s or longest_s)
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(within_s) as bound, beside(_unbind(bound, drawn)):
                 await self._keeper.keep(job.id, job.attempt)
         except AttemptLost as error:
             watch.stop_with(error)
         except TimeoutError:
             watch.stop_with(TransitoryFailure(f"the attempt took longer than {within_s:g} s"))
-            await self._notice_a_hang()
+            # An account's bound may be shorter than one call of an engine that is in order.
+            await self._notice_a_hang(longest_s - within_s)
 
-    async def _notice_a_hang(self) -> None:
-        await asyncio.sleep(self._options.hung_after.total_seconds())
+    async def _notice_a_hang(self, after_s: float) -> None:
+        await asyncio.sleep(after_s + self._options.hung_after.total_seconds())
         log.error("engine_hung")
         self.is_hung.set()
 
@@ -281,10 +294,12 @@ class Runner:
 
         Safe to repeat, because the attempt fences it. Raises what it raised last when the patience is over.
         """
-        for pause_s in PAUSES_S:
+        until, pauses = perf_counter() + PATIENCE_S, chain(FIRST_PAUSES_S, repeat(PAUSE_S))
+        while perf_counter() < until:
             try:
                 return await statement()
             except (*DATABASE_AWAY, Unavailable) as error:
+                pause_s = next(pauses)
                 log.warning("store_away", error=repr(error), next_s=pause_s)
                 await asyncio.sleep(pause_s)
         return await statement()
@@ -325,6 +340,12 @@ async def _either(task: asyncio.Task[None], event: asyncio.Event) -> None:
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+
+
+async def _unbind(bound: asyncio.Timeout, drawn: asyncio.Event) -> None:
+    """What follows drawing has deadlines of its own."""
+    await drawn.wait()
+    bound.reschedule(None)
 
 
 def _run_stage(position: int, stage: RunnableStage, canvas: Canvas, tools: Tools) -> Canvas:

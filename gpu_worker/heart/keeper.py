@@ -30,10 +30,13 @@ class StoreKeeper:
         self._lease = lease
 
     async def keep(self, job_id: int, attempt: int) -> None:
+        each_s = self._lease.total_seconds() / RENEWALS_PER_LEASE
         while True:
-            await asyncio.sleep(self._lease.total_seconds() / RENEWALS_PER_LEASE)
+            await asyncio.sleep(each_s)
             try:
-                await self._jobs.renew_lease(job_id, attempt, self._lease)
+                # Over a connection that has fallen silent it would wait for longer than the lease lasts.
+                async with asyncio.timeout(each_s):
+                    await self._jobs.renew_lease(job_id, attempt, self._lease)
             except AttemptLost:
                 raise
             except Exception as error:

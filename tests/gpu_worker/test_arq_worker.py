@@ -175,11 +175,30 @@ async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis
     assert await queue.places([(2, 1)]) == [QueuePlace(rank=1, length=1, work_before_s=0)]
 
 
+async def test_a_worker_that_is_told_to_stop_while_it_asks_whether_it_may_begin_takes_no_job(redis: ArqRedis) -> None:
+    queue, asked, answered = JobQueue(redis), asyncio.Event(), asyncio.Event()
+
+    class Hesitating(Recorder):
+        async def may_begin(self) -> bool:
+            asked.set()
+            await answered.wait()
+            return True
+
+    recorder = Hesitating(queue)
+    await queue.add([waiting(1)])
+    async with _working(recorder, redis) as worker:
+        await asked.wait()
+        worker.stop_picking()
+        answered.set()
+
+    assert recorder.started == []
+
+
 @asynccontextmanager
-async def _working(recorder: Recorder, redis: ArqRedis) -> AsyncIterator[None]:
+async def _working(recorder: Recorder, redis: ArqRedis) -> AsyncIterator[WakingWorker]:
     """Stops the worker as the process does, and waits for its end."""
     worker = WakingWorker(cast(Runner, cast(Any, recorder)), redis)
     working = asyncio.create_task(worker.main())
-    yield
+    yield worker
     worker.stop_picking()
     await asyncio.wait_for(working, 10)

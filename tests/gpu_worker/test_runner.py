@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 import gpu_worker.runner
 from gpu_worker.runner import Runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
-from jobs.job import FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
@@ -130,9 +130,15 @@ async def test_a_fatal_failure_ends_the_job_with_its_reason(bench: Bench) -> Non
     assert await bench.callbacks(job_id) == ["TERMINAL"]
 
 
-@pytest.mark.parametrize("error", [TransitoryFailure("out of memory"), RuntimeError("out of memory")])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TransitoryFailure("out of memory"), "out of memory (after 2 attempts)"),
+        (RuntimeError("/a/path, a password\0"), "the worker broke unexpectedly (RuntimeError) (after 2 attempts)"),
+    ],
+)
 async def test_a_passing_failure_waits_for_its_delay_and_fails_when_attempts_are_used_up(
-    bench: Bench, error: Exception
+    bench: Bench, error: Exception, told: str
 ) -> None:
     job_id = await bench.accept()
     runner = bench.runner(ScriptedEngine(raising(error)))
@@ -147,8 +153,7 @@ async def test_a_passing_failure_waits_for_its_delay_and_fails_when_attempts_are
     assert due == [] and [each.attempt for each in due_later] == [2]
     job = await bench.job(job_id)
     assert job.status == JobStatus.FAILED and job.failure is not None
-    assert job.failure.code == FailureCode.TRANSITORY_ERROR
-    assert "out of memory" in job.failure.reason and "2 attempts" in job.failure.reason
+    assert job.failure == Failure(code=FailureCode.TRANSITORY_ERROR, reason=told)
 
 
 async def test_a_stage_that_this_worker_cannot_run_is_left_to_a_newer_one(bench: Bench) -> None:
@@ -230,6 +235,48 @@ async def test_an_engine_that_stops_when_it_is_asked_to_does_not_hang(bench: Ben
     assert not runner.is_hung.is_set()
 
 
+async def test_an_account_s_own_bound_does_not_end_a_worker_whose_engine_is_in_order(bench: Bench) -> None:
+    job_id = await bench.accept(attempt_within_s=0.05)
+    bench.hung_after = timedelta(seconds=0.1)
+    runner = bench.runner(ScriptedEngine(lambda step: threading.Event().wait(1) if step == 1 else None))
+
+    await runner.run(job_id, 1)
+
+    assert not runner.is_hung.is_set()
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
+
+
+async def test_pictures_that_take_long_to_store_are_no_hang_and_the_lease_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await bench.accept()
+    bench.attempt_within = bench.hung_after = timedelta(seconds=0.3)
+    put, runner = bench.files.put, bench.runner(ScriptedEngine())
+
+    async def slow_put(key: str, content: bytes) -> None:
+        await asyncio.sleep(2 * LEASE.total_seconds())
+        assert await bench.jobs.take_back_lapsed(max_attempts=3) == []
+        await put(key, content)
+
+    monkeypatch.setattr(bench.files, "put", slow_put)
+    await runner.run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+    assert not runner.is_hung.is_set()
+
+
+async def test_a_model_that_does_not_load_in_time_is_a_hang(bench: Bench) -> None:
+    bench.attempt_within, may_go_on = timedelta(seconds=0.1), threading.Event()
+    engine = ScriptedEngine()
+    engine.load = lambda *_: may_go_on.wait(10)  # type: ignore[assignment, method-assign]
+    runner = bench.runner(engine)
+
+    await runner.warm_up("101")
+
+    assert runner.is_hung.is_set()
+    may_go_on.set()
+
+
 async def test_a_worker_that_is_stopping_draws_no_job_that_it_has_just_claimed(bench: Bench) -> None:
     job_id = await bench.accept()
     engine = ScriptedEngine()
@@ -287,7 +334,7 @@ async def test_a_store_of_pictures_that_stays_away_is_another_attempt(
         raise Unavailable
 
     monkeypatch.setattr(bench.files, "put", refused)
-    monkeypatch.setattr(gpu_worker.runner, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(gpu_worker.runner, "PATIENCE_S", 0.1)
     await bench.runner(ScriptedEngine()).run(job_id, 1)
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
