@@ -33,9 +33,8 @@ class JobViews:
     async def of(self, jobs: Sequence[Job]) -> list[JobView]:
         """In the order of `jobs`. Each that waits has its place."""
         views = await self.live(jobs)
-        # Not in the queue: Redis is away, or the job waits for the delay before another attempt.
         unplaced = [view.job for view in views if view.job.status == JobStatus.WAITING and view.place is None]
-        places = await self._jobs.places(unplaced) if unplaced else {}
+        places = await self._places_outside(unplaced) if unplaced else {}
         return [replace(view, place=places.get(view.job.id, view.place)) for view in views]
 
     async def live(self, jobs: Sequence[Job]) -> list[JobView]:
@@ -51,6 +50,17 @@ class JobViews:
 
     async def _places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace | None]:
         return await _known(jobs, lambda: self._queue.places([(job.id, job.attempt + 1) for job in jobs]))
+
+    async def _places_outside(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
+        """Of jobs that wait for something else than their turn, which comes behind all that wait now at the latest; and
+        while Redis is away, of all."""
+        try:
+            async with asyncio.timeout(LIVE_STATE_WITHIN_S):
+                length, _ = await self._queue.length()
+        except (RedisError, OSError) as error:
+            log.warning("live_state_not_known", jobs=len(jobs), error=repr(error))
+            return await self._jobs.places(jobs)
+        return dict.fromkeys([job.id for job in jobs], QueuePlace(rank=length + 1, length=length + 1))
 
     async def _progress(self, jobs: Sequence[Job]) -> dict[int, Progress | None]:
         return await _known(jobs, lambda: self._board.get([(job.id, job.attempt) for job in jobs]))

@@ -48,6 +48,7 @@ class Sweeper:
                 await self.sweep()
             except (*DATABASE_AWAY, RedisError) as error:
                 log.warning("sweep_failed", error=repr(error))
+                self.fill_soon()  # what PostgreSQL has given may not have reached the queue
             except Exception:
                 # A sweeper that ends would leave every later crash unmended.
                 log.exception("sweep_broke")

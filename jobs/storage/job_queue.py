@@ -33,6 +33,7 @@ FILLED = "darkroom:line:filled"
 FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
 KEY_LIFE_MS = 30 * 24 * 3600 * 1000
+PAGE = 1000
 # Among so many at the head of the line a worker looks for what it has loaded, and for so many times the seconds of
 # loading a job may be put off for it. From the simulator, see docs/queue.md.
 CHOICE = 16
@@ -60,7 +61,12 @@ class JobQueue:
         self._choose = redis.register_script(_script("choose"))
 
     async def add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
-        """Queues what is not queued yet, wakes workers, and gives each job's place."""
+        """Queues what is not queued yet, wakes workers, and gives each job's place. Many are queued page by page: a
+        script cannot take any number of arguments."""
+        pages = [jobs[first : first + PAGE] for first in range(0, len(jobs), PAGE)]
+        return [place for page in pages for place in await self._add(page)]
+
+    async def _add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
         arguments: list[str | bytes | int] = [KEY_LIFE_MS]
         for job in jobs:
             arguments += [

@@ -4,7 +4,7 @@ It does not queue: Redis is told by the caller after the commit.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate
@@ -270,11 +270,12 @@ class JobStore:
         async with self._database.connection() as connection:
             return [_waiting(row) for row in await rows_of(queries.retried_jobs(connection, limit=limit))]
 
-    async def unpark(self, *, parked_for: timedelta) -> list[Waiting]:
-        """The jobs that `claim` parked at least so long ago, and that their accounts now have room for."""
+    async def unpark(self, *, parked_for: timedelta, limit: int = 1000) -> list[Waiting]:
+        """The jobs that `claim` parked at least so long ago, and that their accounts now have room for; of each account
+        at most `limit`."""
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.unpark_jobs(connection, parked_for=parked_for))
-        return [replace(_waiting(row), turn=None) for row in rows]
+            rows = await rows_of(queries.unpark_jobs(connection, parked_for=parked_for, limit=limit))
+        return [_waiting(row) for row in sorted(rows, key=lambda row: row["id"])]
 
     async def _by_request(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> list[Job]:
         accounts, requests = zip(*keys, strict=True)

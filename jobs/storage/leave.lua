@@ -23,7 +23,7 @@ if why == 'STARTED' and tonumber(turn) > tonumber(redis.call('HGET', CLOCK, 'now
     redis.call('HSET', CLOCK, 'now', turn)
     -- Who has nothing ahead of the clock stands like everybody else.
     redis.call('ZREMRANGEBYSCORE', ENDS, '-inf', turn)
-elseif why == 'CANCELED' and account ~= '' and redis.call('ZSCORE', ENDS, account) then
+elseif why ~= 'STARTED' and account ~= '' and redis.call('ZSCORE', ENDS, account) then
     redis.call('ZINCRBY', ENDS, '-' .. share, account)
 end
 return 1

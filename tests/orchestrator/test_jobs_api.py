@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from jobs.capabilities import STAGES
 from jobs.catalog import Catalog, Family, Model
 from jobs.storage.database import Database
+from jobs.storage.job_queue import JobQueue
 from orchestrator.app import WebOptions
 from tests.orchestrator.conftest import MAX_BODY_BYTES, Api, body, open_api
 
@@ -272,3 +273,12 @@ def _only_one_model(catalog: Catalog) -> Catalog:
 async def _count_jobs(database: Database) -> int:
     async with database.connection() as connection:
         return int(await connection.fetchval("SELECT count(*) FROM jobs"))
+
+
+async def test_a_job_that_waits_for_room_stands_behind_all_that_wait_for_their_turns(api: Api, redis: ArqRedis) -> None:
+    ids = [(await api.post_job(body(f"r-{i}")))[1]["job"]["id"] for i in range(3)]
+    await JobQueue(redis).remove(int(ids[0]), 1)
+
+    places = [(await api.job(job_id))["waitingInfo"] for job_id in ids]
+
+    assert [(each["queueRank"], each["queueLen"]) for each in places] == [("3", "3"), ("1", "2"), ("2", "2")]

@@ -177,13 +177,18 @@ SELECT parked_at IS NOT NULL AS is_parked,
     ) AS own_before
 FROM jobs AS job WHERE id = :job_id;
 
--- name: unpark_jobs(parked_for)
--- For each account that has parked jobs, as many as it has room for, first come first; without a limit all of them.
--- A job that finds no room after all is parked again.
+-- name: unpark_jobs(parked_for, limit)
+-- For each account that has parked jobs, as many as it has room for, first come first; without a limit of its own up to
+-- `limit`. Those that were given before and wait for their claim have their room already. A job that finds no room after
+-- all is parked again.
 WITH room AS (
-    SELECT id AS account_id, max_running - running AS number FROM accounts
+    SELECT id AS account_id, least(max_running - running - given.number, :limit) AS number
+    FROM accounts CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM jobs
+        WHERE account_id = accounts.id AND status = 'WAITING' AND parked_at IS NULL AND unparked_attempt = attempt
+    ) AS given
     WHERE id IN (SELECT account_id FROM jobs WHERE status = 'WAITING' AND parked_at IS NOT NULL)
-      AND (max_running IS NULL OR running < max_running)
+      AND (max_running IS NULL OR running + given.number < max_running)
 ), first AS MATERIALIZED (
     SELECT job.id FROM room CROSS JOIN LATERAL (
         SELECT id FROM jobs
@@ -192,5 +197,5 @@ WITH room AS (
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS job
 )
-UPDATE jobs SET parked_at = NULL WHERE id IN (SELECT id FROM first)
+UPDATE jobs SET parked_at = NULL, unparked_attempt = attempt WHERE id IN (SELECT id FROM first)
 RETURNING id, attempt, account_id, cost_s, work_kind, weight, priority;

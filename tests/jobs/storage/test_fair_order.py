@@ -153,6 +153,22 @@ async def test_a_job_that_only_passes_does_not_move_the_clock(line: Line) -> Non
     assert await line.start_all() == "b1 b2 b3 a4 b4"
 
 
+async def test_an_account_that_is_given_room_job_by_job_gets_its_share_and_no_more(line: Line) -> None:
+    for account in "abcde":
+        await line.add(*burst(account, 8))
+    parked = burst("a", 8)
+    for name in parked:
+        await line.queue.remove(line.ids[name], 1)
+
+    started = []
+    for _ in range(20):
+        if not any(name.startswith("a") for name in await line.standing()):
+            await line.add(parked.pop(0))
+        started.append(await line.start())
+
+    assert sum(name.startswith("a") for name in started) == 4
+
+
 async def test_what_is_replayed_in_the_order_of_acceptance_is_fair_again(line: Line) -> None:
     await line.add(*burst("a", 4))
     await line.add("b1", "b2")

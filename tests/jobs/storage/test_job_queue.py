@@ -149,3 +149,9 @@ async def test_a_worker_looks_at_the_head_of_the_line_only(queue: JobQueue) -> N
     await queue.add([of_model(i, "a", Turn(i, 1.0)) for i in range(1, CHOICE + 1)] + [of_model(99, "b", Turn(99, 1.0))])
 
     assert "99:1" not in await queue.best({"b": 0.0}, 100.0)
+
+
+async def test_any_number_of_jobs_is_queued_at_once(queue: JobQueue) -> None:
+    places = await queue.add(waiting(*range(1, 5001)))
+
+    assert [place.rank for place in places] == list(range(1, 5001))

@@ -18,6 +18,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.job_store import Acceptance, JobStore, Waiting
 from jobs.storage.ledger import Ledger
+from jobs.turn import Turn
 from tests.jobs.samples import NOON, new_job
 from tests.jobs.storage.conftest import Rows
 from tests.until import until
@@ -218,11 +219,43 @@ async def test_a_parked_job_waits_for_room_and_the_first_come_is_the_first_to_go
 
     await jobs.succeed(running, [])
 
-    assert await jobs.unpark(parked_for=NO_DELAY) == [Waiting(b, 1, batch[1].cost_s, turn=None)]
+    assert await jobs.unpark(parked_for=NO_DELAY) == [Waiting(b, 1, batch[1].cost_s, Turn(account_id, batch[1].cost_s))]
     assert (await claimed(jobs, b)).id == b
     assert await jobs.unpark(parked_for=NO_DELAY) == []
     await ledger.limit("ours", {"max_running": None})
     assert [each.job_id for each in await jobs.unpark(parked_for=NO_DELAY)] == [c]
+
+
+async def test_room_is_given_once_while_what_was_given_it_waits_for_its_claim(
+    jobs: JobStore, ledger: Ledger, account_id: int
+) -> None:
+    await ledger.limit("ours", {"max_running": 0})
+    ids = [await accepted(jobs, account_id, f"r-{i}") for i in range(6)]
+    assert [await jobs.claim(each, 1, worker="w", lease=LEASE) for each in ids] == [None] * 6
+    await ledger.limit("ours", {"max_running": 2})
+
+    given = [[each.job_id for each in await jobs.unpark(parked_for=NO_DELAY)] for _ in range(3)]
+    running = await claimed(jobs, ids[0])
+    after_a_claim = await jobs.unpark(parked_for=NO_DELAY)
+    await jobs.succeed(running, [])
+
+    assert given == [ids[:2], [], []] and after_a_claim == []
+    assert [each.job_id for each in await jobs.unpark(parked_for=NO_DELAY)] == [ids[2]]
+    await jobs.cancel(account_id, ids[1])
+    assert [each.job_id for each in await jobs.unpark(parked_for=NO_DELAY)] == [ids[3]]
+
+
+async def test_without_a_limit_parked_jobs_come_back_page_by_page(
+    jobs: JobStore, ledger: Ledger, account_id: int
+) -> None:
+    await ledger.limit("ours", {"max_running": 0})
+    ids = [await accepted(jobs, account_id, f"r-{i}") for i in range(5)]
+    assert [await jobs.claim(each, 1, worker="w", lease=LEASE) for each in ids] == [None] * 5
+    await ledger.limit("ours", {"max_running": None})
+
+    pages = [[each.job_id for each in await jobs.unpark(parked_for=NO_DELAY, limit=3)] for _ in range(2)]
+
+    assert pages == [ids[:3], ids[3:]]
 
 
 async def test_a_job_is_not_unparked_before_its_time(jobs: JobStore, ledger: Ledger, account_id: int) -> None:
