@@ -5,7 +5,6 @@ import gc
 import signal
 from datetime import UTC, datetime
 
-import aiohttp
 import structlog
 import uvloop
 from arq.connections import ArqRedis
@@ -18,11 +17,12 @@ from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
-from webhooks.delivery import Courier, Deadlines, open_session
+from webhooks.delivery import Courier, Deadlines
 from webhooks.dispatcher import Dispatcher
 from webhooks.guard import networks
 from webhooks.lanes import Lanes
 from webhooks.listener import listening
+from webhooks.posting import Poster, open_poster
 
 DEADLINES = Deadlines()
 # Most of what is made for a callback goes with it; to look for cycles among all the others so often took a quarter of
@@ -43,11 +43,13 @@ async def deliver(settings: Settings) -> None:
     async with (
         open_database(settings.database_url) as database,
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
-        open_session(
-            networks(settings.egress_allow), connections=settings.delivery_concurrency, deadlines=DEADLINES
-        ) as session,
+        open_poster(
+            networks(settings.egress_allow),
+            connections=settings.delivery_concurrency,
+            connect_s=DEADLINES.connect_s,
+        ) as poster,
     ):
-        dispatcher = _dispatcher(settings, database, redis, session)
+        dispatcher = _dispatcher(settings, database, redis, poster)
         async with listening(settings.database_url, dispatcher.wake):
             dispatching = asyncio.create_task(dispatcher.dispatch())
             log.info("webhooks_started")
@@ -58,13 +60,12 @@ async def deliver(settings: Settings) -> None:
         log.info("webhooks_stopped")
 
 
-def _dispatcher(settings: Settings, database: Database, redis: ArqRedis, session: aiohttp.ClientSession) -> Dispatcher:
+def _dispatcher(settings: Settings, database: Database, redis: ArqRedis, poster: Poster) -> Dispatcher:
     courier = Courier(
-        session,
+        poster,
         JobStore(database),
         ProgressBoard(redis),
         Links(settings.url_for_clients(), settings.secret.get_secret_value().encode(), now),
-        allowed=networks(settings.egress_allow),
         now=now,
         deadlines=DEADLINES,
     )

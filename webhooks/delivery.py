@@ -1,18 +1,15 @@
 """One try of one callback: render, sign, post, judge. It does not decide when to try again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
 from time import perf_counter
 from uuid import uuid4
 
 import aiohttp
 import structlog
 from redis.exceptions import RedisError
-from yarl import URL
 
 from jobs.deliveries import DeliveryKind
 from jobs.dialects.callbacks import callback_body
@@ -21,14 +18,13 @@ from jobs.links import Links
 from jobs.storage.delivery_store import Attempt, Delivery
 from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
-from webhooks.guard import AddressRefused, GuardedResolver, Network, check_literal
+from webhooks.guard import AddressRefused
+from webhooks.posting import Answer, Place, Poster
 from webhooks.schedule import GONE, wait_asked_for
 from webhooks.signature import signed_headers, tams_header
 
 READ_OF_AN_ANSWER = 4096
 KEPT_OF_AN_ANSWER = 500
-NAMES_KEPT_S = 10
-PLACES_REMEMBERED = 1024
 TEST_BODY = b'{"test":true}'
 SEQUENCE_HEADER = "darkroom-sequence"
 PROGRESS_WITHIN_S = 1
@@ -70,45 +66,21 @@ class NothingNew(Exception):
     """The receiver knows all there is of the job's progress."""
 
 
-@asynccontextmanager
-async def open_session(
-    allowed: Sequence[Network], *, connections: int, deadlines: Deadlines
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """It reaches only what the guard lets it."""
-    connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(allowed, names_at_once=connections), limit=connections, ttl_dns_cache=NAMES_KEPT_S
-    )
-    # trust_env stays off: a proxy variable must not lead around the guard.
-    async with aiohttp.ClientSession(
-        connector=connector,
-        # The deadlines of an answer are the courier's: a timer of aiohttp's beside them would be one too many.
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect_s),
-        headers={"User-Agent": "darkroom-webhooks", "Accept-Encoding": "identity", "Content-Type": "application/json"},
-        auto_decompress=False,
-        # A cookie that one receiver sets is no other account's.
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        yield session
-
-
 class Courier:
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        poster: Poster,
         jobs: JobStore,
         board: ProgressBoard,
         links: Links,
         *,
-        allowed: Sequence[Network],
         now: Callable[[], datetime],
         deadlines: Deadlines,
     ) -> None:
-        self._session = session
+        self._poster = poster
         self._jobs = jobs
         self._board = board
         self._links = links
-        # Callbacks go to the same places again and again. What is refused is looked at again, but not sent again.
-        self._check_literal = lru_cache(maxsize=PLACES_REMEMBERED)(partial(check_literal, allowed=allowed))
         self._now = now
         self.deadlines = deadlines
 
@@ -126,9 +98,7 @@ class Courier:
             return Attempt(seconds=perf_counter() - began, error=error)
 
         try:
-            url = URL(delivery.url)
-            self._check_literal(url.host or "", url.port or 0)
-            verdict = await self._post(delivery, url, body)
+            verdict = await self._post(delivery, self._poster.place(delivery.url), body)
             if told is None or not verdict.is_delivered:
                 return verdict
             return replace(verdict, attempt=replace(verdict.attempt, told=told))
@@ -162,47 +132,48 @@ class Courier:
             return None
         return progress
 
-    async def _post(self, delivery: Delivery, url: URL, body: bytes) -> Verdict:
-        headers = self._headers(delivery, url, body)
+    async def _post(self, delivery: Delivery, place: Place, body: bytes) -> Verdict:
+        headers = self._headers(delivery, place, body)
         began = perf_counter()
-        async with asyncio.timeout(self.deadlines.answer_s) as deadline:
-            request = self._session.post(url, data=body, headers=headers, allow_redirects=False)
-            async with request as response:
-                seconds = perf_counter() - began
-                # The head says whether it was delivered; a body that never ends does not change that.
-                deadline.reschedule(None)
-                return self._verdict(response, seconds, await self._answer(response))
+        async with asyncio.timeout(self.deadlines.answer_s):
+            answer = await self._poster.post(place, headers, body)
+        seconds = perf_counter() - began
+        # The head says whether it was delivered; a body that never ends does not change that.
+        try:
+            return self._verdict(answer, seconds, await self._beginning(answer))
+        finally:
+            answer.release()
 
-    def _headers(self, delivery: Delivery, url: URL, body: bytes) -> dict[str, str]:
+    def _headers(self, delivery: Delivery, place: Place, body: bytes) -> dict[str, str]:
         sent_at = self._now()
         headers = signed_headers(delivery.secrets, delivery.message_id, sent_at, body, ed25519_key=delivery.ed25519_key)
         headers[SEQUENCE_HEADER] = str(delivery.sequence)
         # An address with a user's name has its own Authorization.
-        if delivery.rsa_key and url.user is None:
-            headers["Authorization"] = tams_header(delivery.rsa_key, url.raw_path_qs, uuid4().hex, sent_at, body)
+        if delivery.rsa_key and not place.has_user:
+            headers["Authorization"] = tams_header(delivery.rsa_key, place.path, uuid4().hex, sent_at, body)
         return headers
 
-    def _verdict(self, response: aiohttp.ClientResponse, seconds: float, answer: str) -> Verdict:
-        status = response.status
+    def _verdict(self, answer: Answer, seconds: float, beginning: str) -> Verdict:
+        status = answer.status
         if 200 <= status < 300:
-            return Verdict(attempt=Attempt(seconds=seconds, status=status, answer=answer or None))
+            return Verdict(attempt=Attempt(seconds=seconds, status=status, answer=beginning or None))
         return Verdict(
-            attempt=Attempt(seconds=seconds, status=status, error=f"answered {status}", answer=answer or None),
+            attempt=Attempt(seconds=seconds, status=status, error=f"answered {status}", answer=beginning or None),
             may_retry=status != GONE,
-            wait=wait_asked_for(status, response.headers.get("Retry-After"), self._now()),
+            wait=wait_asked_for(status, answer.headers.get("Retry-After"), self._now()),
         )
 
-    async def _answer(self, response: aiohttp.ClientResponse) -> str:
-        """The beginning of the body, as far as it comes soon. More than that is not read: the connection is closed."""
+    async def _beginning(self, answer: Answer) -> str:
+        """Of the body, as far as it comes soon. More than that is not read: the connection is closed."""
         content = b""
-        if response.content.at_eof():
+        if answer.body.at_eof():
             return ""  # as most are
         try:
             async with asyncio.timeout(self.deadlines.body_s):
-                while len(content) < READ_OF_AN_ANSWER and not response.content.at_eof():
-                    content += await response.content.read(READ_OF_AN_ANSWER - len(content))
+                while len(content) < READ_OF_AN_ANSWER and not answer.body.at_eof():
+                    content += await answer.body.read(READ_OF_AN_ANSWER - len(content))
         except (TimeoutError, aiohttp.ClientError, OSError):
-            response.close()
+            pass
         return content.decode("utf-8", "replace").replace("\x00", "")[:KEPT_OF_AN_ANSWER]
 
 

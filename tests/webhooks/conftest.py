@@ -25,10 +25,11 @@ from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.progress_board import ProgressBoard
 from jobs.submission import Submission
 from tests.webhooks.receiver import Receiver, open_receiver
-from webhooks.delivery import Courier, Deadlines, open_session
+from webhooks.delivery import Courier, Deadlines
 from webhooks.dispatcher import Dispatcher
 from webhooks.guard import networks
 from webhooks.lanes import Lanes
+from webhooks.posting import open_poster
 
 LEASE = timedelta(minutes=1)
 DEADLINES = Deadlines()
@@ -142,9 +143,8 @@ class Office:
         per_destination: int = 4,
         deadlines: Deadlines = DEADLINES,
     ) -> AsyncIterator[Dispatcher]:
-        allowed = networks(allow)
-        async with open_session(allowed, connections=concurrency, deadlines=deadlines) as session:
-            courier = Courier(session, self.jobs, self.board, self.links, allowed=allowed, now=now, deadlines=deadlines)
+        async with open_poster(networks(allow), connections=concurrency, connect_s=deadlines.connect_s) as poster:
+            courier = Courier(poster, self.jobs, self.board, self.links, now=now, deadlines=deadlines)
             lanes = Lanes(concurrency=concurrency, per_destination=per_destination)
             dispatcher = Dispatcher(
                 DeliveryStore(self.database),

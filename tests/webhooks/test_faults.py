@@ -10,7 +10,7 @@ from config.settings import Settings
 from tests.webhooks.conftest import Office
 from tests.webhooks.receiver import Answer, Receiver, garbage, huge_body, reset, says, slow_body, slow_head
 from tests.webhooks.test_guard import found
-from webhooks import delivery, guard
+from webhooks import guard, posting
 from webhooks.delivery import KEPT_OF_AN_ANSWER, Deadlines
 
 DELAYS_S: tuple[float, ...] = Settings.model_fields["delivery_delays_s"].default
@@ -161,7 +161,7 @@ async def test_a_name_that_later_means_a_private_address_is_no_longer_called(
 ) -> None:
     answers = ["127.0.0.1", "169.254.169.254"]
     monkeypatch.setattr(guard, "_look_up", lambda _, port, __: [found(answers.pop(0), port)])
-    monkeypatch.setattr(delivery, "NAMES_KEPT_S", 0.01)
+    monkeypatch.setattr(posting, "NAMES_KEPT_S", 0.01)
     url = receiver.url.replace("127.0.0.1", "rebinding.example")
     receiver.answers = [reset]  # the connection is not kept
     job = await office.ended_job(url)
