@@ -7,7 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jobs.catalog import KINDS_OF_ANY_FAMILY, LOADABLE_FAMILIES, Catalog, Family, Kind, Model
+from jobs.catalog import (
+    KINDS_OF_ANY_FAMILY,
+    KINDS_OF_UNETS,
+    LOADABLE_FAMILIES,
+    UNET_FAMILIES,
+    Catalog,
+    Family,
+    Kind,
+    Model,
+)
 from jobs.errors import DarkroomError
 
 MAX_ID = 2**64 - 1
@@ -82,6 +91,9 @@ def _family(entry: dict[str, Any], kind: Kind) -> Family:
     if family not in LOADABLE_FAMILIES:
         loadable = _words(LOADABLE_FAMILIES & NAMED_FAMILIES)
         raise ValueError(f"family {family} cannot be loaded by this version of Darkroom; {loadable} can")
+    if kind in KINDS_OF_UNETS and family not in UNET_FAMILIES:
+        reason = "cannot be loaded by this version of Darkroom"
+        raise ValueError(f"a {kind} for {family} {reason}; one for {_words(UNET_FAMILIES)} can")
     return family
 
 

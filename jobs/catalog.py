@@ -38,8 +38,12 @@ class Family(StrEnum):
     """Of what works on pictures, whatever checkpoint drew them."""
 
 
-LOADABLE_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL, Family.ANY})
+UNET_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL})
+LOADABLE_FAMILIES = UNET_FAMILIES | {Family.SD3, Family.ANY}
 """Those whose networks the worker can run. The others are known by their sizes and prices alone."""
+
+KINDS_OF_UNETS = frozenset({Kind.CONTROLNET, Kind.MOTION_ADAPTER})
+"""Those that only go with the families whose denoiser is a UNet."""
 
 KINDS_OF_ANY_FAMILY = frozenset({Kind.UPSCALER, Kind.DETECTOR, Kind.TAGGER})
 

@@ -85,7 +85,7 @@ def load_controlnet(model: Model, device: Device) -> ControlNetwork:
 
 def check_fits(control: ControlNetwork, checkpoint: Checkpoint) -> None:
     """Raises FatalFailure where its network was made for another family's denoiser."""
-    theirs, ours = control.network.config, checkpoint.unet.config
+    theirs, ours = control.network.config, checkpoint.denoiser.config
     for name in ("cross_attention_dim", "block_out_channels", "in_channels"):
         if _plain(theirs[name]) != _plain(ours[name]):
             raise FatalFailure(

@@ -21,7 +21,7 @@ from gpu_worker.engine.embedding import LearnedWord, read_learned_word
 from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
-from gpu_worker.engine.memory import CODING, DENOISING, LOADING, Ladder, Thrift
+from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, LOADING, Ladder, Thrift
 from gpu_worker.engine.text import Conditioning
 from gpu_worker.engine.upscaler import RESAMPLINGS, SMALL_TILE_PX, TILE_PX, Upscaler, load_upscaler, upscale_to
 from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
@@ -38,7 +38,7 @@ from jobs.weights import Weights, WrongWeights
 
 
 class DiffusersEngine:
-    """Stable Diffusion 1.5, 2 and XL on one device.
+    """Checkpoints of every family that `architectures` has, on one device.
 
     Where memory does not suffice a method tries again in slower ways (see `memory`), and raises FatalFailure where
     none helps.
@@ -149,7 +149,8 @@ class DiffusersEngine:
             )
 
         with torch.inference_mode():
-            ladder = self._ladder(f"drawing {len(seeds)} of {width} x {height}", DENOISING, {checkpoint.model.id})
+            rungs = DENOISING if checkpoint.architecture.is_sliceable else DENOISING_WHOLE
+            ladder = self._ladder(f"drawing {len(seeds)} of {width} x {height}", rungs, {checkpoint.model.id})
             if sampler not in ADAPTIVE:
                 return self._run(checkpoint, [begun(seeds, start)], watch, ladder)
             starts = [start] * len(seeds) if start is None or len(start) == 1 else list(torch.split(start, 1))
@@ -266,7 +267,7 @@ class DiffusersEngine:
 
     def _changes(self, checkpoint: Checkpoint, model: Model) -> Mapping[str, Change]:
         self._check(model)
-        return read_changes(model, checkpoint.unet.config)
+        return read_changes(model, checkpoint.denoiser.config.get("layers_per_block", 0))
 
     def _learned_word(self, checkpoint: Checkpoint, model: Model) -> LearnedWord:
         self._check(model)
@@ -285,8 +286,8 @@ class DiffusersEngine:
 
     def _predicted(self, checkpoint: Checkpoint, denoising: Denoising, thrift: Thrift) -> Tensor:
         with ExitStack() as stack:
-            if thrift >= Thrift.SLICES:
-                networks = [checkpoint.unet, *(control.network for control in denoising.controls)]
+            if thrift >= Thrift.SLICES and checkpoint.architecture.is_sliceable:
+                networks = [checkpoint.denoiser, *(control.network for control in denoising.controls)]
                 stack.enter_context(sliced_attention(networks))
             return denoise.predicted(checkpoint, denoising, one_by_one=thrift >= Thrift.ONE_BY_ONE)
 
