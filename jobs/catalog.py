@@ -39,11 +39,14 @@ class Family(StrEnum):
 
 
 UNET_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL})
-LOADABLE_FAMILIES = UNET_FAMILIES | {Family.SD3, Family.ANY}
-"""Those whose networks the worker can run. The others are known by their sizes and prices alone."""
 
-KINDS_OF_UNETS = frozenset({Kind.CONTROLNET, Kind.MOTION_ADAPTER})
-"""Those that only go with the families whose denoiser is a UNet."""
+FAMILIES_OF_KINDS = {
+    Kind.CONTROLNET: UNET_FAMILIES,
+    Kind.MOTION_ADAPTER: UNET_FAMILIES,
+    # Of CLIP's words FLUX reads but the sum.
+    Kind.TEXTUAL_INVERSION: UNET_FAMILIES | {Family.SD3},
+}
+"""Of those kinds that do not go with every family."""
 
 KINDS_OF_ANY_FAMILY = frozenset({Kind.UPSCALER, Kind.DETECTOR, Kind.TAGGER})
 

@@ -265,7 +265,7 @@ def begin(
             checkpoint.denoiser,
             _pooled(conditioning, len(seeds), is_guided=scale > 1),
             size=(height, width),
-            guidance_scale=1.0 if scale > 1 else guidance_scale,
+            guidance_scale=None if scale > 1 else guidance_scale,
         ),
         scheduler_options={"generator": later} if _takes_generator(scheduler) else {},
         kept=kept,

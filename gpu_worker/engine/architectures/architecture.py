@@ -104,11 +104,11 @@ class Architecture(Protocol):
         """
 
     def added(
-        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float
+        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:
         """What the denoiser is told besides the prompt, a row for each of `pooled`.
 
-        `size` is height and width in pixels; `guidance_scale` is 1 where guidance is computed, and so not told.
+        `size` is height and width in pixels; `guidance_scale` is None where guidance is computed.
         """
 
     def answer(self, denoiser: Any, call: Call) -> Tensor:

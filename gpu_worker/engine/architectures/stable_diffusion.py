@@ -61,7 +61,7 @@ class StableDiffusion:
         return new_scheduler(sampler, config, steps=steps, seeds=seeds, device=device, schedule=schedule)
 
     def added(
-        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float
+        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:
         return {}
 
@@ -88,7 +88,7 @@ class StableDiffusionXL(StableDiffusion):
         return kind.startswith("StableDiffusionXL")
 
     def added(
-        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float
+        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:
         """Pooled texts, and `size` as original and as target.
 

@@ -68,7 +68,7 @@ class StableDiffusion3:
         )
 
     def added(
-        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float
+        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:
         return {} if pooled is None else {"pooled_projections": pooled}
 

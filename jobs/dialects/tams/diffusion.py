@@ -77,7 +77,7 @@ class DiffusionBody(Message):
             model=model.id,
             sampler=sampler,
             steps=self.steps or limits.DEFAULT_STEPS,
-            guidance_scale=self.cfg_scale or limits.DEFAULT_GUIDANCE,
+            guidance_scale=self.cfg_scale or limits.default_guidance(model.family),
             clip_skip=self.clip_skip or 1,
             denoising_strength=self.denoising_strength or limits.DEFAULT_DENOISING_STRENGTH,
             vae=reading.vae(self.sd_vae, f"{path}.sdVae", model.family),

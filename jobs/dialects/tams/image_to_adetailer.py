@@ -16,7 +16,7 @@ from jobs.dialects.tams.reading import Reading
 from jobs.samplers import Sampler, check_goes_with
 from jobs.schedules import canonical as canonical_schedule
 from jobs.stages import image_to_adetailer as limits
-from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion, step_faults
+from jobs.stages.diffusion import MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion, default_guidance, step_faults
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 
 DEFAULT_STEPS = 20
@@ -72,7 +72,7 @@ class AdetailerArgBody(Message):
             width=self.ad_inpaint_width or DEFAULT_SIDE_PX if resized else None,
             height=self.ad_inpaint_height or DEFAULT_SIDE_PX if resized else None,
             steps=self.ad_steps or DEFAULT_STEPS if self.ad_use_steps else None,
-            guidance_scale=self.ad_cfg_scale or DEFAULT_GUIDANCE if self.ad_use_cfg_scale else None,
+            guidance_scale=self.ad_cfg_scale or default_guidance(family) if self.ad_use_cfg_scale else None,
             loras=loras_of(self.lora, f"{path}.lora", reading, family),
             model=model.id if model else None,
             sampler=reading.sampler(self.ad_sampler, path, family, "adSampler") if self.ad_use_sampler else None,

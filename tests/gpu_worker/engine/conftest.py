@@ -15,6 +15,8 @@ from diffusers import (
     AutoencoderKL,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     PNDMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
@@ -93,13 +95,16 @@ def flow_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("flow")
     _build_sd3(root / "sd3", has_t5=True)
     _build_sd3(root / "sd3-short", has_t5=False)
+    _build_flux(root / "flux-dev", is_distilled=True)
+    _build_flux(root / "flux-schnell", is_distilled=False)
     return {path.name: path for path in root.iterdir()}
 
 
 @pytest.fixture(scope="session")
 def flow_engine(flow_folders: dict[str, Path]) -> DiffusersEngine:
     models = [
-        Model(id=id, name=id.upper(), family=Family(id[:3].upper()), path=path) for id, path in flow_folders.items()
+        Model(id=id, name=id.upper(), family=Family(id.partition("-")[0].upper()), path=path)
+        for id, path in flow_folders.items()
     ]
     return DiffusersEngine(Catalog(models), CPU, max_cached_bytes=2**30)
 
@@ -212,6 +217,36 @@ def _build_sd3(folder: Path, *, has_t5: bool) -> None:
         tokenizer_2=byte_tokenizer(),
         text_encoder_3=_t5(width=80) if has_t5 else None,
         tokenizer_3=word_tokenizer() if has_t5 else None,
+    )
+    pipeline.save_pretrained(folder)
+
+
+def _build_flux(folder: Path, *, is_distilled: bool) -> None:
+    """As the one that is told its guidance, and moves the noise with the size; or as the one for few steps."""
+    torch.manual_seed(4)
+    pipeline = FluxPipeline(
+        transformer=_wild(
+            FluxTransformer2DModel(
+                patch_size=1,
+                in_channels=64,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=32,
+                pooled_projection_dim=32,
+                axes_dims_rope=(4, 4, 8),
+                guidance_embeds=is_distilled,
+            )
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            shift=3.0 if is_distilled else 1.0, use_dynamic_shifting=is_distilled
+        ),
+        vae=_flow_vae(),
+        text_encoder=CLIPTextModel(_text_config(width=32, act="quick_gelu")),
+        tokenizer=byte_tokenizer(),
+        text_encoder_2=_t5(width=32),
+        tokenizer_2=word_tokenizer(),
     )
     pipeline.save_pretrained(folder)
 

@@ -1,4 +1,4 @@
-"""Jobs that draw with a model that learned a straight way from noise to picture: SD 3."""
+"""Jobs that draw with a model that learned a straight way from noise to picture: SD 3 and FLUX."""
 
 from typing import Any
 
@@ -43,3 +43,11 @@ def test_a_looks_own_checkpoint_must_take_the_sampler_of_the_stage() -> None:
     reasons = faults(asked)
 
     assert "with SD3 and FLUX go" in reasons["stages[2].imageToAdetailer.args[0].adCheckpoint"]
+
+
+def test_flux_is_told_less_guidance_than_others_compute() -> None:
+    wish = {"sampler": "Euler", **XL_SIZE}
+
+    assert diffusion_of(sdModel="flux", cfgScale=None, **wish).guidance_scale == 3.5
+    assert diffusion_of(sdModel="sd3", cfgScale=None, **wish).guidance_scale == 7.0
+    assert diffusion_of(sdModel="flux", cfgScale=5, **wish).guidance_scale == 5.0
