@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpu_worker.engine.architectures.architecture import Call
 from gpu_worker.engine.checkpoint import Checkpoint
-from gpu_worker.engine.control import Control
+from gpu_worker.engine.control import Adapter, Control
 from gpu_worker.engine.dpm import AdaptiveScheduler
 from gpu_worker.engine.latents import generators, latent_shape, noise
 from gpu_worker.engine.masking import Kept, kept_of
@@ -45,16 +45,18 @@ class Given:
     text: Tensor
     added: Mapping[str, Tensor]
     is_guided: bool
-    controls: Sequence[Control]
+    controls: Sequence[Control | Adapter]
 
-    def residuals(self) -> list[Tensor] | None:
+    def residuals(self) -> list[Tensor]:
         """What the ControlNets add to the denoiser's levels, each with a row for each of `latents`, the middle last."""
-        if not self.controls:
-            return None
         rows = (self.latents, self.timesteps, self.text, dict(self.added))
-        each = [control.residuals(*rows, is_guided=self.is_guided) for control in self.controls]
-        # Not stacked: those of one that pools globally have a single value for all places.
-        return [reduce(add, levels) for levels in zip(*each, strict=True)]
+        nets = [each for each in self.controls if isinstance(each, Control)]
+        return _summed([control.residuals(*rows, is_guided=self.is_guided) for control in nets])
+
+    def features(self) -> list[Tensor]:
+        """What the adapters add, from the finest level to the coarsest, a row for each of `latents`."""
+        adapters = [each for each in self.controls if isinstance(each, Adapter)]
+        return _summed([adapter.rows(len(self.latents), is_guided=self.is_guided) for adapter in adapters])
 
     def pictures(self) -> list["Given"]:
         """The same, one picture at a time."""
@@ -93,7 +95,7 @@ class Denoising:
     calls_done: int = 0
     last: Prediction | None = field(default=None, repr=False)
     kept: Kept | None = field(default=None, repr=False)
-    controls: Sequence[Control] = field(default=(), repr=False)
+    controls: Sequence[Control | Adapter] = field(default=(), repr=False)
 
     @property
     def timesteps(self) -> Tensor:
@@ -216,7 +218,7 @@ def begin(
     start: Tensor | None = None,
     strength: float = 1.0,
     masking: Masking | None = None,
-    controls: Sequence[Control] = (),
+    controls: Sequence[Control | Adapter] = (),
     noise_seed_delta: int = 0,
     schedule: str | None = None,
 ) -> Denoising:
@@ -307,17 +309,29 @@ def _predicted(checkpoint: Checkpoint, batch: Sequence[Given]) -> Sequence[Tenso
 
 
 def _residuals(batch: Sequence[Given]) -> dict[str, Any]:
-    """What ControlNets add for all of the batch: nothing for a request that has none."""
-    each = [given.residuals() for given in batch]
-    levels = next((residuals for residuals in each if residuals), None)
-    if levels is None:
-        return {}
+    """What ControlNets and adapters add for all of the batch: nothing for a request that has none."""
+    added: dict[str, Any] = {}
+    if levels := _of_batch(batch, [given.residuals() for given in batch]):
+        *down, middle = levels
+        added |= {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+    if levels := _of_batch(batch, [given.features() for given in batch]):
+        added["down_intrablock_additional_residuals"] = levels
+    return added
+
+
+def _of_batch(batch: Sequence[Given], each: Sequence[list[Tensor]]) -> list[Tensor]:
+    """The levels with the rows of all; empty where no request has any."""
+    levels = max(each, key=len)
     filled = [
-        residuals or [level.new_zeros(len(given.latents), *level.shape[1:]) for level in levels]
-        for given, residuals in zip(batch, each, strict=True)
+        own or [level.new_zeros(len(given.latents), *level.shape[1:]) for level in levels]
+        for given, own in zip(batch, each, strict=True)
     ]
-    *down, middle = (torch.cat(parts) for parts in zip(*filled, strict=True))
-    return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+    return [torch.cat(parts) for parts in zip(*filled, strict=True)]
+
+
+def _summed(each: Sequence[list[Tensor]]) -> list[Tensor]:
+    # Not stacked: those of one that pools globally have a single value for all places.
+    return [reduce(add, levels) for levels in zip(*each, strict=True)]
 
 
 def _first_call(scheduler: Any, steps: int, strength: float) -> int:

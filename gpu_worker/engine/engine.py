@@ -13,7 +13,7 @@ from gpu_worker.engine import denoise, inpainting, text
 from gpu_worker.engine.attention import sliced_attention
 from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
-from gpu_worker.engine.control import Control, ControlNetwork, check_fits, load_controlnet, new_control
+from gpu_worker.engine.control import Adapter, Control, ControlNetwork, check_fits, load_controlnet, new_control
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
@@ -94,8 +94,8 @@ class DiffusersEngine:
         mask: Picture | None,
         width: int,
         height: int,
-    ) -> Control:
-        def work(_thrift: Thrift) -> Control:
+    ) -> Control | Adapter:
+        def work(_thrift: Thrift) -> Control | Adapter:
             network = self._cache.get(model.id, partial(self._load_controlnet, model))
             check_fits(network, checkpoint)
             return new_control(
@@ -126,7 +126,7 @@ class DiffusersEngine:
         start: Tensor | None = None,
         strength: float = 1.0,
         masking: Masking | None = None,
-        controls: Sequence[Control] = (),
+        controls: Sequence[Control | Adapter] = (),
         noise_seed_delta: int = 0,
         schedule: str | None = None,
     ) -> Tensor:
@@ -287,7 +287,10 @@ class DiffusersEngine:
     def _predicted(self, checkpoint: Checkpoint, denoising: Denoising, thrift: Thrift) -> Tensor:
         with ExitStack() as stack:
             if thrift >= Thrift.SLICES and checkpoint.architecture.is_sliceable:
-                networks = [checkpoint.denoiser, *(control.network for control in denoising.controls)]
+                networks = [
+                    checkpoint.denoiser,
+                    *(each.network for each in denoising.controls if isinstance(each, Control)),
+                ]
                 stack.enter_context(sliced_attention(networks))
             return denoise.predicted(checkpoint, denoising, one_by_one=thrift >= Thrift.ONE_BY_ONE)
 
