@@ -14,7 +14,7 @@ from cli.model_files import bring, is_address, take_away
 from config.catalog import read_catalog
 from config.catalog_file import add_entry, remove_entry
 from config.settings import ModelSettings
-from jobs.catalog import KINDS_OF_ANY_FAMILY, LOADABLE_FAMILIES, Catalog, Family, Kind, Model
+from jobs.catalog import KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
 from jobs.weights import Weights, WrongWeights, check_safetensors, main_file
 
 # Files that run code when they are read.
@@ -46,7 +46,7 @@ def _add_add_command(commands: Any) -> None:
     command.add_argument("source", help="a .safetensors file, a diffusers folder, or an https address with --sha256")
     command.add_argument("--name", required=True)
     command.add_argument("--kind", choices=sorted(Kind), default=Kind.CHECKPOINT)
-    command.add_argument("--family", choices=sorted(LOADABLE_FAMILIES), help="what it goes with")
+    command.add_argument("--family", choices=sorted(Family), help="what it goes with")
     command.add_argument("--id", help="a number of 64 bits; by default a random one")
     command.add_argument("--alias", action="append", default=[], dest="aliases", metavar="NAME")
     command.add_argument("--sha256", type=str.lower, help="of its main file; required for an address")

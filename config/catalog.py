@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jobs.catalog import KINDS_OF_ANY_FAMILY, LOADABLE_FAMILIES, Catalog, Family, Kind, Model
+from jobs.catalog import FAMILIES_OF_KINDS, KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
 from jobs.errors import DarkroomError
 
 MAX_ID = 2**64 - 1
@@ -79,9 +79,10 @@ def _family(entry: dict[str, Any], kind: Kind) -> Family:
         family = Family(_word(entry, "family", Family, Family.ANY))
     else:
         family = Family(_word(entry, "family", NAMED_FAMILIES))
-    if family not in LOADABLE_FAMILIES:
-        loadable = _words(LOADABLE_FAMILIES & NAMED_FAMILIES)
-        raise ValueError(f"family {family} cannot be loaded by this version of Darkroom; {loadable} can")
+    families = FAMILIES_OF_KINDS.get(kind, frozenset(Family))
+    if family not in families | {Family.ANY}:
+        reason = "cannot be loaded by this version of Darkroom"
+        raise ValueError(f"a {kind} for {family} {reason}; one for {_words(families)} can")
     return family
 
 

@@ -38,8 +38,15 @@ class Family(StrEnum):
     """Of what works on pictures, whatever checkpoint drew them."""
 
 
-LOADABLE_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL, Family.ANY})
-"""Those whose networks the worker can run. The others are known by their sizes and prices alone."""
+UNET_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL})
+
+FAMILIES_OF_KINDS = {
+    Kind.CONTROLNET: UNET_FAMILIES,
+    Kind.MOTION_ADAPTER: UNET_FAMILIES,
+    # Of CLIP's words FLUX reads but the sum.
+    Kind.TEXTUAL_INVERSION: UNET_FAMILIES | {Family.SD3},
+}
+"""Of those kinds that do not go with every family."""
 
 KINDS_OF_ANY_FAMILY = frozenset({Kind.UPSCALER, Kind.DETECTOR, Kind.TAGGER})
 

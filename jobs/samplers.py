@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from jobs.catalog import Family
 from jobs.errors import DarkroomError
 from jobs.names import Names, folded
 
@@ -41,15 +42,44 @@ class Sampler(StrEnum):
 ADAPTIVE = frozenset({Sampler.DPM_ADAPTIVE})
 DEFAULT = Sampler.DPMPP_2M_KARRAS
 
+# Of models that learned a straight way from noise to picture, and those samplers that can go it.
+FLOW_FAMILIES = frozenset({Family.SD3, Family.FLUX})
+FLOW_SAMPLERS = (
+    Sampler.EULER,
+    Sampler.EULER_KARRAS,
+    Sampler.HEUN,
+    Sampler.DPMPP_2M,
+    Sampler.DPMPP_2M_SDE,
+    Sampler.UNIPC,
+    Sampler.LCM,
+)
+DEFAULT_OF_FLOW = Sampler.EULER
+
 # Fewer than the API allows: LCM was distilled on 50 timesteps, and has no others.
 MAX_STEPS = {Sampler.LCM: 50}
 
 
 class UnknownSampler(DarkroomError):
-    """No sampler has this name."""
+    """No sampler has this name, or it does not go with the model."""
 
 
-def canonical(name: str) -> Sampler:
+def default_of(family: Family) -> Sampler:
+    return DEFAULT_OF_FLOW if family in FLOW_FAMILIES else DEFAULT
+
+
+def check_goes_with(sampler: Sampler, family: Family) -> None:
+    """Raises UnknownSampler where models of this family cannot be drawn with it."""
+    if family in FLOW_FAMILIES:
+        check_goes_with_flow(sampler)
+
+
+def check_goes_with_flow(sampler: Sampler) -> None:
+    if sampler not in FLOW_SAMPLERS:
+        reason = "works with noise as Stable Diffusion 1.5, 2 and XL know it"
+        raise UnknownSampler(f"the sampler {sampler} {reason}; with SD3 and FLUX go {', '.join(FLOW_SAMPLERS)}")
+
+
+def canonical(name: str, default: Sampler = DEFAULT) -> Sampler:
     """The sampler of this name; case, spaces and underscores do not matter. The default for an empty name.
 
     Raises UnknownSampler, which suggests the nearest names.
@@ -58,7 +88,7 @@ def canonical(name: str) -> Sampler:
     if sampler is not None:
         return sampler
     if not folded(name):
-        return DEFAULT
+        return default
     raise UnknownSampler(f"no sampler is named {name!r}; {_NAMES.hint(name)}")
 
 

@@ -10,8 +10,13 @@ from jobs.errors import DarkroomError
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
 
+# The first of the files that a large network is cut into.
+_FIRST_SHARD = WEIGHTS.replace(".safetensors", "-00001-of-*.safetensors")
 # Of a folder, the file of its largest network; float16 counts where there is nothing else, as in loading.
-_MAIN_FILES = (f"unet/{WEIGHTS}", f"unet/{HALF_WEIGHTS}", WEIGHTS, HALF_WEIGHTS, "model.safetensors")
+_MAIN_FILES = (
+    *(f"unet/{WEIGHTS}", f"unet/{HALF_WEIGHTS}", f"transformer/{WEIGHTS}", f"transformer/{_FIRST_SHARD}"),
+    *(f"transformer/{HALF_WEIGHTS}", WEIGHTS, HALF_WEIGHTS, "model.safetensors"),
+)
 
 
 # Source: the safetensors library, MAX_HEADER_SIZE.
@@ -78,6 +83,6 @@ def main_file(model: Model) -> Path:
     if model.path.is_file():
         return model.path
     for name in _MAIN_FILES:
-        if (model.path / name).is_file():
-            return model.path / name
+        for file in model.path.glob(name):
+            return file
     raise WrongWeights(f"model {model.id}: {model.path} holds none of {', '.join(_MAIN_FILES)}")

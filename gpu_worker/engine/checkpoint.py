@@ -5,17 +5,19 @@ Only safetensors are read, and no model hub is asked for a local path.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_logging
 from diffusers.utils.import_utils import is_accelerate_available
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from gpu_worker.engine.architectures import ARCHITECTURES
+from gpu_worker.engine.architectures.architecture import Architecture
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.lora import MergedLoras
 from gpu_worker.engine.memory import is_out_of_memory
@@ -23,12 +25,6 @@ from gpu_worker.engine.tensors import check_is_safetensors
 from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
 from jobs.weights import HALF_WEIGHTS, WEIGHTS
-
-PIPELINES = {
-    Family.SD15: StableDiffusionPipeline,
-    Family.SD2: StableDiffusionPipeline,
-    Family.SDXL: StableDiffusionXLPipeline,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +52,30 @@ class LatentSpace:
         return scaled if self.spread is None else scaled / self.spread.to(latents)
 
 
+@dataclass(frozen=True, slots=True)
+class LongReader:
+    """T5, which reads a whole prompt at once."""
+
+    tokenizer: Any
+    encoder: Any
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """One loaded model. Its networks are in evaluation mode and shared by all requests: only `loras` changes them.
 
+    `tokenizers` and `text_encoders` are CLIP's; `t5` is None where the family has none, or this model goes without.
     `scheduler_config` keeps the prediction type and the noise schedule that the model was trained with.
     `zeros_for_no_negative` is SDXL's `force_zeros_for_empty_prompt`.
     """
 
     model: Model
     device: Device
-    unet: Any
+    denoiser: Any
     vae: Any
     tokenizers: tuple[Any, ...]
     text_encoders: tuple[Any, ...]
+    t5: LongReader | None
     scheduler_config: Mapping[str, Any]
     latent_space: LatentSpace
     zeros_for_no_negative: bool
@@ -80,8 +86,18 @@ class Checkpoint:
         return self.model.family
 
     @property
+    def architecture(self) -> Architecture:
+        return ARCHITECTURES[self.family]
+
+    @property
+    def grid_px(self) -> int:
+        """Of which the width and height of a picture are multiples."""
+        return self.latent_space.factor * self.architecture.patch
+
+    @property
     def networks(self) -> tuple[Any, ...]:
-        return (self.unet, self.vae, *self.text_encoders)
+        long = () if self.t5 is None else (self.t5.encoder,)
+        return (self.denoiser, self.vae, *self.text_encoders, *long)
 
     @property
     def size_bytes(self) -> int:
@@ -100,9 +116,11 @@ def load_checkpoint(model: Model, device: Device) -> Checkpoint:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if not model.path.exists():
         raise FatalFailure(f"model {model.id}: {model.path} does not exist")
+    architecture = ARCHITECTURES[model.family]
+    device = replace(device, dtype=architecture.dtype(device.dtype))
     try:
         pipeline = _open(model, device)
-        _check(model, pipeline)
+        architecture.check(model, pipeline)
         return _placed(model, pipeline, device)
     except FatalFailure:
         raise
@@ -120,29 +138,39 @@ def _open(model: Model, device: Device) -> Any:
 
 
 def _open_folder(model: Model, device: Device) -> Any:
+    architecture = ARCHITECTURES[model.family]
     _check_index(model)
-    unet = model.path / "unet"
-    is_half_only = (unet / HALF_WEIGHTS).exists() and not (unet / WEIGHTS).exists()
-    return PIPELINES[model.family].from_pretrained(
+    denoiser = model.path / architecture.denoiser
+    is_half_only = (denoiser / HALF_WEIGHTS).exists() and not (denoiser / WEIGHTS).exists()
+    return architecture.pipeline.from_pretrained(
         model.path,
         variant="fp16" if is_half_only else None,
         torch_dtype=device.dtype,
         low_cpu_mem_usage=is_accelerate_available(),  # type: ignore[no-untyped-call]
         use_safetensors=True,
         local_files_only=True,
-        **_left_out(model),
+        **architecture.unused,
+        **_without_t5(model.path, architecture.t5),
     )
+
+
+def _without_t5(folder: Path, number: int | None) -> dict[str, None]:
+    """Of a folder without it, which is what makes an SD 3 model small."""
+    if number is None or (folder / _numbered("text_encoder", number)).exists():
+        return {}
+    return {_numbered("text_encoder", number): None, _numbered("tokenizer", number): None}
 
 
 def _open_file(model: Model, device: Device) -> Any:
     check_is_safetensors(model)
+    architecture = ARCHITECTURES[model.family]
     try:
-        return PIPELINES[model.family].from_single_file(
+        return architecture.pipeline.from_single_file(
             str(model.path),
             config=None if model.config_path is None else str(model.config_path),
             torch_dtype=device.dtype,
             local_files_only=True,
-            **_left_out(model),
+            **architecture.unused,
         )
     except Exception as error:
         if model.config_path is not None or is_out_of_memory(error):
@@ -151,54 +179,49 @@ def _open_file(model: Model, device: Device) -> Any:
         raise FatalFailure(f"model {model.id}: cannot load {model.path}: {advice} ({error})") from error
 
 
-def _left_out(model: Model) -> dict[str, Any]:
-    """Parts of the stock pipelines that this engine does not use."""
-    if model.family is Family.SDXL:
-        return {"add_watermarker": False}
-    return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-
-
 def _check_index(model: Model) -> None:
     """Raises FatalFailure unless the folder says that it holds a model of the catalogue's family."""
     index = model.path / "model_index.json"
     if not index.exists():
         raise FatalFailure(f"model {model.id}: {index} does not exist")
     kind = json.loads(index.read_text()).get("_class_name", "")
-    if not kind.startswith("StableDiffusion"):
-        raise FatalFailure(
-            f"model {model.id}: {model.path} holds a {kind or 'nameless pipeline'}, not Stable Diffusion"
-        )
-    if kind.startswith("StableDiffusionXL") != (model.family is Family.SDXL):
+    if not any(each.is_of(kind) for each in ARCHITECTURES.values()):
+        raise FatalFailure(f"model {model.id}: {model.path} holds a {kind or 'nameless pipeline'}, which is not known")
+    if not ARCHITECTURES[model.family].is_of(kind):
         raise FatalFailure(f"model {model.id}: {model.path} holds a {kind}, but the catalogue says {model.family}")
 
 
-def _check(model: Model, pipeline: Any) -> None:
-    """Raises FatalFailure for relatives of Stable Diffusion that its denoising loop would run wrongly."""
-    unet, vae = pipeline.unet.config, pipeline.vae.config
-    if unet.in_channels != vae.latent_channels:
-        reason = f"its UNet takes {unet.in_channels} channels, its VAE makes {vae.latent_channels} (inpainting model?)"
-        raise FatalFailure(f"model {model.id}: {model.path} is of an unsupported kind: {reason}")
-    if unet.get("time_cond_proj_dim") is not None:
-        raise FatalFailure(f"model {model.id}: {model.path} is of an unsupported kind: guidance is distilled into it")
-
-
 def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
-    is_xl = model.family is Family.SDXL
-    encoders = (pipeline.text_encoder, pipeline.text_encoder_2) if is_xl else (pipeline.text_encoder,)
-    placed_encoders = tuple(encoder.to(device.torch_device).eval() for encoder in encoders)
-    unet = ready(pipeline.unet, device)
+    architecture = ARCHITECTURES[model.family]
+    encoders = tuple(_encoder(pipeline, number, device) for number in architecture.clips)
+    denoiser = ready(getattr(pipeline, architecture.denoiser), device)
     return Checkpoint(
         model=model,
         device=device,
-        unet=unet,
+        denoiser=denoiser,
         vae=ready_vae(pipeline.vae, device),
-        tokenizers=(pipeline.tokenizer, pipeline.tokenizer_2) if is_xl else (pipeline.tokenizer,),
-        text_encoders=placed_encoders,
+        tokenizers=tuple(getattr(pipeline, _numbered("tokenizer", number)) for number in architecture.clips),
+        text_encoders=encoders,
+        t5=_long_reader(pipeline, architecture.t5, device),
         scheduler_config=pipeline.scheduler.config,
         latent_space=latent_space_of(pipeline.vae.config),
         zeros_for_no_negative=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
-        loras=MergedLoras(unet, placed_encoders),
+        loras=MergedLoras(denoiser, encoders),
     )
+
+
+def _long_reader(pipeline: Any, number: int | None, device: Device) -> LongReader | None:
+    if number is None or getattr(pipeline, _numbered("text_encoder", number)) is None:
+        return None
+    return LongReader(getattr(pipeline, _numbered("tokenizer", number)), _encoder(pipeline, number, device))
+
+
+def _encoder(pipeline: Any, number: int, device: Device) -> Any:
+    return getattr(pipeline, _numbered("text_encoder", number)).to(device.torch_device).eval()
+
+
+def _numbered(part: str, number: int) -> str:
+    return part if number == 1 else f"{part}_{number}"
 
 
 def ready(network: Any, device: Device) -> Any:

@@ -1,4 +1,4 @@
-"""The denoising loop: one forward pass of the UNet for as many requests as share it.
+"""The denoising loop: one forward pass of the denoiser for as many requests as share it.
 
 Each request keeps a scheduler of its own, so they may differ in sampler, steps, guidance and seeds. It decodes nothing.
 """
@@ -13,22 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpu_worker.engine.architectures.architecture import Call
 from gpu_worker.engine.checkpoint import Checkpoint
-from gpu_worker.engine.control import Control
+from gpu_worker.engine.control import Adapter, Control
 from gpu_worker.engine.dpm import AdaptiveScheduler
-from gpu_worker.engine.latents import generators, noise
+from gpu_worker.engine.latents import generators, latent_shape, noise
 from gpu_worker.engine.masking import Kept, kept_of
-from gpu_worker.engine.samplers import new_scheduler
 from gpu_worker.engine.text import Conditioning
 from jobs.errors import FatalFailure
 from jobs.inpainting import Masking
 
 SEEDS = 2**32
+FLOW = "flow_prediction"
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the last call of the UNet was given and said; `clean` if the scheduler made x0 of it already."""
+    """What the last call of the denoiser was given and said; `clean` if the scheduler made x0 of it already."""
 
     noisy: Tensor
     output: Tensor
@@ -37,23 +38,25 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the UNet is given for one request in one call; all but `controls`, those that count now, has its rows."""
+    """What the denoiser is given for one request; all but `controls`, those that count now, has its rows."""
 
     latents: Tensor
     timesteps: Tensor
     text: Tensor
     added: Mapping[str, Tensor]
     is_guided: bool
-    controls: Sequence[Control]
+    controls: Sequence[Control | Adapter]
 
-    def residuals(self) -> list[Tensor] | None:
-        """What the ControlNets add to the UNet's levels, each with a row for each of `latents`, the middle last."""
-        if not self.controls:
-            return None
+    def residuals(self) -> list[Tensor]:
+        """What the ControlNets add to the denoiser's levels, each with a row for each of `latents`, the middle last."""
         rows = (self.latents, self.timesteps, self.text, dict(self.added))
-        each = [control.residuals(*rows, is_guided=self.is_guided) for control in self.controls]
-        # Not stacked: those of one that pools globally have a single value for all places.
-        return [reduce(add, levels) for levels in zip(*each, strict=True)]
+        nets = [each for each in self.controls if isinstance(each, Control)]
+        return _summed([control.residuals(*rows, is_guided=self.is_guided) for control in nets])
+
+    def features(self) -> list[Tensor]:
+        """What the adapters add, from the finest level to the coarsest, a row for each of `latents`."""
+        adapters = [each for each in self.controls if isinstance(each, Adapter)]
+        return _summed([adapter.rows(len(self.latents), is_guided=self.is_guided) for adapter in adapters])
 
     def pictures(self) -> list["Given"]:
         """The same, one picture at a time."""
@@ -72,12 +75,12 @@ class Given:
 
 @dataclass(slots=True, kw_only=True)
 class Denoising:
-    """The state of one request between two calls of the UNet.
+    """The state of one request between two calls of the denoiser.
 
     A request of n pictures has n rows, or 2n with guidance: first those of the negative prompt.
-    `latents` is (n, C, h, w), `text` (rows, tokens, width). `added` holds SDXL's pooled
-    texts and sizes, a row each. Some samplers call the UNet more often than `steps`, and one that begins from a
-    picture less often. `kept` is what the denoising may not change.
+    `latents` is (n, C, h, w), `text` (rows, tokens, width). `added` holds what the architecture adds, such as SDXL's
+    pooled texts and sizes, a row each. Some samplers call the denoiser more often than `steps`, and one
+    that begins from a picture less often. `kept` is what the denoising may not change.
     """
 
     scheduler: Any
@@ -92,7 +95,7 @@ class Denoising:
     calls_done: int = 0
     last: Prediction | None = field(default=None, repr=False)
     kept: Kept | None = field(default=None, repr=False)
-    controls: Sequence[Control] = field(default=(), repr=False)
+    controls: Sequence[Control | Adapter] = field(default=(), repr=False)
 
     @property
     def timesteps(self) -> Tensor:
@@ -131,8 +134,8 @@ class Denoising:
     def rows(self) -> int:
         return len(self.text)
 
-    def unet_input(self) -> Tensor:
-        """(rows, C, h, w): the latents as the UNet wants them at this timestep."""
+    def denoiser_input(self) -> Tensor:
+        """(rows, C, h, w): the latents as the denoiser wants them at this timestep."""
         doubled = torch.cat([self.latents] * 2) if self.is_guided else self.latents
         scaled: Tensor = self.scheduler.scale_model_input(doubled, self.timestep)
         return scaled
@@ -140,7 +143,7 @@ class Denoising:
     def given(self) -> "Given":
         """For the call that comes next."""
         return Given(
-            latents=self.unet_input(),
+            latents=self.denoiser_input(),
             timesteps=self.timestep.float().expand(self.rows),
             text=self.text,
             added=self.added,
@@ -149,7 +152,7 @@ class Denoising:
         )
 
     def take(self, predicted: Tensor) -> None:
-        """Moves on by one call; `predicted` is the UNet's answer to `unet_input`."""
+        """Moves on by one call; `predicted` is the denoiser's answer to `denoiser_input`."""
         output = self._guided(predicted) if self.is_guided else predicted
         options = self.scheduler_options
         after, *clean = self.scheduler.step(output, self.timestep, self.latents, **options, return_dict=False)
@@ -174,12 +177,17 @@ class Denoising:
         return self._clean_of(self.last)
 
     def _clean_of(self, last: Prediction) -> Tensor:
-        """For latents of the form signal · x0 + spread · noise, with signal² + spread² = 1.
+        """For latents of the form signal · x0 + spread · noise: with signal² + spread² = 1, or of a straight way.
 
         Source: Salimans and Ho 2022, arXiv:2202.00512, section 4 and appendix D.
         """
+        # Schedulers that know nothing else do not name it.
+        kind = self.scheduler.config.get("prediction_type", FLOW)
+        if kind == FLOW:
+            sigma: Tensor = self.scheduler.sigmas[self.scheduler.step_index - 1]
+            return last.noisy - sigma * last.output
         signal, spread = self._signal_and_spread()
-        match self.scheduler.config.prediction_type:
+        match kind:
             case "epsilon":
                 return (last.noisy - spread * last.output) / signal
             case "v_prediction":
@@ -188,7 +196,7 @@ class Denoising:
                 return last.output
 
     def _signal_and_spread(self) -> tuple[Tensor, Tensor]:
-        """Of the call that was made last. Only for schedulers that do not scale the UNet's input."""
+        """Of the call that was made last. Only for schedulers that do not scale the denoiser's input."""
         if hasattr(self.scheduler, "sigmas"):
             sigma = self.scheduler.sigmas[self.scheduler.step_index - 1]
             signal = 1 / (sigma**2 + 1) ** 0.5
@@ -210,11 +218,11 @@ def begin(
     start: Tensor | None = None,
     strength: float = 1.0,
     masking: Masking | None = None,
-    controls: Sequence[Control] = (),
+    controls: Sequence[Control | Adapter] = (),
     noise_seed_delta: int = 0,
     schedule: str | None = None,
 ) -> Denoising:
-    """A request before its first call of the UNet, one picture per seed.
+    """A request before its first call of the denoiser, one picture per seed.
 
     With `start`, (1 or n, C, h, w), only the last `strength` of the steps are taken, at least one; as in diffusers,
     a trace of `start` shines through even at strength 1, because the last training step is not pure noise.
@@ -225,15 +233,24 @@ def begin(
     device = checkpoint.device.torch_device
     # A seed below 0 is none to every sampler.
     later_seeds = [(seed + noise_seed_delta) % SEEDS for seed in seeds]
-    scheduler = new_scheduler(
-        sampler, checkpoint.scheduler_config, steps=steps, seeds=later_seeds, device=device, schedule=schedule
+    architecture = checkpoint.architecture
+    _, *size = latent_shape(checkpoint, width=width, height=height)
+    scheduler = architecture.scheduler(
+        checkpoint.scheduler_config,
+        sampler=sampler,
+        schedule=schedule,
+        steps=steps,
+        seeds=later_seeds,
+        size=(size[0], size[1]),
+        device=device,
     )
     first_call = _first_call(scheduler, steps, strength=1.0 if start is None else strength)
     by_seed = generators(seeds)
     fresh = noise(checkpoint, by_seed, width=width, height=height)
     # With no delta they go on where the first noise ended, as in diffusers.
     later = generators(later_seeds) if noise_seed_delta else by_seed
-    is_guided = guidance_scale > 1
+    # Without a text to avoid, a model that was taught to follow its prompt is told how closely, and not guided.
+    scale = guidance_scale if conditioning.negative is not None else 1.0
     kept = None
     if masking is not None and start is not None:
         kept = kept_of(start, fresh, masking)
@@ -243,10 +260,15 @@ def begin(
         latents=_first_latents(scheduler, first_call, fresh, start),
         first_call=first_call,
         steps=steps,
-        guidance_scale=guidance_scale,
+        guidance_scale=scale,
         guidance_rescale=checkpoint.model.guidance_rescale,
-        text=_rows(conditioning.negative, conditioning.positive, len(seeds), is_guided),
-        added=_added(checkpoint, conditioning, (height, width), len(seeds), is_guided),
+        text=_rows(conditioning.negative, conditioning.positive, len(seeds), is_guided=scale > 1),
+        added=architecture.added(
+            checkpoint.denoiser,
+            _pooled(conditioning, len(seeds), is_guided=scale > 1),
+            size=(height, width),
+            guidance_scale=None if scale > 1 else guidance_scale,
+        ),
         scheduler_options={"generator": later} if _takes_generator(scheduler) else {},
         kept=kept,
         controls=controls,
@@ -254,7 +276,7 @@ def begin(
 
 
 def step(checkpoint: Checkpoint, batch: Sequence[Denoising]) -> None:
-    """One call of the UNet for all of `batch`, each of which moves on by one.
+    """One call of the denoiser for all of `batch`, each of which moves on by one.
 
     Their latents must be of one shape and their texts of one length. A batch of one gives what diffusers does, to
     the bit; in a larger one the last bits depend on its size.
@@ -264,8 +286,8 @@ def step(checkpoint: Checkpoint, batch: Sequence[Denoising]) -> None:
 
 
 def predicted(checkpoint: Checkpoint, denoising: Denoising, *, one_by_one: bool) -> Tensor:
-    """What the request shall `take`; by a call of the UNet for each of its pictures, which needs less memory than one
-    for all. It moves nothing, so it may be asked again."""
+    """What the request shall `take`; by a call of the denoiser for each of its pictures, which needs less memory than
+    one for all. It moves nothing, so it may be asked again."""
     given = denoising.given()
     if not one_by_one:
         return _predicted(checkpoint, [given])[0]
@@ -275,29 +297,41 @@ def predicted(checkpoint: Checkpoint, denoising: Denoising, *, one_by_one: bool)
 
 
 def _predicted(checkpoint: Checkpoint, batch: Sequence[Given]) -> Sequence[Tensor]:
-    rows: Tensor = checkpoint.unet(
-        torch.cat([given.latents for given in batch]),
-        torch.cat([given.timesteps for given in batch]),
-        encoder_hidden_states=torch.cat([given.text for given in batch]),
-        added_cond_kwargs={name: torch.cat([given.added[name] for given in batch]) for name in batch[0].added},
-        **_residuals(batch),
-        return_dict=False,
-    )[0]
+    call = Call(
+        latents=torch.cat([given.latents for given in batch]),
+        timesteps=torch.cat([given.timesteps for given in batch]),
+        text=torch.cat([given.text for given in batch]),
+        added={name: torch.cat([given.added[name] for given in batch]) for name in batch[0].added},
+        residuals=_residuals(batch),
+    )
+    rows = checkpoint.architecture.answer(checkpoint.denoiser, call)
     return torch.split(rows, [len(given.latents) for given in batch])
 
 
 def _residuals(batch: Sequence[Given]) -> dict[str, Any]:
-    """What ControlNets add for all of the batch: nothing for a request that has none."""
-    each = [given.residuals() for given in batch]
-    levels = next((residuals for residuals in each if residuals), None)
-    if levels is None:
-        return {}
+    """What ControlNets and adapters add for all of the batch: nothing for a request that has none."""
+    added: dict[str, Any] = {}
+    if levels := _of_batch(batch, [given.residuals() for given in batch]):
+        *down, middle = levels
+        added |= {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+    if levels := _of_batch(batch, [given.features() for given in batch]):
+        added["down_intrablock_additional_residuals"] = levels
+    return added
+
+
+def _of_batch(batch: Sequence[Given], each: Sequence[list[Tensor]]) -> list[Tensor]:
+    """The levels with the rows of all; empty where no request has any."""
+    levels = max(each, key=len)
     filled = [
-        residuals or [level.new_zeros(len(given.latents), *level.shape[1:]) for level in levels]
-        for given, residuals in zip(batch, each, strict=True)
+        own or [level.new_zeros(len(given.latents), *level.shape[1:]) for level in levels]
+        for given, own in zip(batch, each, strict=True)
     ]
-    *down, middle = (torch.cat(parts) for parts in zip(*filled, strict=True))
-    return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+    return [torch.cat(parts) for parts in zip(*filled, strict=True)]
+
+
+def _summed(each: Sequence[list[Tensor]]) -> list[Tensor]:
+    # Not stacked: those of one that pools globally have a single value for all places.
+    return [reduce(add, levels) for levels in zip(*each, strict=True)]
 
 
 def _first_call(scheduler: Any, steps: int, strength: float) -> int:
@@ -330,24 +364,16 @@ def _rescaled(guided: Tensor, wanted: Tensor, share: float) -> Tensor:
     return share * (guided * factor) + (1 - share) * guided
 
 
-def _rows(negative: Tensor, positive: Tensor, pictures: int, is_guided: bool) -> Tensor:
-    """A row per picture, the negative prompt's rows first if there are any: the order of `unet_input`."""
-    sources = (negative, positive) if is_guided else (positive,)
+def _rows(negative: Tensor | None, positive: Tensor, pictures: int, *, is_guided: bool) -> Tensor:
+    """A row per picture, the negative prompt's rows first if there are any: the order of `denoiser_input`."""
+    sources = (negative, positive) if is_guided and negative is not None else (positive,)
     return torch.cat([source.expand(pictures, *source.shape[1:]) for source in sources])
 
 
-def _added(
-    checkpoint: Checkpoint, conditioning: Conditioning, size: tuple[int, int], pictures: int, is_guided: bool
-) -> dict[str, Tensor]:
-    """What SDXL is told besides the prompt: pooled texts, and `size` (height, width) as original and as target.
-
-    Source: Podell et al. 2023, arXiv:2307.01952, section 2.2.
-    """
-    if conditioning.pooled_positive is None or conditioning.pooled_negative is None:
-        return {}
-    pooled = _rows(conditioning.pooled_negative, conditioning.pooled_positive, pictures, is_guided)
-    uncropped = (0, 0)
-    return {"text_embeds": pooled, "time_ids": pooled.new_tensor([*size, *uncropped, *size]).repeat(len(pooled), 1)}
+def _pooled(conditioning: Conditioning, pictures: int, *, is_guided: bool) -> Tensor | None:
+    if conditioning.pooled_positive is None:
+        return None
+    return _rows(conditioning.pooled_negative, conditioning.pooled_positive, pictures, is_guided=is_guided)
 
 
 def _takes_generator(scheduler: Any) -> bool:

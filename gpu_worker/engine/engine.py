@@ -13,7 +13,7 @@ from gpu_worker.engine import denoise, inpainting, text
 from gpu_worker.engine.attention import sliced_attention
 from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
-from gpu_worker.engine.control import Control, ControlNetwork, check_fits, load_controlnet, new_control
+from gpu_worker.engine.control import Adapter, Control, ControlNetwork, check_fits, load_controlnet, new_control
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
@@ -21,7 +21,7 @@ from gpu_worker.engine.embedding import LearnedWord, read_learned_word
 from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
-from gpu_worker.engine.memory import CODING, DENOISING, LOADING, Ladder, Thrift
+from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, LOADING, Ladder, Thrift
 from gpu_worker.engine.text import Conditioning
 from gpu_worker.engine.upscaler import RESAMPLINGS, SMALL_TILE_PX, TILE_PX, Upscaler, load_upscaler, upscale_to
 from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
@@ -38,7 +38,7 @@ from jobs.weights import Weights, WrongWeights
 
 
 class DiffusersEngine:
-    """Stable Diffusion 1.5, 2 and XL on one device.
+    """Checkpoints of every family that `architectures` has, on one device.
 
     Where memory does not suffice a method tries again in slower ways (see `memory`), and raises FatalFailure where
     none helps.
@@ -97,8 +97,8 @@ class DiffusersEngine:
         mask: Picture | None,
         width: int,
         height: int,
-    ) -> Control:
-        def work(_thrift: Thrift) -> Control:
+    ) -> Control | Adapter:
+        def work(_thrift: Thrift) -> Control | Adapter:
             network = self._cache.get(model.id, partial(self._load_controlnet, model))
             check_fits(network, checkpoint)
             return new_control(
@@ -129,7 +129,7 @@ class DiffusersEngine:
         start: Tensor | None = None,
         strength: float = 1.0,
         masking: Masking | None = None,
-        controls: Sequence[Control] = (),
+        controls: Sequence[Control | Adapter] = (),
         noise_seed_delta: int = 0,
         schedule: str | None = None,
     ) -> Tensor:
@@ -152,7 +152,8 @@ class DiffusersEngine:
             )
 
         with torch.inference_mode():
-            ladder = self._ladder(f"drawing {len(seeds)} of {width} x {height}", DENOISING, {checkpoint.model.id})
+            rungs = DENOISING if checkpoint.architecture.is_sliceable else DENOISING_WHOLE
+            ladder = self._ladder(f"drawing {len(seeds)} of {width} x {height}", rungs, {checkpoint.model.id})
             if sampler not in ADAPTIVE:
                 return self._run(checkpoint, [begun(seeds, start)], watch, ladder)
             starts = [start] * len(seeds) if start is None or len(start) == 1 else list(torch.split(start, 1))
@@ -269,7 +270,7 @@ class DiffusersEngine:
 
     def _changes(self, checkpoint: Checkpoint, model: Model) -> Mapping[str, Change]:
         self._check(model)
-        return read_changes(model, checkpoint.unet.config)
+        return read_changes(model, checkpoint.denoiser.config.get("layers_per_block", 0))
 
     def _learned_word(self, checkpoint: Checkpoint, model: Model) -> LearnedWord:
         self._check(model)
@@ -288,8 +289,11 @@ class DiffusersEngine:
 
     def _predicted(self, checkpoint: Checkpoint, denoising: Denoising, thrift: Thrift) -> Tensor:
         with ExitStack() as stack:
-            if thrift >= Thrift.SLICES:
-                networks = [checkpoint.unet, *(control.network for control in denoising.controls)]
+            if thrift >= Thrift.SLICES and checkpoint.architecture.is_sliceable:
+                networks = [
+                    checkpoint.denoiser,
+                    *(each.network for each in denoising.controls if isinstance(each, Control)),
+                ]
                 stack.enter_context(sliced_attention(networks))
             return denoise.predicted(checkpoint, denoising, one_by_one=thrift >= Thrift.ONE_BY_ONE)
 

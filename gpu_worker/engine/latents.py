@@ -47,17 +47,17 @@ def noise(checkpoint: Checkpoint, generators: list[torch.Generator], *, width: i
 
 def latent_shape(checkpoint: Checkpoint, *, width: int, height: int) -> tuple[int, int, int]:
     """(C, h, w) for a picture of so many pixels. Raises FatalFailure if the model has no such size."""
-    space = checkpoint.latent_space
-    if min(width, height) < space.factor or width % space.factor or height % space.factor:
-        wanted = f"width and height must be multiples of {space.factor}"
+    space, grid = checkpoint.latent_space, checkpoint.grid_px
+    if min(width, height) < grid or width % grid or height % grid:
+        wanted = f"width and height must be multiples of {grid}"
         raise FatalFailure(f"{width} x {height}: with model {checkpoint.model.id} {wanted}")
     return space.channels, height // space.factor, width // space.factor
 
 
 def next_size(checkpoint: Checkpoint, width: int, height: int) -> tuple[int, int]:
     """The least width and height, not under these, that `latent_shape` takes."""
-    factor = checkpoint.latent_space.factor
-    return -(-width // factor) * factor, -(-height // factor) * factor
+    grid = checkpoint.grid_px
+    return -(-width // grid) * grid, -(-height // grid) * grid
 
 
 def from_picture(

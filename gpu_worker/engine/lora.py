@@ -40,9 +40,10 @@ Read = Callable[[Model], Mapping[str, Change]]
 class MergedLoras:
     """The LoRAs that the networks compute with now, and what the changed weights were before."""
 
-    def __init__(self, unet: Any, text_encoders: Sequence[Any]) -> None:
-        self._layers_per_block: int = unet.config.layers_per_block
-        self._weights = dict(_named_weights(unet, text_encoders))
+    def __init__(self, denoiser: Any, text_encoders: Sequence[Any]) -> None:
+        # 0 of a transformer, which has no levels.
+        self._layers_per_block: int = denoiser.config.get("layers_per_block", 0)
+        self._weights = dict(_named_weights(denoiser, text_encoders))
         self._merged: tuple[WeighedLora, ...] = ()
         self._originals: dict[str, Tensor] = {}
 
@@ -70,6 +71,10 @@ class MergedLoras:
     def _fitting(self, loras: Sequence[WeighedLora], read: Read) -> dict[str, list[tuple[WeighedLora, Change]]]:
         changes: dict[str, list[tuple[WeighedLora, Change]]] = defaultdict(list)
         for lora in loras:
+            if lora.blocks is not None and not self._layers_per_block:
+                raise FatalFailure(
+                    f"LoRA {lora.model.id}: block weights are for the blocks of SD15, SD2 and SDXL models"
+                )
             layers = read(lora.model)
             self._check(lora.model, layers)
             for layer, change in layers.items():
@@ -118,9 +123,9 @@ def place_of(layer: str, layers_per_block: int) -> str:
     return f"IN{place + 1:02}" if side == "down" else f"OUT{place:02}"
 
 
-def _named_weights(unet: Any, text_encoders: Sequence[Any]) -> Iterator[tuple[str, Tensor]]:
+def _named_weights(denoiser: Any, text_encoders: Sequence[Any]) -> Iterator[tuple[str, Tensor]]:
     """Every weight that a LoRA may change, by all of kohya's names for it."""
-    yield from _of_network("lora_unet", unet)
+    yield from _of_network("lora_unet", denoiser)
     for number, encoder in enumerate(text_encoders, 1):
         for prefix in (f"lora_te{number}", *(["lora_te"] if number == 1 else [])):
             yield from _of_network(prefix, encoder)

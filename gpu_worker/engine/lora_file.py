@@ -7,7 +7,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from jobs.errors import FatalFailure
 # PEFT's names of the factors, and kohya's.
 _PEFT_FACTORS = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
 # Of diffusers' components, as kohya writes them.
-_COMPONENTS = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
+_COMPONENTS = {"unet": "lora_unet", "transformer": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
 # Names of the original layout, as in SDXL's files: blocks are counted through, and resnets have names of their own.
 _ORIGINAL = re.compile(r"lora_unet_(input_blocks|output_blocks|middle_block)((?<=blocks)_[0-9]+)?_([0-9])(?:_(.+))?")
 _OF_MIDDLE = {"0": "resnets_0", "1": "attentions_0", "2": "resnets_1"}
@@ -54,7 +53,7 @@ class Change:
         return scale * product.reshape(weight.shape)
 
 
-def read_changes(model: Model, unet_config: Any) -> dict[str, Change]:
+def read_changes(model: Model, layers_per_block: int) -> dict[str, Change]:
     """By kohya's names of the layers, such as `lora_unet_mid_block_attentions_0_proj_in`.
 
     Raises FatalFailure where the file cannot be read, or is of a form that is not known.
@@ -63,7 +62,7 @@ def read_changes(model: Model, unet_config: Any) -> dict[str, Change]:
     layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in named.items():
         layer, _, factor = name.partition(".")
-        layers[_diffusers_layer(layer, unet_config.layers_per_block)][factor] = tensor
+        layers[_diffusers_layer(layer, layers_per_block)][factor] = tensor
     _refuse_others(model, layers)
     return {name: Change(factors) for name, factors in layers.items()}
 
@@ -82,7 +81,7 @@ def _kohya_named(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 def _diffusers_layer(name: str, layers_per_block: int) -> str:
     """A layer that is named as in the original layout, usual for SDXL, by its name in diffusers' layout."""
     found = _ORIGINAL.fullmatch(name)
-    if found is None:
+    if found is None or not layers_per_block:
         return name
     side, number, part, rest = found.groups(default="")
     rest = next((ours + rest[len(theirs) :] for theirs, ours in _OF_RESNETS.items() if rest.startswith(theirs)), rest)

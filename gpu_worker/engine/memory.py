@@ -41,6 +41,8 @@ class Thrift(IntEnum):
 LOADING = (Thrift.NONE, Thrift.ALONE)
 CODING = (*LOADING, Thrift.TILES)
 DENOISING = (*LOADING, Thrift.SLICES, Thrift.ONE_BY_ONE)
+# Of denoisers whose attention is not computed in slices.
+DENOISING_WHOLE = (*LOADING, Thrift.ONE_BY_ONE)
 
 _TRIED = {
     Thrift.NONE: "",

@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpu_worker.engine.architectures.architecture import Architecture, Encoded
 from gpu_worker.engine.checkpoint import Checkpoint
 from gpu_worker.engine.embedding import LearnedWord, names_of
-from jobs.catalog import Family, any_name
+from gpu_worker.engine.emphasis import emphasised
+from gpu_worker.engine.long_text import long_states
+from jobs.catalog import any_name
 from jobs.emphasis import windows
 from jobs.errors import FatalFailure
 from jobs.prompt import Prompt
@@ -18,9 +21,6 @@ from jobs.prompt import Prompt
 _SEPARATOR = ", "
 # A window that would end within a phrase ends at its last comma, if that is so near. As the web UI does by default.
 _COMMA_WITHIN = 20
-# Of CLIP's states the mean is about a tenth of the deviation. Where it is nearly 0, as after a layer norm that is
-# not trained, a ratio of two means is noise.
-_LEAST_MEAN = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +28,12 @@ class Conditioning:
     """What to draw and what to avoid.
 
     `positive` and `negative` are (1, tokens, width), with as many tokens each; tokens are a multiple of
-    the text encoder's window. The pooled ones are (1, projection), for SDXL only.
+    the text encoders' windows. The pooled ones are (1, projection), for those that read them. `negative` None is for
+    those that are not guided away from an empty text.
     """
 
     positive: Tensor
-    negative: Tensor
+    negative: Tensor | None
     pooled_positive: Tensor | None = None
     pooled_negative: Tensor | None = None
 
@@ -46,37 +47,32 @@ class Token:
     vector: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """`states` is (chunks, window, width); `pooled` is (chunks, projection), or None."""
-
-    states: Tensor
-    pooled: Tensor | None
-
-
 def encode_prompt(
     checkpoint: Checkpoint, prompt: Prompt, negative: Prompt, clip_skip: int, words: Sequence[LearnedWord] = ()
 ) -> Conditioning:
     """Both prompts through each of the checkpoint's text encoders; `words` are learned words that they may use.
 
-    `clip_skip` counts as A1111 does: 0 and 1 are the last layer, 2 the one before. SDXL was trained on the one
-    before the last, so there 0, 1 and 2 mean that.
+    `clip_skip` counts as A1111 does: 0 and 1 are the last layer, 2 the one before. SDXL and SD 3 were trained on the
+    one before the last, so there 0, 1 and 2 mean that.
     Raises FatalFailure if the encoder has not so many layers.
     """
+    prompts, architecture = (prompt, negative), checkpoint.architecture
     encoders = zip(checkpoint.tokenizers, checkpoint.text_encoders, strict=True)
     pairs = [
-        _encode_pair(checkpoint, _Reader(tokenizer, words, number), encoder, (prompt, negative), clip_skip)
+        _encode_pair(checkpoint, _Reader(tokenizer, words, number), encoder, prompts, clip_skip)
         for number, (tokenizer, encoder) in enumerate(encoders)
     ]
-    positive = _joined([pair[0] for pair in pairs])
-    avoided = _joined([pair[1] for pair in pairs])
+    long = long_states(checkpoint, prompts)
+    positive, avoided = (architecture.joined([pair[i] for pair in pairs], long[i]) for i in range(2))
+    if not architecture.needs_negative and not _has_text(negative):
+        return Conditioning(positive=positive.states, negative=None, pooled_positive=positive.pooled)
     if checkpoint.zeros_for_no_negative and not _has_text(negative):
         avoided = Encoded(torch.zeros_like(avoided.states), _zeros_like(avoided.pooled))
     return Conditioning(
-        positive=_in_a_row(positive.states),
-        negative=_in_a_row(avoided.states),
-        pooled_positive=_first(positive.pooled),
-        pooled_negative=_first(avoided.pooled),
+        positive=positive.states,
+        negative=avoided.states,
+        pooled_positive=positive.pooled,
+        pooled_negative=avoided.pooled,
     )
 
 
@@ -167,9 +163,13 @@ def _encode(
     rows = [_row(tokenizer, [token.id for token in chunk]) for chunk in chunks]
     ids = torch.tensor(rows, device=checkpoint.device.torch_device)
     with _knowing(encoder, chunks):
-        states, pooled = _hidden_states(checkpoint, encoder, ids, clip_skip)
-    weighted = [_emphasised(state, chunk) for state, chunk in zip(states, chunks, strict=True)]
-    return Encoded(torch.stack(weighted), pooled)
+        encoded = _hidden_states(checkpoint.architecture, encoder, ids, clip_skip)
+    weighted = [
+        # The first is the begin.
+        emphasised(state, [token.weight for token in chunk], first=1)
+        for state, chunk in zip(encoded.states, chunks, strict=True)
+    ]
+    return Encoded(torch.stack(weighted), encoded.pooled)
 
 
 @contextmanager
@@ -200,18 +200,17 @@ def _row(tokenizer: Any, ids: list[int]) -> list[int]:
     return framed + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(framed))
 
 
-def _hidden_states(checkpoint: Checkpoint, encoder: Any, ids: Tensor, clip_skip: int) -> tuple[Tensor, Tensor | None]:
-    is_xl = checkpoint.family is Family.SDXL
-    if clip_skip <= 1 and not is_xl:
-        return encoder(ids).last_hidden_state, None
-    output = encoder(ids, output_hidden_states=True)
-    layer = max(clip_skip, 2)
+def _hidden_states(architecture: Architecture, encoder: Any, ids: Tensor, clip_skip: int) -> Encoded:
+    layer = max(clip_skip, architecture.least_clip_skip)
+    output = encoder(ids, output_hidden_states=layer > 1)
+    pooled = output.get("text_embeds", output.get("pooler_output"))
+    if layer == 1:
+        return Encoded(output.last_hidden_state, pooled)
     # The first of the hidden states is the embedding, which no layer has read.
     if layer >= len(output.hidden_states):
         raise FatalFailure(f"clip_skip {clip_skip}: the text encoder has {len(output.hidden_states) - 1} layers")
-    if is_xl:
-        return output.hidden_states[-layer], output.get("text_embeds")
-    return _final_layer_norm(encoder)(output.hidden_states[-layer]), None
+    states = output.hidden_states[-layer]
+    return Encoded(_final_layer_norm(encoder)(states) if architecture.norms_skipped else states, pooled)
 
 
 def _final_layer_norm(encoder: Any) -> Any:
@@ -219,37 +218,8 @@ def _final_layer_norm(encoder: Any) -> Any:
     return getattr(encoder, "text_model", encoder).final_layer_norm
 
 
-def _emphasised(states: Tensor, chunk: Sequence[Token]) -> Tensor:
-    """`states` (window, width) times the tokens' weights; then all as much smaller as keeps their mean.
-
-    Untouched, to the bit, if all weights are 1.
-    Source: AUTOMATIC1111's stable-diffusion-webui, modules/sd_emphasis.py, EmphasisOriginal.
-    """
-    if all(token.weight == 1 for token in chunk):
-        return states
-    weights = torch.ones(len(states), 1, device=states.device, dtype=states.dtype)
-    weights[1 : len(chunk) + 1, 0] = weights.new_tensor([token.weight for token in chunk])
-    weighted = states * weights
-    if states.mean().abs() < _LEAST_MEAN * states.std():
-        return weighted
-    return weighted * (states.mean() / weighted.mean())
-
-
-def _joined(parts: list[Encoded]) -> Encoded:
-    """Several encoders' states side by side; pooled by the last, the only one that has a projection."""
-    return Encoded(torch.cat([part.states for part in parts], dim=-1), parts[-1].pooled)
-
-
 def _has_text(prompt: Prompt) -> bool:
     return any(piece.text.strip() for piece in prompt)
-
-
-def _in_a_row(states: Tensor) -> Tensor:
-    return states.reshape(1, -1, states.shape[-1])
-
-
-def _first(pooled: Tensor | None) -> Tensor | None:
-    return None if pooled is None else pooled[:1]
 
 
 def _zeros_like(pooled: Tensor | None) -> Tensor | None:

@@ -26,6 +26,8 @@ MAX_CLIP_SKIP = 12
 DEFAULT_SIDE_PX = 512
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = 7.0
+# What FLUX is told, and not what is computed. Source: diffusers' FluxPipeline.
+DEFAULT_GUIDANCE_OF = {Family.FLUX: 3.5}
 DEFAULT_DENOISING_STRENGTH = 0.75
 
 
@@ -177,6 +179,10 @@ def size_faults(width: int, height: int, family: Family, path: str) -> list[Faul
         bounds = f"{size.min_pixels} to {size.max_pixels}"
         faults.append(Fault(path, f"width × height is {width * height}; a {family} model draws {bounds} pixels"))
     return faults
+
+
+def default_guidance(family: Family) -> float:
+    return DEFAULT_GUIDANCE_OF.get(family, DEFAULT_GUIDANCE)
 
 
 def step_faults(steps: int, sampler: Sampler, path: str) -> list[Fault]:

@@ -102,8 +102,11 @@ def test_the_file_that_comes_with_darkroom_is_valid() -> None:
         (GOOD + UPSCALER.replace('"8"', '"7"'), "gives the id 7 to both 'dream' and 'dream'"),
         (GOOD + UPSCALER.replace("UPSCALER", "LORA"), "model 2: family is missing"),
         (GOOD.replace("SDXL", "ANY"), "model 1: family 'ANY' is none of"),
-        (GOOD + GOOD.replace("SDXL", "FLUX"), "model 2: family FLUX cannot be loaded by this version"),
-        (GOOD.replace("SDXL", "SD3") + 'kind = "LORA"\n', "model 1: family SD3 cannot be loaded"),
+        (
+            GOOD.replace("SDXL", "FLUX") + 'kind = "TEXTUAL_INVERSION"\n',
+            "a TEXTUAL_INVERSION for FLUX cannot be loaded",
+        ),
+        (GOOD.replace("SDXL", "SD3") + 'kind = "CONTROLNET"\n', "model 1: a CONTROLNET for SD3 cannot be loaded"),
         (GOOD + 'sha256 = "abc"\n', "model 1: sha256 must be 64 hexadecimal digits"),
         (GOOD + f'sha256 = "{"g" * 64}"\n', "model 1: sha256 must be 64 hexadecimal digits"),
         (GOOD + 'access_key_sha256 = "open sesame"\n', "model 1: access_key_sha256 must be 64 hexadecimal digits"),

@@ -1,6 +1,7 @@
 import pytest
 
-from jobs.samplers import DEFAULT, Sampler, UnknownSampler, canonical
+from jobs.catalog import Family
+from jobs.samplers import DEFAULT, Sampler, UnknownSampler, canonical, check_goes_with, default_of
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,15 @@ def test_every_sampler_answers_to_its_own_name(sampler: Sampler) -> None:
 def test_an_unknown_name_gets_a_hint(spelled: str, hint: str) -> None:
     with pytest.raises(UnknownSampler, match=f"no sampler is named '{spelled}'; {hint}"):
         canonical(spelled)
+
+
+def test_a_family_has_a_default_that_goes_with_it() -> None:
+    for family in Family:
+        check_goes_with(default_of(family), family)
+    assert canonical("", default_of(Family.SD3)) is Sampler.EULER
+
+
+def test_a_sampler_of_noise_does_not_go_with_a_straight_way() -> None:
+    with pytest.raises(UnknownSampler, match="with SD3 and FLUX go Euler, "):
+        check_goes_with(Sampler.DPMPP_2M_KARRAS, Family.SD3)
+    check_goes_with(Sampler.DPMPP_2M_KARRAS, Family.SDXL)

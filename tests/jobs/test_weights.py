@@ -31,6 +31,14 @@ def put(file: Path, content: bytes = CONTENT) -> Path:
         (["unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.safetensors"], 1),
         (["config.json", "diffusion_pytorch_model.safetensors"], 1),  # a ControlNet, a VAE, a motion adapter
         (["config.json", "model.safetensors"], 1),  # a tagger
+        (["vae/diffusion_pytorch_model.safetensors", "transformer/diffusion_pytorch_model.safetensors"], 1),
+        (
+            [
+                "transformer/diffusion_pytorch_model-00002-of-00002.safetensors",
+                "transformer/diffusion_pytorch_model-00001-of-00002.safetensors",
+            ],
+            1,
+        ),
     ],
 )
 def test_the_largest_network_stands_for_a_folder(tmp_path: Path, files: list[str], main: int) -> None:

@@ -68,7 +68,7 @@ class DiffusionBody(Message):
 
     def stage(self, path: str, reading: Reading) -> Diffusion:
         model = reading.model(self.sd_model, path, access_key=self.model_access_key)
-        sampler = reading.sampler(self.sampler, path)
+        sampler = reading.sampler(self.sampler, path, model.family)
         stage = Diffusion(
             width=self.width or limits.DEFAULT_SIDE_PX,
             height=self.height or limits.DEFAULT_SIDE_PX,
@@ -77,7 +77,7 @@ class DiffusionBody(Message):
             model=model.id,
             sampler=sampler,
             steps=self.steps or limits.DEFAULT_STEPS,
-            guidance_scale=self.cfg_scale or limits.DEFAULT_GUIDANCE,
+            guidance_scale=self.cfg_scale or limits.default_guidance(model.family),
             clip_skip=self.clip_skip or 1,
             denoising_strength=self.denoising_strength or limits.DEFAULT_DENOISING_STRENGTH,
             vae=reading.vae(self.sd_vae, f"{path}.sdVae", model.family),
@@ -102,9 +102,9 @@ class DiffusionBody(Message):
         words = dict.fromkeys([*(model.id for model, _ in given), *(model.id for model in named)])
         return replace(stage, negative_prompt=stage.negative_prompt + avoided, embeddings=tuple(words))
 
-    def _schedule(self, path: str, reading: Reading, sampler: Sampler) -> Schedule | None:
+    def _schedule(self, path: str, reading: Reading, family: Family, sampler: Sampler) -> Schedule | None:
         def canonical(name: str) -> Schedule | None:
-            return canonical_schedule(name, sampler)
+            return canonical_schedule(name, sampler, family)
 
         return reading.named(canonical, self.schedule_name or "", f"{path}.scheduleName", None)
 
@@ -117,7 +117,7 @@ class DiffusionBody(Message):
             "loras": loras_of(self.lora, f"{path}.lora", reading, family),
             "animations": attached(animations, f"{path}.animateDiff.args", reading),
             "v1_clip": bool(self.v1_clip),
-            "schedule": self._schedule(path, reading, sampler),
+            "schedule": self._schedule(path, reading, family, sampler),
             "ella": bool(self.enable_ella),
             "pix2pix": bool(self.enable_pix2pix),
             "hunyuan_dit": bool(self.use_hunyuan_dit),

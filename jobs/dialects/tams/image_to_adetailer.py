@@ -6,16 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
+from jobs.catalog import Family
 from jobs.detectors import Look, MaskMerge, resolve
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, requiring
 from jobs.dialects.tams.attachments import LoraBody, loras_of
 from jobs.dialects.tams.diffusion import DiffusionBody, diffusion_of
 from jobs.dialects.tams.prompts import Prompts, prompt_of
 from jobs.dialects.tams.reading import Reading
-from jobs.samplers import Sampler
+from jobs.samplers import Sampler, check_goes_with
 from jobs.schedules import canonical as canonical_schedule
 from jobs.stages import image_to_adetailer as limits
-from jobs.stages.diffusion import DEFAULT_GUIDANCE, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion, step_faults
+from jobs.stages.diffusion import MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion, default_guidance, step_faults
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 
 DEFAULT_STEPS = 20
@@ -71,26 +72,28 @@ class AdetailerArgBody(Message):
             width=self.ad_inpaint_width or DEFAULT_SIDE_PX if resized else None,
             height=self.ad_inpaint_height or DEFAULT_SIDE_PX if resized else None,
             steps=self.ad_steps or DEFAULT_STEPS if self.ad_use_steps else None,
-            guidance_scale=self.ad_cfg_scale or DEFAULT_GUIDANCE if self.ad_use_cfg_scale else None,
+            guidance_scale=self.ad_cfg_scale or default_guidance(family) if self.ad_use_cfg_scale else None,
             loras=loras_of(self.lora, f"{path}.lora", reading, family),
             model=model.id if model else None,
-            sampler=reading.sampler(self.ad_sampler, path, "adSampler") if self.ad_use_sampler else None,
+            sampler=reading.sampler(self.ad_sampler, path, family, "adSampler") if self.ad_use_sampler else None,
             noise_multiplier=self.ad_noise_multiplier or 1.0 if self.ad_use_noise_multiplier else None,
             clip_skip=self.ad_clip_skip or 1 if self.ad_use_clip_skip else None,
         )
-        self._check_together(detail.diffusion(diffusion), path, reading)
+        self._check_together(detail.diffusion(diffusion), path, reading, family)
         words = reading.catalog.words_in(detail.diffusion(diffusion).texts, family)
         return replace(detail, embeddings=tuple(word.id for word in words if word.id not in diffusion.embeddings))
 
-    def _check_together(self, drawn: Diffusion, path: str, reading: Reading) -> None:
+    def _check_together(self, drawn: Diffusion, path: str, reading: Reading, family: Family) -> None:
         """What it is drawn with may be in part its own and in part the stage's, where each alone is right."""
         sampler = Sampler(drawn.sampler)
+        if not self.ad_use_sampler:
+            reading.named(partial(check_goes_with, family=family), sampler, f"{path}.adCheckpoint", None)
         if self.ad_use_steps or self.ad_use_sampler:
             field = "adSteps" if self.ad_use_steps else "adSampler"
             for fault in step_faults(drawn.steps, sampler, path):
                 reading.faults.add(f"{path}.{field}", fault.reason, reads=[f"{path}.adSampler", f"{path}.adSteps"])
         if self.ad_use_sampler:
-            follow = partial(canonical_schedule, sampler=sampler)
+            follow = partial(canonical_schedule, sampler=sampler, family=family)
             reading.named(follow, drawn.schedule or "", f"{path}.adSampler", None)
 
     def _look(self, path: str, reading: Reading) -> Look:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from jobs.catalog import Catalog, Family, Kind, Model, UnknownModel
 from jobs.dialects.faults import Faults
 from jobs.errors import DarkroomError
-from jobs.samplers import DEFAULT, Sampler, canonical
+from jobs.samplers import Sampler, canonical, check_goes_with, default_of
 from jobs.stages.diffusion import DEFAULT_SIDE_PX, Diffusion
 from jobs.vaes import UnknownVae
 from jobs.vaes import canonical as canonical_vae
@@ -62,8 +62,14 @@ class Reading:
     def family(self, diffusion: Diffusion) -> Family:
         return self.catalog.get(diffusion.model).family
 
-    def sampler(self, name: str | None, path: str, field: str = "sampler") -> Sampler:
-        return self.named(canonical, name or "", f"{path}.{field}", DEFAULT)
+    def sampler(self, name: str | None, path: str, family: Family, field: str = "sampler") -> Sampler:
+        def known(name: str) -> Sampler:
+            sampler = canonical(name, default)
+            check_goes_with(sampler, family)
+            return sampler
+
+        default = default_of(family)
+        return self.named(known, name or "", f"{path}.{field}", default)
 
     def named(self, canonical: Callable[[str], T], name: str, path: str, default: T) -> T:
         """What the name stands for in its closed set."""
@@ -79,6 +85,6 @@ class Reading:
         return value or ""
 
     def plain_diffusion(self) -> Diffusion:
-        return Diffusion(
-            width=DEFAULT_SIDE_PX, height=DEFAULT_SIDE_PX, prompt=(), model=self.catalog.default.id, sampler=DEFAULT
-        )
+        model = self.catalog.default
+        sampler = default_of(model.family)
+        return Diffusion(width=DEFAULT_SIDE_PX, height=DEFAULT_SIDE_PX, prompt=(), model=model.id, sampler=sampler)

@@ -80,7 +80,7 @@ def test_the_lora_is_merged_as_by_diffusers_reading_of_its_names(catalog: Catalo
     ]
     checkpoint = engine.load(stage.model, stage.loras)
 
-    pairs = ((checkpoint.unet, pipeline.unet), (checkpoint.text_encoders[0], pipeline.text_encoder))
+    pairs = ((checkpoint.denoiser, pipeline.unet), (checkpoint.text_encoders[0], pipeline.text_encoder))
     for ours, theirs in pairs:
         for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

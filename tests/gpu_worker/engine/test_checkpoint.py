@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gpu_worker.engine.checkpoint import PIPELINES, Checkpoint, latent_space_of, load_checkpoint
+from gpu_worker.engine.architectures import ARCHITECTURES
+from gpu_worker.engine.checkpoint import Checkpoint, latent_space_of, load_checkpoint
 from gpu_worker.engine.device import CPU
-from jobs.catalog import LOADABLE_FAMILIES, Family, Model
+from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
 
 
@@ -21,7 +22,7 @@ def model_at(path: Path, *, family: Family = Family.SD15, config_path: Path | No
 def original_layout(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The weights under the names, and in the shapes, of CompVis' Stable Diffusion 1."""
     weights = {}
-    for name, tensor in checkpoint.unet.state_dict().items():
+    for name, tensor in checkpoint.denoiser.state_dict().items():
         weights[f"model.diffusion_model.{_unet_name(name)}"] = tensor
     for name, tensor in checkpoint.vae.state_dict().items():
         renamed = _vae_name(name)
@@ -114,7 +115,7 @@ def single_file(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_families_that_a_catalogue_may_name_are_those_that_can_be_loaded() -> None:
-    assert PIPELINES.keys() == LOADABLE_FAMILIES - {Family.ANY}
+    assert ARCHITECTURES.keys() == set(Family) - {Family.ANY}
 
 
 def test_a_single_file_draws_what_its_folder_draws(

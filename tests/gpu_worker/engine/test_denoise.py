@@ -49,8 +49,8 @@ def test_different_requests_in_one_batch_draw_what_each_draws_alone(engine: Any,
 def test_without_guidance_the_unet_sees_only_the_prompt(engine: Any) -> None:
     checkpoint = engine.load("tiny")
 
-    assert len(begun(engine, checkpoint, guidance_scale=1.0, seeds=[1, 2]).unet_input()) == 2
-    assert len(begun(engine, checkpoint, guidance_scale=1.1, seeds=[1, 2]).unet_input()) == 4
+    assert len(begun(engine, checkpoint, guidance_scale=1.0, seeds=[1, 2]).denoiser_input()) == 2
+    assert len(begun(engine, checkpoint, guidance_scale=1.1, seeds=[1, 2]).denoiser_input()) == 4
 
 
 @pytest.mark.parametrize("sampler", [each for each in Sampler if each not in ADAPTIVE])
@@ -69,10 +69,10 @@ def test_progress_rises_to_exactly_the_steps(engine: Any, sampler: str) -> None:
 
 
 def exact_predictions(denoising: Denoising, clean: torch.Tensor) -> torch.Tensor:
-    """What a perfect UNet would say of `unet_input` if the noiseless latents were `clean`: the epsilon or v of it."""
+    """What a perfect one says of `denoiser_input` if the noiseless latents were `clean`: the epsilon or v of it."""
     config, timestep = denoising.scheduler.config, int(denoising.timestep)
     kept = denoising.scheduler.alphas_cumprod[timestep]
-    noise = (denoising.unet_input() - kept**0.5 * clean) / (1 - kept) ** 0.5
+    noise = (denoising.denoiser_input() - kept**0.5 * clean) / (1 - kept) ** 0.5
     return noise if config.prediction_type == "epsilon" else kept**0.5 * noise - (1 - kept) ** 0.5 * clean
 
 

@@ -60,7 +60,7 @@ def kohya(checkpoint: Any, *names: str, alpha: float = 1.0, seed: int = 0) -> di
     """A plain LoRA of these layers of the denoiser."""
     weights: dict[str, Tensor] = {}
     for number, name in enumerate(names):
-        shape = layer(checkpoint.unet, name).weight.shape
+        shape = layer(checkpoint.denoiser, name).weight.shape
         key = f"lora_unet_{name.replace('.', '_')}"
         weights[f"{key}.lora_down.weight"] = random(RANK, *shape[1:], seed=seed + number)
         weights[f"{key}.lora_up.weight"] = random(shape[0], RANK, *[1] * (len(shape) - 2), seed=seed + number + 50)
@@ -80,7 +80,7 @@ def test_a_lora_is_added_as_by_hand_and_taken_out_to_the_bit(
 ) -> None:
     weights = kohya(checkpoint, name, alpha=4.0)
     write(engine, "one", weights)
-    weight = layer(checkpoint.unet, name).weight
+    weight = layer(checkpoint.denoiser, name).weight
     before = weight.clone()
 
     engine.load("sd15", [Lora(model="one", weight=0.7)])
@@ -95,7 +95,7 @@ def test_several_loras_add_up_and_one_may_be_swapped(engine: DiffusersEngine, ch
     one, two = (kohya(checkpoint, ATTENTION, seed=seed) for seed in (1, 2))
     write(engine, "one", one)
     write(engine, "two", two)
-    weight = layer(checkpoint.unet, ATTENTION).weight
+    weight = layer(checkpoint.denoiser, ATTENTION).weight
     before = weight.clone()
 
     engine.load("sd15", [Lora(model="one"), Lora(model="two", weight=-0.5)])
@@ -136,7 +136,7 @@ def test_the_weight_0_draws_what_no_lora_draws(engine: DiffusersEngine, checkpoi
 def test_block_weights_choose_blocks(engine: DiffusersEngine, checkpoint: Any) -> None:
     weights = kohya(checkpoint, ATTENTION, CONVOLUTION)
     write(engine, "one", weights)
-    inwards, outwards = layer(checkpoint.unet, ATTENTION).weight, layer(checkpoint.unet, CONVOLUTION).weight
+    inwards, outwards = layer(checkpoint.denoiser, ATTENTION).weight, layer(checkpoint.denoiser, CONVOLUTION).weight
     before = outwards.clone(), inwards.clone()
 
     # IN04 is the attention, OUT03 the convolution.
@@ -189,7 +189,7 @@ def test_names_of_the_original_layout_are_read(original: str, ours: str) -> None
 
 
 def test_pefts_names_are_read(engine: DiffusersEngine, checkpoint: Any) -> None:
-    weight = layer(checkpoint.unet, ATTENTION).weight
+    weight = layer(checkpoint.denoiser, ATTENTION).weight
     up, down = random(weight.shape[0], RANK), random(RANK, weight.shape[1], seed=9)
     write(engine, "one", {f"unet.{ATTENTION}.lora_A.weight": down, f"unet.{ATTENTION}.lora_B.weight": up})
     before = weight.clone()
@@ -265,17 +265,17 @@ def test_originals_count_among_what_a_checkpoint_holds(engine: DiffusersEngine, 
 
     engine.load("sd15", [Lora(model="one")])
 
-    assert checkpoint.size_bytes == before + layer(checkpoint.unet, ATTENTION).weight.nbytes
+    assert checkpoint.size_bytes == before + layer(checkpoint.denoiser, ATTENTION).weight.nbytes
 
 
 def test_a_checkpoints_loras_are_its_own(engine: DiffusersEngine, checkpoint: Any) -> None:
     write(engine, "one", kohya(checkpoint, ATTENTION))
     other = engine.load("sdxl")
-    weights = [each.clone() for each in other.unet.parameters()]
+    weights = [each.clone() for each in other.denoiser.parameters()]
 
     engine.load("sd15", [Lora(model="one")])
 
-    assert all(torch.equal(*pair) for pair in zip(weights, other.unet.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(weights, other.denoiser.parameters(), strict=True))
 
 
 def test_a_device_too_small_to_merge_it_is_not_its_own_fault(

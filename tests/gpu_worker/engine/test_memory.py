@@ -93,13 +93,13 @@ def test_attention_in_slices_gives_the_same_numbers(
     whole = draw(checkpoint, width=128, height=192)
     monkeypatch.setattr(attention, "SLICE_TOKENS", 100)
     device = small(scores=100 * 384)
-    processors = dict(checkpoint.unet.attn_processors)
+    processors = dict(checkpoint.denoiser.attn_processors)
 
     sliced = draw(checkpoint, width=128, height=192)
 
     assert device.refusals == ["scores"] * 2
     torch.testing.assert_close(sliced, whole, rtol=0, atol=1e-4)
-    assert checkpoint.unet.attn_processors == processors
+    assert checkpoint.denoiser.attn_processors == processors
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])

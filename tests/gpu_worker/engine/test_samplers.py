@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpu_worker.engine.samplers import RECIPES, new_scheduler
+from jobs.catalog import Family
 from jobs.errors import FatalFailure
 from jobs.samplers import Sampler, UnknownSampler, canonical
 from jobs.schedules import WITHOUT_SCHEDULES, WITHOUT_SIGMAS, Schedule, UnknownSchedule
@@ -135,7 +136,7 @@ ALLOWED = [
 
 @pytest.mark.parametrize(("sampler", "schedule"), ALLOWED)
 def test_a_schedule_is_followed(sampler: Sampler, schedule: Schedule) -> None:
-    assert canonical_schedule(schedule.value.upper(), sampler) is schedule
+    assert canonical_schedule(schedule.value.upper(), sampler, Family.SD15) is schedule
     scheduler = new_scheduler(sampler, CONFIG, steps=10, seeds=[1], device="cpu", schedule=schedule)
     first = float(scheduler.timesteps[0])
 
@@ -166,9 +167,9 @@ def _is_even(values: Any) -> bool:
 )
 def test_other_schedules_are_refused_by_name(sampler: str, name: str) -> None:
     with pytest.raises(UnknownSchedule, match=name if sampler != "Euler" else "did you mean karras"):
-        canonical_schedule(name, Sampler(sampler))
+        canonical_schedule(name, Sampler(sampler), Family.SD15)
 
 
 @pytest.mark.parametrize("name", ["", "automatic", "DEFAULT"])
 def test_no_schedule_is_the_samplers_own(name: str) -> None:
-    assert canonical_schedule(name, Sampler.EULER) is None
+    assert canonical_schedule(name, Sampler.EULER, Family.SD15) is None

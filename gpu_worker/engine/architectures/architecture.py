@@ -1,0 +1,115 @@
+"""What one family's networks want that another's do not. The rest of the engine asks here, and for no family."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from jobs.catalog import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """`states` is (chunks, window, width); `pooled` is (chunks, projection), or None."""
+
+    states: Tensor
+    pooled: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What the denoiser is given: all of it, but `residuals`, has a row for each of `latents`, (rows, C, h, w)."""
+
+    latents: Tensor
+    timesteps: Tensor
+    text: Tensor
+    added: Mapping[str, Tensor]
+    residuals: Mapping[str, Any]
+
+
+class Architecture(Protocol):
+    """`pipeline` is diffusers' class, `unused` its parts that are not loaded, `denoiser` the name of that part.
+
+    `clips` are the numbers of its parts that are CLIP's text encoders: 1 is `text_encoder`, 2 is `text_encoder_2`;
+    `t5` is that of T5's, or None, and `t5_tokens` its window. `patch` latents of width or height are one to the
+    denoiser. `least_clip_skip` is what the denoiser was trained with; below the last layer CLIP's states are normed
+    where `norms_skipped`. A model that `needs_negative` is guided away from an empty text too.
+    """
+
+    @property
+    def pipeline(self) -> Any: ...
+
+    @property
+    def unused(self) -> Mapping[str, Any]: ...
+
+    @property
+    def denoiser(self) -> str: ...
+
+    @property
+    def clips(self) -> tuple[int, ...]: ...
+
+    @property
+    def t5(self) -> int | None: ...
+
+    @property
+    def t5_tokens(self) -> int: ...
+
+    @property
+    def patch(self) -> int: ...
+
+    @property
+    def least_clip_skip(self) -> int: ...
+
+    @property
+    def norms_skipped(self) -> bool: ...
+
+    @property
+    def needs_negative(self) -> bool: ...
+
+    @property
+    def is_sliceable(self) -> bool:
+        """Whether its attention can be computed in slices."""
+
+    def dtype(self, of_device: torch.dtype) -> torch.dtype:
+        """In which it computes where the device prefers `of_device`."""
+
+    def is_of(self, kind: str) -> bool:
+        """Whether a folder holds this architecture whose index names this class."""
+
+    def check(self, model: Model, pipeline: Any) -> None:
+        """Raises FatalFailure for relatives that the denoising loop would run wrongly."""
+
+    def joined(self, clips: Sequence[Encoded], long: Tensor | None) -> Encoded:
+        """What the denoiser reads: (1, tokens, width) of all encoders, and the first chunk's pooled texts.
+
+        `long` is (1, tokens, width), T5's.
+        """
+
+    def scheduler(
+        self,
+        config: Mapping[str, Any],
+        *,
+        sampler: str,
+        schedule: str | None,
+        steps: int,
+        seeds: Sequence[int],
+        size: tuple[int, int],
+        device: Any,
+    ) -> Any:
+        """A fresh scheduler, its timesteps set for latents of `size`, height and width.
+
+        Raises FatalFailure for a sampler or schedule that does not go with it.
+        """
+
+    def added(
+        self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
+    ) -> dict[str, Tensor]:
+        """What the denoiser is told besides the prompt, a row for each of `pooled`.
+
+        `size` is height and width in pixels; `guidance_scale` is None where guidance is computed.
+        """
+
+    def answer(self, denoiser: Any, call: Call) -> Tensor:
+        """What the denoiser says, (rows, C, h, w)."""

@@ -1,0 +1,53 @@
+"""Jobs that draw with a model that learned a straight way from noise to picture: SD 3 and FLUX."""
+
+from typing import Any
+
+import pytest
+
+from tests.jobs.dialects.parsing import diffusion_of, faults, with_stage
+from tests.jobs.samples import body
+
+XL_SIZE = {"width": 1024, "height": 1024}
+
+
+def sd3(**fields: Any) -> dict[str, Any]:
+    return {"sdModel": "sd3", **XL_SIZE, **fields}
+
+
+def test_without_a_sampler_it_is_drawn_with_one_that_goes_with_it() -> None:
+    assert diffusion_of(**sd3(sampler="")).sampler == "Euler"
+    assert diffusion_of(**sd3(sampler="DPM++ 2M")).sampler == "DPM++ 2M"
+
+
+def test_a_sampler_that_does_not_go_with_it_is_refused() -> None:
+    reasons = faults(body(**sd3(sampler="DPM++ 2M Karras")))
+
+    assert "with SD3 and FLUX go Euler, " in reasons["stages[1].diffusion.sampler"]
+
+
+@pytest.mark.parametrize(("sampler", "schedule"), [("Heun", "karras"), ("Euler", "DDIM uniform")])
+def test_a_schedule_that_it_cannot_follow_is_refused(sampler: str, schedule: str) -> None:
+    reasons = faults(body(**sd3(sampler=sampler, scheduleName=schedule)))
+
+    assert f"with SD3 and FLUX the sampler {sampler} cannot" in reasons["stages[1].diffusion.scheduleName"]
+
+
+def test_a_schedule_that_it_follows_is_kept() -> None:
+    assert diffusion_of(**sd3(sampler="Euler", scheduleName="SGM Uniform")).schedule == "sgm_uniform"
+
+
+def test_a_looks_own_checkpoint_must_take_the_sampler_of_the_stage() -> None:
+    look = {"args": [{"adUseCheckpoint": True, "adCheckpoint": "sd3"}]}
+    asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", look, sampler="DPM++ 2M Karras")
+
+    reasons = faults(asked)
+
+    assert "with SD3 and FLUX go" in reasons["stages[2].imageToAdetailer.args[0].adCheckpoint"]
+
+
+def test_flux_is_told_less_guidance_than_others_compute() -> None:
+    wish = {"sampler": "Euler", **XL_SIZE}
+
+    assert diffusion_of(sdModel="flux", cfgScale=None, **wish).guidance_scale == 3.5
+    assert diffusion_of(sdModel="sd3", cfgScale=None, **wish).guidance_scale == 7.0
+    assert diffusion_of(sdModel="flux", cfgScale=5, **wish).guidance_scale == 5.0
