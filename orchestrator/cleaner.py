@@ -63,6 +63,8 @@ class Cleaner:
                 await self._clean_leftovers(cleaning),
                 await self._clean_stage_outputs(cleaning),
                 await cleaning.forget_deliveries(kept=DELIVERIES_KEPT, limit=BATCH) == BATCH,
+                # Last: who would use one waits until this transaction ends.
+                await cleaning.forget_destinations(limit=BATCH) == BATCH,
             ]
             return any(more)
 

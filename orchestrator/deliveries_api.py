@@ -8,9 +8,10 @@ from jobs.dialects.tams_deliveries import (
     delivery_body,
     delivery_id,
     delivery_list_body,
-    destinations_body,
+    destination_list_body,
     job_deliveries_body,
     parse_delivery_list,
+    parse_destination_list,
     parse_replay,
     parse_test,
 )
@@ -47,7 +48,9 @@ class DeliveriesApi:
 
     async def show_destinations(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)
-        return json_response(destinations_body(await self._deliveries.destinations(account.id)))
+        asked = parse_destination_list(_parameters(request))
+        destinations = await self._deliveries.destinations(account.id, asked)
+        return json_response(destination_list_body(destinations, asked.limit))
 
     async def replay(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)

@@ -4,7 +4,12 @@ the routes to it."""
 from typing import Any
 
 from jobs.dialects import tams_answers as answers
-from jobs.dialects.tams_deliveries import CallbackTestBody, DeliveryListParameters, ReplayParameters
+from jobs.dialects.tams_deliveries import (
+    CallbackTestBody,
+    DeliveryListParameters,
+    DestinationListParameters,
+    ReplayParameters,
+)
 from jobs.dialects.tams_list import ListParameters
 from jobs.dialects.tams_request import JobBody, StagesBody
 from jobs.errors import (
@@ -266,9 +271,11 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/deliveries/destinations",
         tag=CALLBACKS,
-        summary="See where your callbacks go, and which addresses fail or are disabled",
+        summary="List where your callbacks go, and which addresses fail or are disabled",
+        query=DestinationListParameters,
         answer=answers.DestinationsAnswer,
         answer_example={"destinations": [{"origin": "https://client.example", "state": "OPEN", "failures": 0}]},
+        errors=(InvalidSubmission,),
     ),
     Operation(
         id="listModels",

@@ -92,21 +92,32 @@ class Courier:
     async def try_once(self, delivery: Delivery, job: Job | None) -> Verdict:
         """Never raises for what the receiver does. Raises Superseded or NothingNew."""
         body, told = await self._body(delivery, job)
+        verdict = await self._sent(delivery, body)
+        if told is None or not verdict.is_delivered:
+            return verdict
+        return replace(verdict, attempt=replace(verdict.attempt, told=told))
+
+    async def _sent(self, delivery: Delivery, body: bytes) -> Verdict:
         began = perf_counter()
 
         def attempt(error: str) -> Attempt:
             return Attempt(seconds=perf_counter() - began, error=error)
 
         try:
-            verdict = await self._post(delivery, self._poster.place(delivery.url), body)
-            if told is None or not verdict.is_delivered:
-                return verdict
-            return replace(verdict, attempt=replace(verdict.attempt, told=told))
+            place = self._poster.place(delivery.url)
+        except AddressRefused as refusal:
+            return Verdict(attempt=attempt(refusal.message), may_retry=False)
+        except ValueError as failure:
+            return Verdict(attempt=attempt(_told(failure)))
+        # What goes wrong with our own keys is no failure of the receiver's, and so is raised.
+        headers = self._headers(delivery, place, body)
+        try:
+            return await self._post(place, headers, body)
         except AddressRefused as refusal:
             return Verdict(attempt=attempt(refusal.message), may_retry=False)
         except TimeoutError:
             return Verdict(attempt=attempt("no answer in time"), wait=wait_asked_for(None, None, self._now()))
-        except (aiohttp.ClientError, OSError, ValueError) as failure:
+        except (aiohttp.ClientError, OSError, UnicodeError) as failure:
             return Verdict(attempt=attempt(_told(failure)))
 
     async def _body(self, delivery: Delivery, job: Job | None) -> tuple[bytes, str | None]:
@@ -132,8 +143,7 @@ class Courier:
             return None
         return progress
 
-    async def _post(self, delivery: Delivery, place: Place, body: bytes) -> Verdict:
-        headers = self._headers(delivery, place, body)
+    async def _post(self, place: Place, headers: dict[str, str], body: bytes) -> Verdict:
         began = perf_counter()
         async with asyncio.timeout(self.deadlines.answer_s):
             answer = await self._poster.post(place, headers, body)

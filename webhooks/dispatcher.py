@@ -32,6 +32,8 @@ STATEMENTS_WITHIN_S = 15
 QUICK_S = 2.0
 # Progress that could not be told is old by then, and the next one is not.
 AFTER_LOST_PROGRESS = timedelta(seconds=10)
+# It may take a person to mend it.
+AFTER_OUR_FAULT = timedelta(minutes=1)
 DISABLED = f"the destination is disabled: nothing sent to it succeeded in {HOPELESS_AFTER.days} days"
 
 PASSING = (DeliveryKind.RUNNING, DeliveryKind.PROGRESS)
@@ -99,13 +101,30 @@ class Dispatcher:
         if not rooms.limit:
             return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
         batch = await self._deliveries.claim(rooms, claim=self._claim)
-        jobs = await self._courier.load(batch)
-        for delivery in batch:
+        for delivery, job in await self._load(batch):
             self._lanes.enter(delivery.destination_id)
-            self._backlog.put(delivery, jobs.get(delivery.job_id or 0))
+            self._backlog.put(delivery, job)
         for destination_id in {each.destination_id for each in batch}:
             self._send_next(destination_id)
         return AFTER_A_BATCH_S if batch else await self._pause_s()
+
+    async def _load(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, Job | None]]:
+        """Each with the job it tells of. One that cannot be read keeps no other one back."""
+        try:
+            jobs = await self._courier.load(batch)
+        except DATABASE_AWAY:
+            raise
+        except Exception:
+            if len(batch) > 1:
+                return [loaded for each in batch for loaded in await self._load([each])]
+            await self._put_off(batch[0])
+            return []
+        return [(each, jobs.get(each.job_id or 0)) for each in batch]
+
+    async def _put_off(self, delivery: Delivery) -> None:
+        """For a fault of ours: the receiver was sent nothing, and none of its tries is used up."""
+        log.exception("callback_put_off", **_facts(delivery))
+        await self._deliveries.lay_aside(delivery, DeliveryState.PENDING, AFTER_OUR_FAULT)
 
     def _send_next(self, destination_id: int) -> None:
         """As many as its lane is wide."""
@@ -180,16 +199,24 @@ class Dispatcher:
         """What came of it, None where nothing was sent. What is settled by it is left to be recorded."""
         verdict = None
         try:
-            verdict = await self._courier.try_once(delivery, job)
-            await self._log_and_record(delivery, verdict)
+            verdict = await self._sent(delivery, job)
+            if verdict:
+                await self._log_and_record(delivery, verdict)
+        except Exception:
+            # Not recorded is not lost: the claim lapses and the same id is sent again.
+            log.exception("delivery_not_recorded", **_facts(delivery))
+        return verdict
+
+    async def _sent(self, delivery: Delivery, job: Job | None) -> Verdict | None:
+        try:
+            return await self._courier.try_once(delivery, job)
         except Superseded:
             await self._deliveries.lay_aside(delivery, DeliveryState.SUPERSEDED)
         except NothingNew:
             await self._deliveries.lay_aside(delivery, DeliveryState.PENDING, self._progress_every)
         except Exception:
-            # Not recorded is not lost: the claim lapses and the same id is sent again.
-            log.exception("delivery_not_recorded", **_facts(delivery))
-        return verdict
+            await self._put_off(delivery)
+        return None
 
     async def _log_and_record(self, delivery: Delivery, verdict: Verdict) -> None:
         attempt = verdict.attempt

@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Its head. The connection is its reader's until `release`: then it is kept if all of the body came, else closed."""
+    """Its head. The connection is the reader's until `release`: it is kept if all of the body came, else closed."""
 
     status: int
     headers: Mapping[str, str]

@@ -153,8 +153,8 @@ class ReplayAnswer(TypedDict):
 
 
 class Destination(TypedDict):
-    """Scheme, host and port of callbacks. FAILING: one at a time is tried, next at `nextTryAt`; the others wait.
-    DISABLED: nothing is sent until a test or a replay is answered with 2xx."""
+    """Scheme, host and port of callbacks, or `*`: all beyond the 256th. FAILING: one at a time is tried, next at
+    `nextTryAt`; the others wait. DISABLED: nothing is sent until a test or a replay is answered with 2xx."""
 
     origin: str
     state: Literal["OPEN", "FAILING", "DISABLED"]
@@ -166,6 +166,7 @@ class Destination(TypedDict):
 
 class DestinationsAnswer(TypedDict):
     destinations: list[Destination]
+    nextCursor: NotRequired[str]
 
 
 class CancelAnswer(TypedDict):

@@ -19,17 +19,19 @@ from jobs.deliveries import (
     DeliveryRecord,
     DeliveryState,
     Destination,
+    DestinationFilter,
     message_id,
 )
 from jobs.dialects import tams_answers as answers
 from jobs.dialects.protobuf_json import Integer, Message, faults_of, requiring
-from jobs.dialects.query import NOT_A_CURSOR, read_query
+from jobs.dialects.query import NOT_A_CURSOR, decode_cursor, encode_cursor, read_query
 from jobs.dialects.tams_list import TimeText
 from jobs.dialects.tams_request import Address
 from jobs.errors import InvalidSubmission, NotFound
 from jobs.listing import EARLIEST, LATEST
 
 _ID = re.compile(r"msg_([0-9a-f]{32})", re.ASCII)
+_ORIGIN = re.compile(r"\*|[a-z]+://[^\x00]+")
 
 Body = TypeVar("Body")
 
@@ -56,12 +58,26 @@ Cursor = Annotated[
 ]
 
 
+def _origin(cursor: str) -> str:
+    return decode_cursor(cursor, _ORIGIN)[0] if cursor else ""
+
+
+OriginCursor = Annotated[
+    str, BeforeValidator(_origin), WithJsonSchema({"type": "string", "title": "nextCursor of the page before"})
+]
+
+
 class DeliveryListParameters(Message):
     state: tuple[DeliveryState, ...] = tuple(DeliveryState)
     created_after: TimeText = EARLIEST
     created_before: TimeText = LATEST
     limit: Integer = Field(default=DEFAULT_DELIVERIES, ge=1, le=MAX_DELIVERIES)
     cursor: Cursor = None
+
+
+class DestinationListParameters(Message):
+    limit: Integer = Field(default=DEFAULT_DELIVERIES, ge=1, le=MAX_DELIVERIES)
+    cursor: OriginCursor = ""
 
 
 class ReplayParameters(Message):
@@ -86,6 +102,12 @@ def parse_delivery_list(parameters: Mapping[str, Sequence[str]]) -> DeliveryFilt
         before=asked.cursor,
         limit=asked.limit,
     )
+
+
+def parse_destination_list(parameters: Mapping[str, Sequence[str]]) -> DestinationFilter:
+    """Raises InvalidSubmission with all faults."""
+    asked = read_query(DestinationListParameters, parameters)
+    return DestinationFilter(after=asked.cursor, limit=asked.limit)
 
 
 def parse_replay(parameters: Mapping[str, Sequence[str]]) -> DeliveryFilter:
@@ -140,8 +162,12 @@ def delivery_list_body(records: Sequence[DeliveryRecord], limit: int) -> answers
     return body
 
 
-def destinations_body(destinations: Sequence[Destination]) -> answers.DestinationsAnswer:
-    return {"destinations": [_destination(each) for each in destinations]}
+def destination_list_body(destinations: Sequence[Destination], limit: int) -> answers.DestinationsAnswer:
+    """Without a cursor on the last page."""
+    body: answers.DestinationsAnswer = {"destinations": [_destination(each) for each in destinations]}
+    if len(destinations) == limit:
+        body["nextCursor"] = encode_cursor(destinations[-1].origin)
+    return body
 
 
 def _destination(destination: Destination) -> answers.Destination:

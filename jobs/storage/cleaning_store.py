@@ -67,6 +67,11 @@ class Cleaning:
         """How many of those that were settled longer than `kept` ago, oldest first, dead letters too."""
         return int(await queries.forget_deliveries(self._connection, kept=kept, limit=limit))
 
+    async def forget_destinations(self, *, limit: int) -> int:
+        """How many of those that no delivery is left of."""
+        rows = await rows_of(queries.unused_destinations(self._connection, limit=limit))
+        return int(await queries.forget_destinations(self._connection, ids=[row["id"] for row in rows]))
+
 
 class CleaningStore:
     def __init__(self, database: Database) -> None:

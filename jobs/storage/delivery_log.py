@@ -15,6 +15,7 @@ from jobs.deliveries import (
     DeliveryRecord,
     DeliveryState,
     Destination,
+    DestinationFilter,
 )
 from jobs.errors import Fault, InvalidSubmission, NotFound
 from jobs.storage.database import Connection, Database, queries, rows_of
@@ -78,9 +79,12 @@ class DeliveryLog:
             id = await queries.add_test_delivery(connection, account_id=account_id, url=url)
             return _record(await queries.delivery_of_account(connection, id=id, account_id=account_id))
 
-    async def destinations(self, account_id: int) -> list[Destination]:
+    async def destinations(self, account_id: int, asked: DestinationFilter) -> list[Destination]:
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.destinations_of(connection, account_id=account_id))
+            found = queries.page_of_destinations(
+                connection, account_id=account_id, after=asked.after, limit=asked.limit
+            )
+            rows = await rows_of(found)
         return [Destination(**row) for row in rows]
 
     async def attempts_after(self, number: int, *, account_id: int | None, limit: int) -> list[LoggedAttempt]:

@@ -194,6 +194,31 @@ async def test_a_test_is_queued_and_its_destination_told(api: Api, post: Post) -
     assert told == {"destinations": [{"origin": "https://client.example", "state": "OPEN", "failures": 0}]}
 
 
+async def test_destinations_are_listed_page_by_page(api: Api, other: Api) -> None:
+    origins = [f"https://{name}.example" for name in "abcde"]
+    for origin in reversed(origins):
+        await api.call("POST", "/v1/deliveries/test", json={"url": f"{origin}/hook"})
+    await other.call("POST", "/v1/deliveries/test", json={"url": "https://b.other.example"})
+
+    pages, cursor = [], ""
+    for _ in range(3):
+        _, page = await api.call("GET", f"/v1/deliveries/destinations?limit=2&cursor={cursor}")
+        pages.append([each["origin"] for each in page["destinations"]])
+        cursor = page.get("nextCursor", "")
+
+    assert pages == [origins[:2], origins[2:4], origins[4:]] and not cursor
+
+
+@pytest.mark.parametrize(
+    ("query", "field"), [("limit=0", "limit"), ("limit=101", "limit"), ("cursor=x", "cursor"), ("state=DEAD", "state")]
+)
+async def test_a_wrong_page_of_destinations_names_its_fault(api: Api, query: str, field: str) -> None:
+    status, answer = await api.call("GET", f"/v1/deliveries/destinations?{query}")
+
+    (violation,) = answer["details"][0]["fieldViolations"]
+    assert (status, violation["field"]) == (400, field)
+
+
 @pytest.mark.parametrize("sent", [{}, {"url": ""}, {"url": "ftp://x"}, {"url": None}, {"url": 1}, [], None])
 async def test_a_test_of_what_is_no_address_is_refused(api: Api, sent: Any) -> None:
     status, answer = await api.call("POST", "/v1/deliveries/test", json=sent)

@@ -1,5 +1,6 @@
 """Callbacks arrive: once where all goes well, again with the same id where it does not, never out of order."""
 
+import asyncio
 import base64
 import time
 from datetime import timedelta
@@ -217,3 +218,37 @@ async def test_a_test_arrives_signed_and_enables_a_destination_again(office: Off
 async def _is_enabled(office: Office) -> bool:
     async with office.database.connection() as connection:
         return bool(await connection.fetchval("SELECT disabled_at IS NULL FROM destinations"))
+
+
+async def test_a_fault_of_ours_uses_up_no_try_and_holds_up_no_other(office: Office, receiver: Receiver) -> None:
+    await AccountStore(office.database).set_signing_key("tester", SigningKind.TAMS_RSA, b"no key")
+    job = await office.ended_job(receiver.url)
+
+    async with office.dispatching() as dispatcher:
+        async with asyncio.timeout(15):
+            while (put_off := await office.delivery(job))["wait"].total_seconds() < 30:
+                await asyncio.sleep(0.01)
+        await AccountStore(office.database).set_signing_key("tester", SigningKind.TAMS_RSA, None)
+        later = await office.ended_job(receiver.url)
+        dispatcher.wake()
+        await office.has_states(later, ["DELIVERED"])
+        await office.let_pass(timedelta(minutes=1))
+        dispatcher.wake()
+        await office.has_states(job, ["DELIVERED"])
+
+    assert (put_off["tries"], put_off["claims"], put_off["claimed_until"]) == (0, 1, None)
+    assert len(await office.attempts(job)) == 1
+    async with office.database.connection() as connection:
+        assert await connection.fetchval("SELECT max(failures) FROM destinations") == 0
+
+
+async def test_a_job_that_cannot_be_read_holds_up_no_other(office: Office, receiver: Receiver) -> None:
+    broken, whole = [await office.ended_job(receiver.url) for _ in range(2)]
+    await office.execute("UPDATE jobs SET submission = '{}' WHERE id = $1", broken.id)
+
+    async with office.dispatching():
+        await office.has_states(whole, ["DELIVERED"])
+
+    put_off = await office.delivery(broken)
+    assert (put_off["state"], put_off["tries"], put_off["claimed_until"]) == ("PENDING", 0, None)
+    assert put_off["wait"] > timedelta(seconds=30)

@@ -44,3 +44,19 @@ WITH forgotten AS (
     DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM forgotten)
 )
 SELECT count(*) FROM forgotten;
+
+-- name: unused_destinations(limit)
+-- Those that nothing is left of. What is disabled stays so. One whose delivery is being made is held, and left out; one
+-- may have been made just before: so they are looked at again when they are ours.
+-- The limit within keeps the planner from reading all deliveries.
+SELECT id FROM destinations
+WHERE disabled_at IS NULL AND (SELECT TRUE FROM deliveries WHERE destination_id = destinations.id LIMIT 1) IS NULL
+LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: forget_destinations(ids)$
+WITH forgotten AS (
+    DELETE FROM destinations WHERE id = ANY(:ids::bigint[])
+      AND (SELECT TRUE FROM deliveries WHERE destination_id = destinations.id LIMIT 1) IS NULL
+    RETURNING id
+)
+SELECT count(*) FROM forgotten;

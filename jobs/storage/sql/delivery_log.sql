@@ -52,14 +52,9 @@ WITH chosen AS (
 SELECT count(*), pg_notify('deliveries', '') FROM replayed;
 
 -- name: add_test_delivery(account_id, url)$
--- The first statement makes the destination or finds it: nothing is changed by it.
-WITH target AS (
-    INSERT INTO destinations (account_id, origin) VALUES (:account_id, origin_of(:url))
-    ON CONFLICT (account_id, origin) DO UPDATE SET origin = excluded.origin
-    RETURNING id
-)
-INSERT INTO deliveries (destination_id, url, kind) SELECT id, :url, 'TEST' FROM target RETURNING id;
+INSERT INTO deliveries (destination_id, url, kind)
+SELECT id, :url, 'TEST' FROM destination_of(:account_id, :url) RETURNING id;
 
--- name: destinations_of(account_id)
+-- name: page_of_destinations(account_id, after, limit)
 SELECT origin, failures, failing_since, closed_until, disabled_at FROM destinations
-WHERE account_id = :account_id ORDER BY origin;
+WHERE account_id = :account_id AND origin > :after ORDER BY origin LIMIT :limit;

@@ -1,5 +1,6 @@
 """What may be removed, and what may not yet."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from jobs.job import Failure, FailureCode, Image, Job
 from jobs.storage.account_store import AccountStore
 from jobs.storage.cleaning_store import CleaningStore, Expired, Leftovers
 from jobs.storage.database import Database
+from jobs.storage.delivery_log import DeliveryLog
 from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
 from jobs.storage.resource_store import ResourceStore
@@ -250,3 +252,40 @@ async def test_what_was_settled_long_ago_is_forgotten_with_its_attempts(
     assert counts == [1, 1, 0]
     assert {row["id"] for row in await rows("SELECT id FROM deliveries")} == {claimed[2].id, claimed[3].id}
     assert len(await rows("SELECT id FROM delivery_attempts")) == 2
+
+
+async def test_destinations_that_nothing_is_left_of_are_forgotten_but_for_disabled_ones(
+    store: CleaningStore, account_id: int, database: Database, rows: Rows
+) -> None:
+    for name in ("used", "disabled", "a", "b"):
+        await DeliveryLog(database).test(account_id, f"http://{name}.example/")
+    await rows("UPDATE destinations SET disabled_at = now() WHERE origin = 'http://disabled.example'")
+    await rows("DELETE FROM deliveries WHERE url <> 'http://used.example/'")
+
+    async with store.alone() as cleaning:
+        assert cleaning is not None
+        counts = [await cleaning.forget_destinations(limit=1) for _ in range(3)]
+
+    assert counts == [1, 1, 0]
+    assert {row["origin"] for row in await rows("SELECT origin FROM destinations")} == {
+        "http://used.example",
+        "http://disabled.example",
+    }
+
+
+async def test_a_destination_that_is_used_while_it_is_forgotten_is_kept_or_made_again(
+    store: CleaningStore, account_id: int, database: Database, rows: Rows
+) -> None:
+    log = DeliveryLog(database)
+    for _ in range(20):
+        await rows("DELETE FROM deliveries")
+
+        async def forget() -> None:
+            async with store.alone() as cleaning:
+                assert cleaning is not None
+                await cleaning.forget_destinations(limit=9)
+
+        await asyncio.gather(forget(), *(log.test(account_id, "http://one.example/") for _ in range(4)))
+
+        assert len(await rows("SELECT id FROM deliveries")) == 4
+        assert len(await rows("SELECT id FROM destinations")) == 1

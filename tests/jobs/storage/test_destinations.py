@@ -71,6 +71,23 @@ async def test_a_destination_is_an_accounts_scheme_host_and_port(post: Post, row
     assert origins == ["https://a.example:8443", "http://a.example"]
 
 
+async def test_the_hosts_that_an_account_may_not_have_share_one_destination(
+    post: Post, job_id: int, rows: Rows, database: Database
+) -> None:
+    urls = [f"http://{number}.example/hook" for number in range(300)]
+    async with database.connection() as connection:
+        add = "INSERT INTO deliveries (job_id, url, kind) SELECT $1, unnest($2::text[]), 'TERMINAL'"
+        await connection.execute(add, job_id, urls)
+    await post.add(urls[0])
+
+    shared = await rows(
+        "SELECT url FROM deliveries JOIN destinations ON destinations.id = destination_id "
+        "WHERE origin = '*' ORDER BY created_at, url"
+    )
+    assert len(await rows("SELECT id FROM destinations")) == 257
+    assert sorted(row["url"] for row in shared) == sorted(urls[256:])
+
+
 async def test_one_gets_as_many_as_its_room_and_the_first_of_each_go_first(post: Post) -> None:
     await post.add(DEAD, 10)
     await post.add(ALIVE, 10)
