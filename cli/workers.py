@@ -8,7 +8,9 @@ from typing import Any
 from arq.connections import ArqRedis
 
 from cli.queue import opened_redis
-from cli.stack import StackFailed
+from cli.stack import StackFailed, address_of
+from jobs.storage.database import Database, open_database
+from jobs.storage.job_store import JobStore
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.pauses import ALL, Pauses
 
@@ -22,10 +24,10 @@ def add_workers_commands(commands: Any) -> None:
     command = commands.add_parser("resume", help="let a worker, or all, take jobs again")
     command.add_argument("worker", nargs="?", default=ALL)
     command.set_defaults(run=_runs(resume))
-    command = commands.add_parser("drain", help="pause a worker, and return when it has nothing to do")
-    command.add_argument("worker")
+    command = commands.add_parser("drain", help="pause a worker, or all, and return when they are idle")
+    command.add_argument("worker", help=f"its name, or '{ALL}'")
     command.add_argument("--within", type=float, default=3600, metavar="SECONDS")
-    command.set_defaults(run=_runs(drain))
+    command.set_defaults(run=lambda arguments: print(asyncio.run(_drain(arguments))))
 
 
 async def pause(redis: ArqRedis, arguments: argparse.Namespace) -> str:
@@ -39,15 +41,25 @@ async def resume(redis: ArqRedis, arguments: argparse.Namespace) -> str:
     return f"{_told(arguments.worker)} jobs again"
 
 
-async def drain(redis: ArqRedis, arguments: argparse.Namespace) -> str:
-    """A worker that is paused is not told of any more when its last job has ended."""
+async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespace) -> str:
+    """What a worker tells of itself is not enough: it may be silent because it is stuck, and it tells nothing of the
+    pictures that it still stores. Nor is what PostgreSQL knows: it may be about to claim."""
+    worker = arguments.worker
     await pause(redis, arguments)
     deadline = time.monotonic() + arguments.within
-    while arguments.worker in await OutlookBoard(redis).alive():
+    while await _is_present(redis, worker) or await JobStore(database).running_at(None if worker == ALL else worker):
+        if not await Pauses(redis).hold(worker):
+            raise StackFailed(f"{_told(worker)} jobs again: somebody resumed it, or Redis was emptied")
         if time.monotonic() > deadline:
-            raise StackFailed(f"{arguments.worker} is still at work after {arguments.within:g} s; it stays paused")
+            raise StackFailed(f"{_named(worker)} still at work after {arguments.within:g} s, and paused")
         await asyncio.sleep(LOOK_EVERY_S)
-    return f"{arguments.worker} has nothing to do, and takes no new job: it can be stopped"
+    return f"{_named(worker)} idle, and {_told(worker)} no new job: now it can be stopped"
+
+
+async def _is_present(redis: ArqRedis, worker: str) -> bool:
+    """One that is paused is not told of any more when its last job was drawn."""
+    alive = await OutlookBoard(redis).alive()
+    return bool(alive) if worker == ALL else worker in alive
 
 
 async def _check(redis: ArqRedis, worker: str) -> None:
@@ -60,6 +72,10 @@ def _told(worker: str) -> str:
     return "all workers take" if worker == ALL else f"{worker} takes"
 
 
+def _named(worker: str) -> str:
+    return "all workers are" if worker == ALL else f"{worker} is"
+
+
 def _runs(act: Any) -> Any:
     async def with_redis(arguments: argparse.Namespace) -> str:
         async with opened_redis() as redis:
@@ -67,3 +83,8 @@ def _runs(act: Any) -> Any:
             return told
 
     return lambda arguments: print(asyncio.run(with_redis(arguments)))
+
+
+async def _drain(arguments: argparse.Namespace) -> str:
+    async with opened_redis() as redis, open_database(address_of("DATABASE_URL"), connections=1) as database:
+        return await drain(redis, database, arguments)

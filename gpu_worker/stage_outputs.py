@@ -60,9 +60,11 @@ class StageOutputs:
         output = self._output(job, done)
         told = {"seeds": canvas.seeds, "size": canvas.size, "pictures": len(canvas.pictures), "notes": list(notes)}
         try:
+            # The row first: the cleaner goes by rows, and would never find files without one. Who finds a row without
+            # all its files draws again.
+            await self._store.keep(output, told, kept=self._kept)
             for position, picture in enumerate(canvas.pictures):
                 await self._files.put(_key(output, position), await asyncio.to_thread(png_bytes, picture))
-            await self._store.keep(output, told, kept=self._kept)
         except (*DATABASE_AWAY, DarkroomError) as error:
             log.warning("stage_not_kept", error=repr(error))
 

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from jobs.stages import Stage
 from jobs.stages.canvas import Size
+from jobs.stages.image_to_adetailer import ImageToAdetailer
 from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.redrawing import Redrawing
+from jobs.submission import picture_sizes
 
 MEGAPIXEL = 1024 * 1024
 # To claim, read, encode the text, decode and store.
@@ -25,18 +27,15 @@ class Work(NamedTuple):
 
 def work_of(stages: Sequence[Stage]) -> Work:
     """Of a job, which has one stage or more that draws."""
-    count, steps, largest, drawn = 1, 0, 0, []
-    for stage, pixels in _drawn(stages):
-        if isinstance(stage, InputInitialize):
-            count = stage.count
-        else:
-            steps += stage.work * pixels
-            largest = max(largest, pixels)
-            drawn.append(stage)
+    count = next((stage.count for stage in stages if isinstance(stage, InputInitialize)), 1)
+    drawn = [stage for stage in stages if not isinstance(stage, InputInitialize)]
+    drawings = [(steps, width * height) for steps, (width, height) in _drawings(stages)]
     first = drawn[0]
     model = first.diffusion.model if isinstance(first, Redrawing) else first.model
     types = "+".join(sorted({stage.type for stage in drawn})) if len(drawn) > 1 else first.type
-    seconds = SECONDS_AROUND + SECONDS_PER_MEGAPIXEL_STEP * count * steps / MEGAPIXEL
+    pixels = sum(steps * each for steps, each in drawings)
+    largest = max(each for _steps, each in drawings)
+    seconds = SECONDS_AROUND + SECONDS_PER_MEGAPIXEL_STEP * count * pixels / MEGAPIXEL
     return Work(seconds, f"{model} {largest.bit_length()} {types}")
 
 
@@ -45,12 +44,16 @@ def model_of(kind: str) -> str:
     return kind.partition(" ")[0]
 
 
-def _drawn(stages: Sequence[Stage]) -> Iterator[tuple[Stage, int]]:
-    """Each stage with the pixels of a picture as it draws it."""
-    size: Size | None = None
-    for stage in stages:
-        size = stage.size_after(size)
-        drawn = size
-        if isinstance(stage, Redrawing) and stage.draws_parts:
-            drawn = stage.diffusion.width, stage.diffusion.height
-        yield stage, drawn[0] * drawn[1] if drawn else 0
+def _drawings(stages: Sequence[Stage]) -> Iterator[tuple[int, Size]]:
+    """Steps, and the size at which a picture takes them."""
+    sizes = picture_sizes(stages)
+    for stage, before, after in zip(stages, [None, *sizes], sizes, strict=False):
+        match stage:
+            case InputInitialize():
+                pass
+            case ImageToAdetailer():
+                yield from ((stage.steps_of(each), stage.drawn_size(each, before)) for each in stage.details)
+            case Redrawing() if stage.draws_parts:
+                yield stage.work, (stage.diffusion.width, stage.diffusion.height)
+            case _ if after is not None:
+                yield stage.work, after

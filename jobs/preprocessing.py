@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
 from jobs.canny import edges
-from jobs.preprocessors import Preprocessor
+from jobs.preprocessors import MAX_RESOLUTION_PX, Preprocessor
 
 Pixels = NDArray[np.uint8]
 Parameters = Mapping[str, float]
@@ -19,6 +19,8 @@ Parameters = Mapping[str, float]
 CELL_PX = 64
 # Of the flow that shuffles: a grain of this size, in pixels, moved with this seed.
 GRAIN_PX, SHUFFLE_SEED = 256, 12345
+# Of what is looked at: a ribbon whose shorter side had the resolution would be longer than memory.
+MAX_SIDE_PX = 4 * MAX_RESOLUTION_PX
 
 
 def preprocessed(
@@ -35,7 +37,8 @@ def _at_resolution(picture: Image.Image, resolution: float | None) -> Image.Imag
     shorter = min(picture.size)
     if resolution is None or resolution == shorter:
         return picture
-    width, height = (max(round(side * resolution / shorter), 1) for side in picture.size)
+    scale = min(resolution / shorter, MAX_SIDE_PX / max(picture.size))
+    width, height = (max(round(side * scale), 1) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 

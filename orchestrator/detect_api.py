@@ -3,7 +3,11 @@
 Why it is done here and by no worker: docs/decisions/0009.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -11,7 +15,7 @@ from pydantic import ValidationError
 from jobs.account import Scope
 from jobs.dialects.protobuf_json import Message, Name, faults_of, requiring
 from jobs.dialects.tams_response import detected_body
-from jobs.errors import Fault, InvalidSubmission, NotFound
+from jobs.errors import Fault, InvalidSubmission, NotFound, Unavailable
 from jobs.job import Image
 from jobs.links import Links
 from jobs.preprocessors import Preprocessor, UnknownPreprocessor, canonical
@@ -24,6 +28,9 @@ from orchestrator.resources_api import SHORT_TERM, STORED_WITHIN
 from orchestrator.uploaded_picture import UploadedPicture
 
 DETECT_PATH = "/v1/controlnet/detect"
+# Pictures in memory: while two are looked at, others come and go. Who waits for a turn holds none.
+MAX_AT_ONCE = 4
+TURN_WITHIN_S = 60
 
 
 class DetectBody(Message):
@@ -48,6 +55,8 @@ class DetectApi:
         self._files = files
         self._reader = reader
         self._links = links
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+        self._account_turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post(DETECT_PATH, self.detect)]
@@ -56,11 +65,28 @@ class DetectApi:
         account = await self._authentication.account_of(request, Scope.RESOURCES_WRITE)
         preprocessor, resource_id = _asked(await read_json(request))
         image = await self._resources.get(account.id, resource_id)
+        async with self._turn(account.id):
+            stored = await self._stored(account.id, await self._seen(image, preprocessor))
+        return json_response(detected_body(stored, self._links))
+
+    @asynccontextmanager
+    async def _turn(self, account_id: int) -> AsyncIterator[None]:
+        """An account has one at a time: however many it asks for, another's waits behind one of them at most."""
+        own = self._account_turns.setdefault(account_id, asyncio.Lock())
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(TURN_WITHIN_S):
+                    await held.enter_async_context(own)
+                    await held.enter_async_context(self._turns)
+            except TimeoutError as error:
+                raise Unavailable("Too many pictures are looked at; send it again.") from error
+            yield
+
+    async def _seen(self, image: Image, preprocessor: Preprocessor) -> UploadedPicture:
         try:
-            seen = await self._reader.read(await self._files.get(image.key), preprocessor)
+            return await self._reader.read(await self._files.get(image.key), preprocessor)
         except InvalidSubmission as error:
             raise InvalidSubmission([Fault("resourceId", fault.reason) for fault in error.faults]) from error
-        return json_response(detected_body(await self._stored(account.id, seen), self._links))
 
     async def _stored(self, account_id: int, picture: UploadedPicture) -> Image:
         id_ = await self._resources.add_upload(account_id, open_for=STORED_WITHIN, kept_for=SHORT_TERM)

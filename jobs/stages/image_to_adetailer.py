@@ -85,12 +85,21 @@ class ImageToAdetailer(Redrawing):
     @property
     def work(self) -> int:
         """As if each look found one thing."""
-        return sum(detail.steps or self.diffusion.steps for detail in self.details)
+        return sum(self.steps_of(detail) for detail in self.details)
+
+    def steps_of(self, detail: Detail) -> int:
+        return detail.steps or self.diffusion.steps
+
+    def drawn_size(self, detail: Detail, size: Size | None) -> Size:
+        """Of the masked part, or of the whole picture that the stages before made of this size."""
+        plain = self.diffusion.width, self.diffusion.height
+        width, height = plain if detail.only_masked else size or plain
+        return detail.width or width, detail.height or height
 
     def run(self, canvas: Canvas, tools: Tools) -> Canvas:
         pictures, begin = list(canvas.pictures), Fraction(0)
         for number, detail in enumerate(self.details):
-            share = Fraction(detail.steps or self.diffusion.steps, self.work * len(pictures))
+            share = Fraction(self.steps_of(detail), self.work * len(pictures))
             for index, seed in enumerate(canvas.seeds):
                 masks = tools.engine.find(pictures[index], detail.look)
                 if not masks:
@@ -108,7 +117,7 @@ class ImageToAdetailer(Redrawing):
         self, detail: Detail, mask: Picture, seed: int, canvas: Canvas, tools: Tools, seen: "_Pass"
     ) -> Picture:
         diffusion, picture = detail.diffusion(self.diffusion), seen.pictures[seen.index]
-        cut = _cut(detail, diffusion, picture, canvas.size, tools.engine)
+        cut = self._cut(detail, diffusion, picture, canvas.size, tools.engine)
         cutout = tools.engine.cut_out(picture, mask, cut)
         watch = PassWatch(
             watch=tools.watch,
@@ -120,6 +129,12 @@ class ImageToAdetailer(Redrawing):
         noise = detail.noise_multiplier or 1.0
         (redrawn,) = redraw(replace(tools, watch=watch), diffusion, [cutout], cut, [seed], noise)
         return redrawn
+
+    def _cut(self, detail: Detail, diffusion: Diffusion, picture: Picture, size: Size | None, engine: Engine) -> Cut:
+        """Of the masked part; or of the whole picture, with all of it as padding."""
+        padding = int(detail.only_masked_padding_px) if detail.only_masked else max(picture.width, picture.height)
+        width, height = engine.next_size(diffusion.checkpoint(engine), *self.drawn_size(detail, size))
+        return Cut(width=width, height=height, padding_px=padding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +150,3 @@ class _Pass:
         whole = list(self.pictures)
         whole[self.index] = cutout.put_back(drawn[0])
         return [engine.small(each) for each in whole]
-
-
-def _cut(detail: Detail, diffusion: Diffusion, picture: Picture, size: Size | None, engine: Engine) -> Cut:
-    """Of the masked part at the size of `diffusion`; or of the whole picture, with all of it as padding, at its own."""
-    padding = int(detail.only_masked_padding_px) if detail.only_masked else max(picture.width, picture.height)
-    plain = diffusion.width, diffusion.height
-    width, height = plain if detail.only_masked else size or plain
-    checkpoint = diffusion.checkpoint(engine)
-    width, height = engine.next_size(checkpoint, detail.width or width, detail.height or height)
-    return Cut(width=width, height=height, padding_px=padding)

@@ -150,6 +150,11 @@ class JobStore:
             row = await queries.job_by_id(connection, job_id=job_id)
             return await self._one(connection, row, job_id)
 
+    async def running_at(self, worker: str | None) -> int:
+        """How many jobs this worker, or any, has begun and not ended."""
+        async with self._database.connection() as connection:
+            return int(await queries.jobs_running_at(connection, worker=worker))
+
     async def places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
         """Where waiting jobs would stand if the first to come were the first to start, by id. Only the queue knows
         the fair order."""

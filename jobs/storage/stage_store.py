@@ -24,7 +24,7 @@ class StageStore:
         self._database = database
 
     async def keep(self, output: StageOutput, canvas: dict[str, Any], *, kept: timedelta) -> None:
-        """Once its pictures are stored. `canvas` is JSON."""
+        """Before its pictures are stored. `canvas` is JSON."""
         async with self._database.connection() as connection:
             await queries.keep_stage_output(connection, **output._asdict(), canvas=json.dumps(canvas), kept=kept)
 

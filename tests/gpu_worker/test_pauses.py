@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -72,20 +73,51 @@ async def test_another_workers_pause_is_not_its_own(bench: Bench, redis: ArqRedi
         await until(lambda: is_done(bench, job_id))
 
 
-async def test_a_drained_worker_has_ended_its_job(bench: Bench, redis: ArqRedis) -> None:
+@pytest.mark.parametrize("worker", [ALL, NAME])
+async def test_a_drained_worker_has_ended_its_job(bench: Bench, redis: ArqRedis, worker: str) -> None:
     reached, go_on = threading.Event(), threading.Event()
     async with at_work(bench, redis, pause_at(2, reached, go_on)):
         job_id, later = await bench.accept(), await bench.accept()
         await asyncio.to_thread(reached.wait, 10)
         with pytest.raises(StackFailed, match=r"still at work after 0\.3 s"):
-            await drain(redis, named(NAME, within=0.3))
+            await drain(redis, bench.database, named(worker, within=0.3))
 
-        draining = asyncio.create_task(drain(redis, named(NAME, within=10)))
+        draining = asyncio.create_task(drain(redis, bench.database, named(worker, within=10)))
         go_on.set()
 
         assert "can be stopped" in await draining
         assert (await bench.job(job_id)).status == JobStatus.SUCCESS
         assert (await bench.job(later)).status == JobStatus.WAITING
+
+
+async def test_a_worker_that_is_silent_or_stores_its_pictures_still_is_at_work(bench: Bench, redis: ArqRedis) -> None:
+    job_id = await bench.accept()
+    job = await bench.jobs.claim(job_id, 1, worker=NAME, lease=bench.lease)
+    assert job is not None
+    await OutlookBoard(redis, lambda: time.time() - 9.9).tell(NAME)
+
+    draining = asyncio.create_task(drain(redis, bench.database, named(NAME, within=10)))
+    await until(lambda: is_silent(redis))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(draining), 1)
+    await bench.jobs.succeed(job, [])
+
+    assert "test:1 is idle" in await draining
+
+
+async def test_a_worker_that_takes_jobs_again_is_not_waited_for(bench: Bench, redis: ArqRedis) -> None:
+    await OutlookBoard(redis).tell(NAME)
+
+    draining = asyncio.create_task(drain(redis, bench.database, named(NAME, within=10)))
+    await until(lambda: Pauses(redis).hold(NAME))
+    await resume(redis, named(NAME))
+
+    with pytest.raises(StackFailed, match="test:1 takes jobs again"):
+        await draining
+
+
+async def is_silent(redis: ArqRedis) -> bool:
+    return not await is_told(redis)
 
 
 async def test_a_worker_that_nobody_knows_is_not_paused(redis: ArqRedis) -> None:

@@ -12,6 +12,7 @@ from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.storage.account_store import AccountStore
+from jobs.storage.stage_store import StageStore
 from jobs.upscalers import Upscaler
 from tests.gpu_worker.conftest import STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine
@@ -104,6 +105,18 @@ async def test_a_job_whose_stages_cannot_be_kept_is_drawn(bench: Bench, monkeypa
     await bench.runner(Looking()).run(job_id, 1)
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+
+
+async def test_no_picture_is_stored_of_which_no_row_tells(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_arguments: Any, **_named: Any) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(StageStore, "keep", away)
+    job_id = await bench.accept(LOOK)
+    await bench.runner(Looking()).run(job_id, 1)
+
+    assert (await bench.job(job_id)).status == JobStatus.SUCCESS
+    assert not (bench.folder / "stages").exists()
 
 
 @pytest.mark.parametrize("more", [(), (LATENT,)], ids=["one stage", "latents"])

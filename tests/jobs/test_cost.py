@@ -6,6 +6,7 @@ from jobs.cost import SECONDS_AROUND, SECONDS_PER_MEGAPIXEL_STEP, model_of, work
 from jobs.prompt import Piece
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
+from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.input_initialize import InputInitialize
@@ -15,6 +16,11 @@ PLAIN = Diffusion(width=1024, height=1024, prompt=(Piece("x"),), model="101", sa
 SMALL = Diffusion(width=512, height=512, prompt=(Piece("x"),), model="101", sampler="Euler", steps=20)
 UPSCALER = ImageToUpscaler(diffusion=SMALL, upscaler="Lanczos", scale=2.0, steps=10, denoising_strength=0.3)
 INPAINT = ImageToInpaint(diffusion=SMALL, mask="m")
+LARGER = ImageToUpscaler(diffusion=SMALL, upscaler="Lanczos", width=2048, height=2048, steps=10, denoising_strength=0.3)
+LOOK = ImageToAdetailer(diffusion=SMALL, details=(Detail(), Detail(steps=10)))
+LARGE_PARTS = ImageToAdetailer(diffusion=SMALL, details=(Detail(width=2048, height=2048),) * 8)
+WHOLE = ImageToAdetailer(diffusion=SMALL, details=(Detail(only_masked=False),) * 8)
+PICTURE = InputInitialize(seed=1, image_resource_id="r", picture_size=(2048, 2048))
 ONE, FOUR = InputInitialize(seed=1), InputInitialize(seed=1, count=4)
 
 
@@ -26,6 +32,12 @@ ONE, FOUR = InputInitialize(seed=1), InputInitialize(seed=1, count=4)
         ((ONE, SMALL), 20 / 4),
         ((ONE, SMALL, UPSCALER), 20 / 4 + 10),  # to 1024 × 1024
         ((ONE, PLAIN, INPAINT), 20 + 20 / 4),  # the part alone, at the size of its DIFFUSION
+        ((ONE, SMALL, LOOK), (20 + 20 + 10) / 4),
+        ((ONE, SMALL, LARGE_PARTS), 20 / 4 + 8 * 20 * 4),
+        ((ONE, SMALL, LARGER, WHOLE), 20 / 4 + 10 * 4 + 8 * 20 * 4),  # each pass draws all that was made before
+        ((PICTURE, WHOLE), 8 * 20 / 4),  # no stage made it: it is drawn at the size of the DIFFUSION
+        ((PICTURE, LOOK, WHOLE), (20 + 10) / 4 + 8 * 20 * 4),
+        ((PICTURE, INPAINT, UPSCALER), 20 / 4 + 10 * 16),  # from 2048 × 2048, not from 512 × 512
         ((ONE, VideoDiffusion(model="m", prompt=(), width=1024, height=1024, total_frames=24)), 24),
     ],
 )
@@ -45,6 +57,7 @@ def test_a_kind_is_a_model_a_power_of_two_of_pixels_and_the_stages() -> None:
     other = Diffusion(width=1024, height=1024, prompt=(Piece("x"),), model="102", sampler="Euler")
 
     assert work_of((ONE, PLAIN)).kind == work_of((FOUR, larger)).kind
+    assert work_of((ONE, SMALL, LARGE_PARTS)).kind == "101 23 DIFFUSION+IMAGE_TO_ADETAILER"  # 2 ** 22 pixels
     kinds = {
         work_of(each).kind
         for each in ((ONE, PLAIN), (ONE, SMALL), (ONE, other), (ONE, SMALL, UPSCALER), (ONE, INPAINT))

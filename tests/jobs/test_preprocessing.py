@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from jobs import preprocessing
 from jobs.preprocessing import preprocessed
 from jobs.preprocessors import ALIASES, LEARNED, Preprocessor, UnknownPreprocessor, canonical, parameters_of
 
@@ -50,6 +51,21 @@ def test_a_resolution_looks_at_a_smaller_picture_unless_it_is_pixel_perfect() ->
 
     assert (coarse > 60).mean() > 1.5 * (fine > 60).mean()
     assert np.array_equal(fine, made(Preprocessor.CANNY))
+
+
+@pytest.mark.parametrize("size", [(4096, 4), (4, 4096), (9000, 9)])
+def test_a_ribbon_is_not_made_longer_than_memory(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray[Any, Any]] = []
+
+    def looking(pixels: np.ndarray[Any, Any], _parameters: Any) -> np.ndarray[Any, Any]:
+        seen.append(pixels)
+        return pixels
+
+    monkeypatch.setattr(preprocessing, "_ALGORITHMS", {Preprocessor.CANNY: looking})
+    looked = made(Preprocessor.CANNY, Image.new("RGB", size))
+
+    assert looked.shape == (size[1], size[0], 3)
+    assert [max(pixels.shape) for pixels in seen] == [preprocessing.MAX_SIDE_PX]
 
 
 @pytest.mark.parametrize("preprocessor", [Preprocessor.LINEART, Preprocessor.SCRIBBLE])

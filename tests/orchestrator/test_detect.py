@@ -1,7 +1,9 @@
 """POST /v1/controlnet/detect: what a preprocessor makes of a picture."""
 
+import asyncio
 import io
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +14,11 @@ from PIL import Image
 
 from jobs.preprocessing import preprocessed
 from jobs.preprocessors import Preprocessor, parameters_of
-from tests.orchestrator.conftest import Api, body, path_of
+from jobs.storage.database import Database
+from jobs.storage.local_files import LocalFiles
+from orchestrator import detect_api
+from tests.orchestrator.conftest import Api, body, new_key, path_of
+from tests.until import until
 
 DETECT = "/v1/controlnet/detect"
 GOLDEN = Path(__file__).parent / "golden" / "detect.json"
@@ -77,6 +83,65 @@ async def test_a_picture_larger_than_any_drawing_is_reduced(api: Api) -> None:
     _, answer = await detect(api, resource_id, "invert")
 
     assert (await shown(api, answer)).size == (2048, 32)
+
+
+async def test_a_ribbon_is_seen_as_any_other_picture(api: Api) -> None:
+    resource_id, *_ = await api.upload(png(picture(8192, 4)))
+
+    status, answer = await detect(api, resource_id)
+
+    assert status == 200, answer
+    assert (await shown(api, answer)).size == (2048, 1)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What was read of the store; whoever has read it stays until the test ends."""
+    keys: list[str] = []
+    get = LocalFiles.get
+
+    async def holding(self: LocalFiles, key: str) -> bytes:
+        keys.append(key)
+        await asyncio.Event().wait()
+        return await get(self, key)
+
+    monkeypatch.setattr(LocalFiles, "get", holding)
+    yield keys
+
+
+async def test_an_account_has_one_picture_in_memory_however_many_it_asks_for(
+    api: Api, other: Api, held: list[str]
+) -> None:
+    mine, theirs = [(await each.upload(png(picture())))[0] for each in (api, other)]
+
+    asked = [asyncio.create_task(detect(api, mine)) for _ in range(8)]
+    await until(lambda: asyncio.sleep(0, len(held) == 1))
+    asked.append(asyncio.create_task(detect(other, theirs)))
+    await until(lambda: asyncio.sleep(0, len(held) >= 2))
+
+    assert [key.split("/")[1] for key in held] == [mine, theirs]
+    await _end(asked)
+
+
+async def test_accounts_together_have_as_many_pictures_in_memory_as_it_takes(
+    api: Api, database: Database, held: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = [Api(api.client, await new_key(database)) for _ in range(detect_api.MAX_AT_ONCE + 1)]
+    ids = [(await each.upload(png(picture())))[0] for each in accounts]
+    monkeypatch.setattr(detect_api, "TURN_WITHIN_S", 0.5)
+
+    asked = [asyncio.create_task(detect(*each)) for each in zip(accounts, ids, strict=True)]
+    (refused,), holding = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+
+    assert refused.result()[0] == 503
+    assert len(held) == len(holding) == detect_api.MAX_AT_ONCE
+    await _end(holding)
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def test_what_is_transparent_is_seen_over_white(api: Api) -> None:

@@ -44,6 +44,9 @@ SELECT * FROM jobs WHERE id = :job_id AND account_id = :account_id;
 -- name: job_by_id(job_id)^
 SELECT * FROM jobs WHERE id = :job_id;
 
+-- name: jobs_running_at(worker)$
+SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND worker = coalesce(:worker::text, worker);
+
 -- name: jobs_by_id(job_ids)
 SELECT * FROM jobs WHERE id = ANY(:job_ids::bigint[]);
 
