@@ -33,7 +33,8 @@ class ControlNet:
     names none, the initial picture's.
 
     `model` is a catalogue id. It counts from `guidance_start` to `guidance_end`, shares of the steps, and where `mask`
-    is white. `preprocessor_params` holds all of its preprocessor's.
+    is white. `preprocessor_params` holds all of its preprocessor's; `preprocessor_model` is the catalogue id of the
+    network that this one looks with, None of an algorithm.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ControlNet:
     control_mode: ControlMode = "BALANCED"
     pixel_perfect: bool = False
     preprocessor_params: Mapping[str, float] = field(default_factory=dict)
+    preprocessor_model: str | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     UPSCALER = "UPSCALER"
     DETECTOR = "DETECTOR"
     TAGGER = "TAGGER"
+    PREPROCESSOR = "PREPROCESSOR"
 
 
 class Family(StrEnum):
@@ -48,7 +49,7 @@ FAMILIES_OF_KINDS = {
 }
 """Of those kinds that do not go with every family."""
 
-KINDS_OF_ANY_FAMILY = frozenset({Kind.UPSCALER, Kind.DETECTOR, Kind.TAGGER})
+KINDS_OF_ANY_FAMILY = frozenset({Kind.UPSCALER, Kind.DETECTOR, Kind.TAGGER, Kind.PREPROCESSOR})
 
 
 def any_name(names: Iterable[str]) -> re.Pattern[str] | None:

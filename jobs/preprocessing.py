@@ -28,12 +28,12 @@ def preprocessed(
 ) -> Image.Image:
     """Of the picture's size, RGB. `pixel_perfect` looks at it as it is, and not at the parameters' resolution."""
     picture = picture.convert("RGB")
-    seen = picture if pixel_perfect else _at_resolution(picture, parameters.get("resolution"))
+    seen = picture if pixel_perfect else at_resolution(picture, parameters.get("resolution"))
     made = Image.fromarray(_ALGORITHMS[preprocessor](np.asarray(seen), parameters))
     return made if made.size == picture.size else made.resize(picture.size, Image.Resampling.LANCZOS)
 
 
-def _at_resolution(picture: Image.Image, resolution: float | None) -> Image.Image:
+def at_resolution(picture: Image.Image, resolution: float | None) -> Image.Image:
     shorter = min(picture.size)
     if resolution is None or resolution == shorter:
         return picture

@@ -1,5 +1,7 @@
 """The preprocessors that a ControlNet may name: what is made of a picture before it guides. It makes no picture.
 
+Some are algorithms. Others look with a network, which an operator adds to the catalogue by the preprocessor's name.
+
 Source: the names of the ControlNet extension of AUTOMATIC1111's web UI, and their parameters with their defaults.
 """
 
@@ -7,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from jobs.catalog import Catalog, Kind, UnknownModel
 from jobs.errors import DarkroomError
 from jobs.names import Names, folded
 
@@ -14,7 +17,7 @@ MAX_RESOLUTION_PX = 2048
 
 
 class Preprocessor(StrEnum):
-    """One that is an algorithm, and needs no weights."""
+    """What is made of a picture, in whatever way."""
 
     NONE = "none"
     CANNY = "canny"
@@ -28,14 +31,30 @@ class Preprocessor(StrEnum):
     LINEART = "lineart_standard"
     LUMINANCE = "recolor_luminance"
     INTENSITY = "recolor_intensity"
+    DEPTH = "depth"
+    NORMAL = "normal_midas"
+    SEGMENTATION = "segmentation"
 
 
-# Those that look with a network of their own.
-LEARNED = (
-    "depth", "depth_midas", "depth_leres", "depth_leres++", "depth_zoe", "depth_anything", "hed", "softedge_hed",
-    "softedge_hedsafe", "softedge_pidinet", "softedge_pidisafe", "mlsd", "normal", "normal_bae", "normal_midas",
+_DEPTHS = ("depth", "depth_anything", "depth_midas", "depth_zoe")
+_SEGMENTATIONS = ("segmentation", "seg_ufade20k")
+# By the names of those that look with a network: what it makes, and the names of networks that serve, the best first.
+NETWORKS: Mapping[str, tuple[Preprocessor, tuple[str, ...]]] = {
+    "depth": (Preprocessor.DEPTH, _DEPTHS),
+    **{name: (Preprocessor.DEPTH, (name,)) for name in _DEPTHS[1:]},
+    "normal_midas": (Preprocessor.NORMAL, ("depth_midas", *_DEPTHS)),
+    "segmentation": (Preprocessor.SEGMENTATION, _SEGMENTATIONS),
+    **{name: (Preprocessor.SEGMENTATION, (name,)) for name in _SEGMENTATIONS[1:]},
+}
+LOOKING = frozenset({Preprocessor.DEPTH, Preprocessor.NORMAL, Preprocessor.SEGMENTATION})
+ALGORITHMS = tuple(each for each in Preprocessor if each not in LOOKING)
+
+# Those whose networks Darkroom cannot run.
+FOREIGN = (
+    "depth_leres", "depth_leres++", "hed", "softedge_hed",
+    "softedge_hedsafe", "softedge_pidinet", "softedge_pidisafe", "mlsd", "normal", "normal_bae",
     "openpose", "openpose_face", "openpose_faceonly", "openpose_full", "openpose_hand", "dw_openpose_full",
-    "mediapipe_face", "scribble_hed", "scribble_pidinet", "segmentation", "seg_ofade20k", "seg_ofcoco", "seg_ufade20k",
+    "mediapipe_face", "scribble_hed", "scribble_pidinet", "seg_ofade20k", "seg_ofcoco",
     "lineart", "lineart_anime", "lineart_anime_denoise", "lineart_coarse", "lineart_realistic", "reference_only",
     "reference_adain", "reference_adain+attn", "inpaint", "inpaint_only", "inpaint_only+lama",
     "inpaint_global_harmonious", "clip_vision", "revision_clipvision", "ip-adapter_clip_sd15", "tile_colorfix",
@@ -79,6 +98,9 @@ PARAMETERS: Mapping[Preprocessor, Mapping[str, Parameter]] = {
     Preprocessor.LINEART: _RESOLUTION,
     Preprocessor.LUMINANCE: {"gamma": Parameter(0.1, 2, 1)},
     Preprocessor.INTENSITY: {"gamma": Parameter(0.1, 2, 1)},
+    Preprocessor.DEPTH: _RESOLUTION,
+    Preprocessor.NORMAL: _RESOLUTION | {"background_threshold": Parameter(0, 1, 0.4)},
+    Preprocessor.SEGMENTATION: _RESOLUTION,
 }
 # As the web UI's own API calls them, whatever they are for.
 _COMMON = {"processor_res": "resolution", "detect_resolution": "resolution", "image_resolution": "resolution"}
@@ -88,13 +110,34 @@ class UnknownPreprocessor(DarkroomError):
     """No preprocessor has this name, or it needs weights that are not there."""
 
 
+def resolve(name: str, catalog: Catalog) -> tuple[Preprocessor, str | None]:
+    """What this name makes, and the catalogue id of the network that it looks with, None where it needs none.
+
+    Raises UnknownPreprocessor, with what is missing and how an operator adds it.
+    """
+    needed = _BY_NETWORK.find(name)
+    if needed is None:
+        return canonical(name), None
+    preprocessor, networks = needed
+    for network in networks:
+        try:
+            return preprocessor, catalog.resolve(Kind.PREPROCESSOR, network).id
+        except UnknownModel:
+            continue
+    wanted = f"a network that is not in this server's catalogue ({' or '.join(networks)})"
+    added = f"`darkroom models add FOLDER --kind PREPROCESSOR --name {networks[0]}` adds one of transformers"
+    raise UnknownPreprocessor(f"{name} looks with {wanted}; {added}")
+
+
 def canonical(name: str) -> Preprocessor:
-    """The preprocessor of this name; case, spaces and underscores do not matter. Raises UnknownPreprocessor."""
+    """The algorithm of this name; case, spaces and underscores do not matter. Raises UnknownPreprocessor."""
     found = _NAMES.find(name)
     if found is not None:
         return found
-    if folded(name) in _LEARNED:
-        reason = "looks with a network whose weights Darkroom does not have; send its picture, and 'none' here"
+    if _BY_NETWORK.find(name) is not None:
+        raise UnknownPreprocessor(f"{name} looks with a network, which only jobs do: name it in one")
+    if folded(name) in _FOREIGN:
+        reason = "looks with a network that Darkroom cannot run; send its picture, and 'none' here"
         raise UnknownPreprocessor(f"{name} {reason}")
     raise UnknownPreprocessor(f"no preprocessor is named {name!r}; {_NAMES.hint(name)}")
 
@@ -124,5 +167,6 @@ def _within(parameter: Parameter, name: str, value: bool | float | str) -> float
     return number
 
 
-_NAMES = Names({each.value: each for each in Preprocessor}, ALIASES)
-_LEARNED = frozenset(map(folded, LEARNED))
+_NAMES = Names({each.value: each for each in ALGORITHMS}, ALIASES)
+_BY_NETWORK = Names(NETWORKS)
+_FOREIGN = frozenset(map(folded, FOREIGN))

@@ -4,7 +4,7 @@ A ControlNet is asked at each call of the denoiser, an adapter once.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from gpu_worker.engine.network import open_network
 from jobs.attachments import ControlMode, ControlNet
 from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
-from jobs.preprocessing import preprocessed
 
 # From one level of the denoiser to the next finer one, where the prompt or the picture shall count for more.
 # Source: the ControlNet extension of AUTOMATIC1111's web UI, `soft_injection`.
@@ -164,15 +163,11 @@ def new_control(
     mask: Image.Image | None,
     width: int,
     height: int,
+    preprocess: Callable[[Image.Image], Image.Image],
 ) -> Control | Adapter:
     """The picture is brought to the size of the drawing first, and looked at then."""
     fitted = resized(picture.convert("RGB"), width, height, controlnet.resize_mode)
-    hint = preprocessed(
-        fitted,
-        controlnet.preprocessor,
-        controlnet.preprocessor_params,
-        pixel_perfect=controlnet.pixel_perfect,
-    )
+    hint = preprocess(fitted)
     where = None if mask is None else resized(mask.convert("L"), width, height, controlnet.resize_mode)
     unit_mask = None if where is None else _unit(where, checkpoint)
     if isinstance(network.network, T2IAdapter):

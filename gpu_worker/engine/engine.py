@@ -19,6 +19,7 @@ from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.embedding import LearnedWord, read_learned_word
 from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
+from gpu_worker.engine.looking import load_looker, looked
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
 from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, LOADING, Ladder, Thrift
@@ -32,6 +33,7 @@ from jobs.detectors import BUNDLED, Look
 from jobs.engine import Cutout, Engine, Picture, Watch, go_on
 from jobs.errors import FatalFailure
 from jobs.inpainting import Cut, Masking
+from jobs.preprocessing import preprocessed
 from jobs.prompt import Prompt
 from jobs.samplers import ADAPTIVE
 from jobs.weights import Weights, WrongWeights
@@ -109,10 +111,26 @@ class DiffusersEngine:
                 mask=cast("Image.Image | None", mask),
                 width=width,
                 height=height,
+                preprocess=self._preprocessing(controlnet),
             )
 
         model = self._model(controlnet.model)
-        return self._ladder(f"loading ControlNet {model.id}", LOADING, {model.id, checkpoint.model.id}).run(work)
+        needed = {model.id, checkpoint.model.id, controlnet.preprocessor_model}
+        return self._ladder(f"loading ControlNet {model.id}", LOADING, needed).run(work)
+
+    def _preprocessing(self, controlnet: ControlNet) -> Callable[[Image.Image], Image.Image]:
+        told: Any = {
+            "preprocessor": controlnet.preprocessor,
+            "parameters": controlnet.preprocessor_params,
+            "pixel_perfect": controlnet.pixel_perfect,
+        }
+        if controlnet.preprocessor_model is None:
+            return lambda picture: preprocessed(picture, **told)
+        model = self._model(controlnet.preprocessor_model)
+        self._check(model)
+        load = partial(load_looker, model, controlnet.preprocessor, self._device)
+        looker = self._cache.get(model.id, load)
+        return lambda picture: looked(looker, picture, **told)
 
     def sample(
         self,

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -5,8 +6,19 @@ import pytest
 from PIL import Image, ImageDraw
 
 from jobs import preprocessing
+from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.preprocessing import preprocessed
-from jobs.preprocessors import ALIASES, LEARNED, Preprocessor, UnknownPreprocessor, canonical, parameters_of
+from jobs.preprocessors import (
+    ALGORITHMS,
+    ALIASES,
+    FOREIGN,
+    NETWORKS,
+    Preprocessor,
+    UnknownPreprocessor,
+    canonical,
+    parameters_of,
+    resolve,
+)
 
 
 def scene(size: tuple[int, int] = (512, 512)) -> Image.Image:
@@ -20,7 +32,7 @@ def made(preprocessor: Preprocessor, picture: Image.Image | None = None, **given
     return np.asarray(preprocessed(picture or scene(), preprocessor, parameters, pixel_perfect=False))
 
 
-@pytest.mark.parametrize("preprocessor", Preprocessor)
+@pytest.mark.parametrize("preprocessor", ALGORITHMS)
 @pytest.mark.parametrize("size", [(512, 512), (200, 333), (64, 64)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_every_one_makes_a_picture_of_the_same_size(
@@ -113,7 +125,7 @@ def test_names_are_those_of_the_web_ui(name: str, preprocessor: Preprocessor) ->
     assert canonical(name) is preprocessor
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", [*FOREIGN, *NETWORKS])
 def test_those_that_need_a_network_say_so(name: str) -> None:
     with pytest.raises(UnknownPreprocessor, match="network"):
         canonical(name)
@@ -128,3 +140,32 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 def test_a_parameter_is_the_preprocessors_own_and_in_its_range(given: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(given))):
         parameters_of(Preprocessor.CANNY, given)
+
+
+def catalog_of(*names: str) -> Catalog:
+    default = Model(id="1", name="default", family=Family.SD15, path=Path("absent"))
+    networks = [
+        Model(id=name, name=name, kind=Kind.PREPROCESSOR, family=Family.ANY, path=Path("absent")) for name in names
+    ]
+    return Catalog([default, *networks])
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "expected"),
+    [
+        ("Depth_MiDaS", ["depth_midas"], (Preprocessor.DEPTH, "depth_midas")),
+        ("depth", ["depth_zoe", "depth_anything"], (Preprocessor.DEPTH, "depth_anything")),
+        ("normal_midas", ["depth_zoe"], (Preprocessor.NORMAL, "depth_zoe")),
+        ("segmentation", ["seg_ufade20k"], (Preprocessor.SEGMENTATION, "seg_ufade20k")),
+        ("canny", [], (Preprocessor.CANNY, None)),
+    ],
+)
+def test_a_network_is_the_catalogues(name: str, networks: list[str], expected: Any) -> None:
+    assert resolve(name, catalog_of(*networks)) == expected
+
+
+def test_a_network_that_is_missing_is_named_and_how_it_is_added() -> None:
+    with pytest.raises(UnknownPreprocessor, match=r"models add FOLDER --kind PREPROCESSOR --name depth_midas`"):
+        resolve("depth_midas", catalog_of("depth_zoe"))
+    with pytest.raises(UnknownPreprocessor, match="cannot run"):
+        resolve("openpose", catalog_of("depth_zoe"))

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from jobs.preprocessing import preprocessed
-from jobs.preprocessors import Preprocessor, parameters_of
+from jobs.preprocessors import ALGORITHMS, Preprocessor, parameters_of
 from jobs.storage.database import Database
 from jobs.storage.local_files import LocalFiles
 from orchestrator import detect_api
@@ -57,7 +57,7 @@ async def test_the_answer_is_a_resource_image(api: Api) -> None:
     assert json.loads(text) == json.loads(GOLDEN.read_text())
 
 
-@pytest.mark.parametrize("preprocessor", list(Preprocessor))
+@pytest.mark.parametrize("preprocessor", ALGORITHMS)
 async def test_it_shows_what_a_job_would_be_guided_by(api: Api, preprocessor: Preprocessor) -> None:
     resource_id, *_ = await api.upload(png(picture()))
 

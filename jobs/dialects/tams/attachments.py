@@ -1,6 +1,7 @@
 """What a stage attaches to its checkpoint: LoRAs, embeddings, ControlNets, motion. An empty item says nothing."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Protocol, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, Field, PlainValidator
@@ -12,7 +13,7 @@ from jobs.catalog import Family, Kind, Model
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful, requiring
 from jobs.dialects.tams.reading import Reading
 from jobs.preprocessors import Preprocessor, parameters_of
-from jobs.preprocessors import canonical as canonical_preprocessor
+from jobs.preprocessors import resolve as resolve_preprocessor
 
 Parameter: TypeAlias = bool | float | str
 T_co = TypeVar("T_co", covariant=True)
@@ -146,7 +147,7 @@ class ControlNetArgBody(Message):
 
     def found(self, path: str, reading: Reading, family: Family) -> ControlNet:
         model = reading.companion(Kind.CONTROLNET, self.model, None, f"{path}.model", family)
-        preprocessor = self._preprocessor(path, reading)
+        preprocessor, network = self._preprocessor(path, reading)
         image = self.input_image_resource_id or reading.initial_picture
         if not image:
             reason = "is required where INPUT_INITIALIZE has no picture"
@@ -163,6 +164,7 @@ class ControlNetArgBody(Message):
             control_mode=self.control_mode or "BALANCED",
             pixel_perfect=bool(self.pixel_perfect),
             preprocessor_params=self._parameters(preprocessor, path, reading),
+            preprocessor_model=network,
         )
 
     def _end(self, path: str, reading: Reading) -> float:
@@ -172,11 +174,13 @@ class ControlNetArgBody(Message):
             reading.faults.add(f"{path}.guidanceStart", "is after guidanceEnd", reads=[f"{path}.guidanceEnd"])
         return end
 
-    def _preprocessor(self, path: str, reading: Reading) -> Preprocessor:
+    def _preprocessor(self, path: str, reading: Reading) -> tuple[Preprocessor, str | None]:
         if not self.preprocessor:
             reading.faults.add(f"{path}.preprocessor", "is required")
-            return Preprocessor.NONE
-        return reading.named(canonical_preprocessor, self.preprocessor, f"{path}.preprocessor", Preprocessor.NONE)
+            return Preprocessor.NONE, None
+        none: tuple[Preprocessor, str | None] = (Preprocessor.NONE, None)
+        find = partial(resolve_preprocessor, catalog=reading.catalog)
+        return reading.named(find, self.preprocessor, f"{path}.preprocessor", none)
 
     def _parameters(self, preprocessor: Preprocessor, path: str, reading: Reading) -> dict[str, float]:
         try:
