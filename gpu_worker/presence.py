@@ -46,6 +46,8 @@ class Presence:
                     await self._tell()
             except (RedisError, OSError) as error:
                 log.warning("presence_not_told", error=repr(error))
+            except Exception:
+                log.exception("presence_broke")  # and not ended: a worker that is silent counts as dead
             try:
                 await asyncio.wait_for(self._changed.wait(), TELL_EVERY_S)
             except TimeoutError:

@@ -119,6 +119,9 @@ class JobWatch:
             except (RedisError, OSError) as error:
                 log.warning("progress_not_published", error=repr(error))
                 await asyncio.sleep(AFTER_ERROR_S)
+            except Exception:
+                log.exception("progress_broke")
+                await asyncio.sleep(AFTER_ERROR_S)
             await asyncio.sleep(PUBLISH_EVERY_S)
 
     def _fraction(self, of_stage: float) -> float:

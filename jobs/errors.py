@@ -89,7 +89,7 @@ class NotFound(DarkroomError):
 
 
 class RequestIdConflict(DarkroomError):
-    """The request id was used before, with another body."""
+    """The request id was used before, with another body or other bounds."""
 
 
 class JobEnded(DarkroomError):

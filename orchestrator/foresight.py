@@ -38,6 +38,8 @@ class Foresight:
                 self.outlook = await self._board.read()
         except (RedisError, OSError) as error:
             log.warning("outlook_not_read", error=repr(error))
+        except Exception:
+            log.exception("outlook_broke")  # and the next look is not lost with this one
 
     def estimate(self, job: Job, place: QueuePlace | None, progress: Progress | None = None) -> Estimate | None:
         """None where nothing can be said."""

@@ -172,8 +172,9 @@ def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:
     """Both facts: what the id stands for, and what came now."""
     return RequestIdConflict(
         f"requestId {job.request_id!r} already stands for job {job.id}, accepted at "
-        f"{job.created_at.isoformat(timespec='seconds')} with a body of SHA-256 {job.fingerprint.hex()[:12]}…; "
-        f"this body has {fingerprint.hex()[:12]}…. Send the first body again to get that job, or choose another id."
+        f"{job.created_at.isoformat(timespec='seconds')} with a request of SHA-256 {job.fingerprint.hex()[:12]}…; "
+        f"this one, body and bounds, has {fingerprint.hex()[:12]}…. Send the first one again to get that job, or "
+        "choose another id."
     )
 
 

@@ -74,12 +74,12 @@ class JobsApi:
         try:
             submission = await self._parse(account.id, body)
         except InvalidSubmission:
-            accepted = await self._accepted_before(account.id, body)
+            accepted = await self._accepted_before(account.id, body, bounds)
             if accepted is None:
                 raise
         else:
             bounded = replace(submission, **bounds) if bounds else submission
-            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body), bounded))
+            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body, bounds), bounded))
         return json_response(await self._body_of(accepted))
 
     async def show(self, request: web.Request) -> web.Response:
@@ -97,13 +97,13 @@ class JobsApi:
             raise InvalidSubmission(faults)
         return replace(submission, stages=stages)
 
-    async def _accepted_before(self, account_id: int, body: Any) -> Accepted | None:
+    async def _accepted_before(self, account_id: int, body: Any, bounds: Mapping[str, float]) -> Accepted | None:
         # What was valid once stays accepted for ever: the model it named may have left the catalogue since.
         request_id = _request_id(body)
         job = await self._jobs.find(account_id, request_id) if request_id else None
         if job is None or not _is_finite(body):
             return None
-        fingerprint = _fingerprint(body)
+        fingerprint = _fingerprint(body, bounds)
         if job.fingerprint != fingerprint:
             raise conflict(job, fingerprint)
         return Accepted(job=job, is_new=False)
@@ -140,10 +140,12 @@ def _absent(paths: Mapping[str, str], sizes: Collection[str]) -> list[Fault]:
     return [Fault(path, f"there is no resource {name!r} with a picture; upload one first") for name, path in missing]
 
 
-def _fingerprint(body: Any) -> bytes:
-    """Tells one JSON value from another, whatever the order of its names. Raises InvalidSubmission."""
+def _fingerprint(body: Any, bounds: Mapping[str, float]) -> bytes:
+    """Tells one JSON value, or the same with other bounds, from another, whatever the order of its names. Raises
+    InvalidSubmission."""
+    asked = [body, bounds] if bounds else body
     try:
-        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
     except orjson.JSONEncodeError as error:
         raise InvalidSubmission([Fault("", "the body has an integer of over 64 bits")]) from error
 

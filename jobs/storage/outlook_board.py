@@ -5,9 +5,10 @@ It may be lost, and is then measured again.
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from arq.connections import ArqRedis
 
@@ -29,6 +30,14 @@ FRESH_OVER_S = 300
 _MEASURE = (Path(__file__).parent / "measure.lua").read_text()
 
 
+class _Told(NamedTuple):
+    """By a worker of itself: when, since when it has been at a job, and how long that should take."""
+
+    at: float
+    began: float
+    cost_s: float
+
+
 class OutlookBoard:
     def __init__(self, redis: ArqRedis, now: Callable[[], float] = time.time) -> None:
         """`now` is in seconds since 1970."""
@@ -45,7 +54,7 @@ class OutlookBoard:
     async def alive(self) -> set[str]:
         """The workers that take jobs, or are at one."""
         told = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS))
-        return {name.decode() for name, each in told.items() if self._silent_s(each) <= ALIVE_S}
+        return {name.decode() for name, each in _workers(told).items() if self._silent_s(each) <= ALIVE_S}
 
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
@@ -64,7 +73,8 @@ class OutlookBoard:
         pipeline.get(FRESH)
         for length in range(LENGTHS):
             pipeline.lrange(f"{WAITS}{length}", 0, -1)
-        workers, spreads, fresh, *waits = await pipeline.execute()
+        told_of_workers, spreads, fresh, *waits = await pipeline.execute()
+        workers = _workers(told_of_workers)
         if forgotten := [name for name, told in workers.items() if self._silent_s(told) > FORGOTTEN_S]:
             await self.forget(*(name.decode() for name in forgotten))
         return Outlook(
@@ -84,14 +94,22 @@ class OutlookBoard:
         began, before_s = self._fresh[0]
         return (fresh_s - before_s) / max(self._now() - began, FRESH_OVER_S / 10)
 
-    def _silent_s(self, told: bytes) -> float:
-        return self._now() - _numbers(told)[0]
+    def _silent_s(self, told: _Told) -> float:
+        return self._now() - told.at
 
-    def _free_in_s(self, told: bytes) -> float:
-        _seen, began, cost_s = _numbers(told)
-        if not began:
+    def _free_in_s(self, told: _Told) -> float:
+        if not told.began:
             return 0.0
-        return max(began + cost_s - self._now(), cost_s * OVERDUE_SHARE)
+        return max(told.began + told.cost_s - self._now(), told.cost_s * OVERDUE_SHARE)
+
+
+def _workers(told: Mapping[bytes, bytes]) -> dict[bytes, _Told]:
+    """Without those of which another version of Darkroom tells in a way that this one cannot read."""
+    readable = {}
+    for name, each in told.items():
+        with suppress(ValueError, TypeError):
+            readable[name] = _Told(*_numbers(each))
+    return readable
 
 
 def _wait(told: bytes) -> Wait:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
@@ -29,6 +30,23 @@ async def test_others_see_it_come_work_and_go(redis: ArqRedis) -> None:
 
     assert free_in_s == pytest.approx(60, abs=1)
     assert await _seen(board, workers=0, busy=0)
+
+
+async def test_one_that_could_not_be_told_is_told_again(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = OutlookBoard(redis)
+    presence, tell, tells = Presence(board, "one:1"), board.tell, []
+
+    async def breaking(*arguments: Any, **named: Any) -> None:
+        tells.append(arguments)
+        if len(tells) == 1:
+            raise ValueError("no reason that anybody thought of")
+        await tell(*arguments, **named)
+
+    monkeypatch.setattr(board, "tell", breaking)
+    async with beside(presence.tell_for_ever()):
+        await until(lambda: asyncio.sleep(0, len(tells) == 1))
+        presence.begin(60.0)
+        await until(lambda: _seen(board, workers=1, busy=1))
 
 
 async def test_a_worker_that_draws_is_busy_and_notes_how_long_it_took(bench: Bench, redis: ArqRedis) -> None:

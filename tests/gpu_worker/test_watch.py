@@ -5,10 +5,13 @@ import asyncio
 import pytest
 from PIL import Image
 
+import gpu_worker.watch
 from gpu_worker.watch import FIRST_PREVIEW_AT, JobWatch, PreviewBudget
 from jobs.errors import WorkerStopping
 from jobs.job import Job, Progress
+from jobs.storage.background import beside
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
+from tests.until import until
 
 
 def picture() -> list[Image.Image]:
@@ -60,6 +63,27 @@ async def test_what_is_published_is_the_newest_and_ends_with_the_last_step(bench
 
     assert (progress.step, progress.fraction, progress.stage) == (STEPS, 1.0, 1)
     assert await bench.board.preview(f"{job.id}-1-0-1") is not None
+
+
+async def test_what_could_not_be_published_is_published_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await _running_job(bench)
+    watch, publish, tries = JobWatch(job, bench.board), bench.board.publish, list[int]()
+
+    async def breaking(job_id: int, progress: Progress) -> None:
+        tries.append(job_id)
+        if len(tries) == 1:
+            raise ValueError("no reason that anybody thought of")
+        await publish(job_id, progress)
+
+    monkeypatch.setattr(gpu_worker.watch, "AFTER_ERROR_S", 0)
+    monkeypatch.setattr(bench.board, "publish", breaking)
+    async with beside(watch.publish_for_ever()):
+        watch.begin_stage(1)
+        watch.step_done(1, STEPS, picture)
+        await until(lambda: asyncio.sleep(0, len(tries) == 1))
+        watch.step_done(STEPS, STEPS, picture)
+
+        assert (await _progress(bench, job)).step == STEPS
 
 
 async def test_the_job_stops_at_the_next_step_after_it_was_told_to(bench: Bench) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
+from jobs.storage.background import beside
 from jobs.storage.database import Database
 from jobs.storage.job_queue import PROMISES, JobQueue
 from jobs.storage.job_store import JobStore
-from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.outlook_board import SPREADS, OutlookBoard
+from orchestrator import foresight
 from orchestrator.app import WebOptions
+from orchestrator.foresight import Foresight
 from tests.orchestrator.conftest import Api, body, new_key, open_api
 from tests.until import until
 
@@ -92,6 +95,18 @@ async def test_what_was_measured_makes_the_next_jobs_costlier(api: Api, redis: A
 
     assert (await JobStore(database).get_any(int(job["id"]))).cost_s == pytest.approx(4 * 1.5)
     assert job["estimate"]["endsIn"]["p50"] == pytest.approx(6.0, abs=0.2)
+
+
+async def test_what_cannot_be_read_ends_no_look(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foresight, "LOOK_EVERY_S", 0.01)
+    await redis.hset(SPREADS, "101 19 DIFFUSION", "as long as it takes")
+    looking = Foresight(OutlookBoard(redis), JobQueue(redis))
+
+    async with beside(looking.look_for_ever()):
+        await asyncio.sleep(0.1)
+        await redis.delete(SPREADS)
+        await OutlookBoard(redis).tell("one:1")
+        await until(lambda: asyncio.sleep(0, looking.outlook.workers == 1))
 
 
 async def test_a_job_is_told_why_it_waits(api: Api, database: Database) -> None:

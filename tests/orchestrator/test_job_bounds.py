@@ -1,20 +1,25 @@
 """How long a job may take is the account's to say: to start, to end, and for one attempt."""
 
 import asyncio
+import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
+from jobs.catalog import Catalog
 from jobs.job import FailureCode, JobStatus
 from jobs.storage.cancels import open_cancels
 from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
+from orchestrator.app import WebOptions
+from orchestrator.jobs_api import _fingerprint
 from orchestrator.sweeper import Sweeper
 from tests.jobs.samples import Clock
-from tests.orchestrator.conftest import Api, body
+from tests.orchestrator.conftest import Api, body, open_api
 
 START, END, ATTEMPT = "Darkroom-Start-Within", "Darkroom-End-Within", "Darkroom-Attempt-Within"
 LEASE = timedelta(minutes=1)
@@ -103,13 +108,41 @@ async def test_the_bound_of_an_attempt_is_stored_for_the_worker(api: Api, databa
     assert (await JobStore(database).get_any(job_id)).submission.attempt_within_s == 100
 
 
-async def test_of_a_repeat_only_the_body_counts(api: Api, database: Database) -> None:
+async def test_a_repeat_has_the_same_bounds_and_with_others_is_refused(api: Api, database: Database) -> None:
     request = body()
     first = await api.call("POST", "/v1/jobs", json=request, headers={START: "30"})
-    second = await api.call("POST", "/v1/jobs", json=request, headers={START: "60"})
 
-    assert first[1]["job"]["id"] == second[1]["job"]["id"]
+    again = await api.call("POST", "/v1/jobs", json=request, headers={START: "3e1"})
+    others = [
+        await api.call("POST", "/v1/jobs", json=request, headers=headers)
+        for headers in ({START: "60"}, {END: "30"}, {})
+    ]
+
+    assert again[1]["job"]["id"] == first[1]["job"]["id"]
+    assert [status for status, _answer in others] == [409, 409, 409]
     assert (await JobStore(database).get_any(int(first[1]["job"]["id"]))).submission.start_within_s == 30
+
+
+async def test_a_repeat_of_what_is_valid_no_more_has_the_same_bounds_too(
+    options: WebOptions, database: Database, redis: ArqRedis, api: Api
+) -> None:
+    request = body(sdModel="102", width=768, height=768)
+    first = await api.call("POST", "/v1/jobs", json=request, headers={START: "30"})
+    without = replace(options, catalog=Catalog([options.catalog.default]))
+
+    async with open_api(without, database, redis) as later:
+        later.key = api.key
+        again, other = [
+            await later.call("POST", "/v1/jobs", json=request, headers={START: value}) for value in ("30", "60")
+        ]
+
+    assert (again[0], again[1]["job"]["id"]) == (200, first[1]["job"]["id"])
+    assert other[0] == 409
+
+
+def test_a_body_without_bounds_has_the_fingerprint_that_it_always_had() -> None:
+    # Of jobs that were accepted before there were bounds.
+    assert _fingerprint({"b": 1, "a": "x"}, {}) == hashlib.sha256(b'{"a":"x","b":1}').digest()
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "1_0", "٣", "nan", "inf", "soon", "604801", "0x10"])

@@ -53,6 +53,15 @@ async def test_workers_are_counted_while_they_tell_of_themselves(
     assert (await board.read()).workers == 0
 
 
+@pytest.mark.parametrize("told", [b"1 2 3 4", b"soon", b"", b"{}"])
+async def test_what_another_version_tells_is_passed_over(board: OutlookBoard, redis: ArqRedis, told: bytes) -> None:
+    await board.tell("new")
+    await redis.hset(WORKERS, "other", told)
+
+    assert (await board.read()).workers == 1
+    assert await board.alive() == {"new"}
+
+
 async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: OutlookBoard, clock: Seconds) -> None:
     await board.tell("one", began=clock.time - 4, cost_s=10)
     after_four = (await board.read()).raw_start_s(0)
