@@ -62,8 +62,8 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Scheme, host and port of an account's callbacks, or `*`: all beyond those it may have of its own. After failures
-    in a row it is probed, next at `closed_until`; after days of them it is disabled, until a test or a replay succeeds."""
+    """Scheme, host and port of an account's callbacks, or `*`: all beyond those it may have. After failures in a row it
+    is probed, next at `closed_until`; after days of them it is disabled, until a test or a replay succeeds."""
 
     origin: str
     failures: int
