@@ -98,13 +98,13 @@ class Darkroom:
         if not first:
             return None
         job = self._waiting.pop(int(first[0].partition(b":")[0]))
-        await self._queue.start(job.id, 1)
+        await self._queue.start((job.id, 1))
         self._at_work[worker] = (self._now(), job.cost_s * self._outlook.factor(KIND))
         return job
 
     async def end(self, worker: int, job: SimulatedJob, seconds: float) -> None:
         self._at_work[worker] = (0.0, 0.0)
-        await self._board.measured(KIND, seconds / job.cost_s)
+        await self._board.measured((KIND, seconds / job.cost_s))
 
     async def _look(self) -> None:
         """As old as the web process's own look may be."""

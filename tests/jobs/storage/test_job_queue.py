@@ -68,8 +68,8 @@ async def test_a_job_that_is_queued_keeps_its_place(queue: JobQueue) -> None:
 async def test_a_job_once_removed_has_no_place_and_its_next_attempt_has(queue: JobQueue) -> None:
     await queue.add(waiting(1, 2))
 
-    await queue.remove(1, 1)
-    await queue.remove(1, 1)
+    await queue.remove((1, 1))
+    await queue.remove((1, 1))
 
     assert await queue.places([(1, 1), (2, 1)]) == [None, place(1, 1)]
     assert await queue.add([Waiting(1, 2, 1.0, turn=None)]) == [place(1, 2)]
