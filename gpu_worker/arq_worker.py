@@ -1,7 +1,11 @@
-"""arq's worker, woken by an event instead of a poll. It runs nothing itself: `runner` does."""
+"""arq's worker, woken by an event instead of a poll. It runs nothing itself: `runner` does.
+
+Of arq it keeps the client, the line and the keys of jobs, and the sign of health. To look at the line and to take a job
+out of it takes arq's own loop six round trips for each job, and here two for each look.
+"""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
 import structlog
@@ -11,10 +15,8 @@ from redis.exceptions import RedisError
 
 from gpu_worker.runner import Runner
 from jobs.storage.background import beside
-from jobs.storage.job_queue import FUNCTION, QUEUE, WAKE
+from jobs.storage.job_queue import FUNCTION, QUEUE, WAKE, Attempt
 
-# Only the time between arq's pick and our claim counts here: after the claim the id is out of the queue.
-PICK_TIMEOUT_S = 5
 BLOCK_S = 5
 POLL_S = 0.5
 AFTER_REDIS_ERROR_S = 0.5
@@ -23,72 +25,62 @@ log = structlog.get_logger()
 
 
 class WakingWorker(Worker):
-    """Looks for jobs when it is told of one, when one of its own ends, and twice a second in any case."""
+    """Looks for jobs when it is told of one, when its own have been drawn, and twice a second in any case."""
 
     def __init__(self, runner: Runner, redis: ArqRedis) -> None:
-        async def run_job(_context: dict[str, Any], job_id: int, attempt: int) -> None:
-            await runner.run(job_id, attempt)
+        async def run_job(_context: dict[str, Any], *attempts: Attempt) -> None:
+            await runner.run(*attempts)
 
         self._runner = runner
         self._is_stopping = False
         super().__init__(
-            # Should a worker die between arq's pick and our claim, arq counts a try. Attempts are ours to bound.
-            functions=[func(cast(Any, run_job), name=FUNCTION, max_tries=1_000_000, timeout=None)],
+            functions=[func(cast(Any, run_job), name=FUNCTION)],
             redis_pool=redis,
             queue_name=QUEUE,
-            max_jobs=1,
-            job_timeout=10**9,
-            keep_result=0,
             poll_delay=POLL_S,
             handle_signals=False,
-            retry_jobs=False,
             job_serializer=redis.job_serializer,
             job_deserializer=redis.job_deserializer,
         )
-        self.in_progress_timeout_s = PICK_TIMEOUT_S
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
     async def main(self) -> None:
         async with beside(self._listen()):
-            while not self._is_stopping or self.tasks:
+            while not self._is_stopping:
                 self._wake.clear()
-                await self._look()
-                await self._wait_for_a_reason()
+                if attempts := await self._picked():
+                    await self._run(attempts)
+                else:
+                    await self._wait_for_a_reason()
 
     def stop_picking(self) -> None:
-        """`main` returns when the job at hand, if any, has ended."""
-        self._is_stopping, self.allow_pick_jobs = True, False
+        """`main` returns when what it runs has been drawn."""
+        self._is_stopping = True
         self._wake.set()
 
-    async def _look(self) -> None:
+    async def _picked(self) -> Sequence[Attempt]:
         try:
-            may_begin = await self._runner.may_begin()
-            self.allow_pick_jobs = may_begin and not self._is_stopping
-            await self._poll_iteration()
+            await self.heart_beat()
+            picked = await self._runner.pick()
+            # Who was told to stop meanwhile leaves them: others are given them as soon as the pick has lapsed.
+            return () if self._is_stopping else picked
         except (RedisError, OSError) as error:
             log.warning("queue_unreachable", error=repr(error))
-            await self._forget_half_started()
             await asyncio.sleep(AFTER_REDIS_ERROR_S)
-        if self.job_counter < self.max_jobs:
-            self._idle.set()
+            return ()
 
-    async def _poll_iteration(self) -> None:
-        """arq's own takes the line as it stands, and keeps a health record and crons that nobody here asks for."""
-        if self.allow_pick_jobs and self.job_counter < self.max_jobs:
-            await self.start_jobs([job_id.encode() for job_id in await self._runner.best_jobs()])
-        for job_id in [each for each, task in self.tasks.items() if task.done()]:
-            self.tasks.pop(job_id).result()
-
-    async def _forget_half_started(self) -> None:
-        # arq counts a job before it asks Redis for it, and takes the count back for two kinds of errors only.
-        alive = [task for task in self.tasks.values() if not task.done()]
-        self.job_counter = len(alive)
-        self.sem = asyncio.BoundedSemaphore(self.max_jobs + 1)
-        for _ in alive:
-            await self.sem.acquire()
+    async def _run(self, attempts: Sequence[Attempt]) -> None:
+        try:
+            await self.functions[FUNCTION].coroutine(self.ctx, *attempts)
+            self.jobs_complete += len(attempts)
+        except Exception:
+            # They stay in the line, and a worker is given them again.
+            log.exception("attempts_not_begun")
+            self.jobs_failed += len(attempts)
 
     async def _wait_for_a_reason(self) -> None:
+        self._idle.set()
         try:
             await asyncio.wait_for(self._wake.wait(), self.poll_delay_s)
         except TimeoutError:
@@ -99,14 +91,9 @@ class WakingWorker(Worker):
             await self._idle.wait()
             try:
                 if await cast(Awaitable[Any], self.pool.blpop([WAKE], timeout=BLOCK_S)):
-                    # Not listening again until the look that follows finds us idle: a busy worker must leave the
+                    # Not listening again until the look that follows finds nothing: a busy worker must leave the
                     # wake-ups to others.
                     self._idle.clear()
                     self._wake.set()
             except (RedisError, OSError):
                 await asyncio.sleep(AFTER_REDIS_ERROR_S)
-
-    def _release_sem_dec_counter_on_complete(self) -> None:
-        super()._release_sem_dec_counter_on_complete()
-        self._idle.set()
-        self._wake.set()

@@ -9,6 +9,8 @@ from redis.exceptions import RedisError
 from jobs.storage.outlook_board import OutlookBoard
 
 TELL_EVERY_S = 2
+# Jobs that are shorter than this are told of together.
+TELL_AT_MOST_EVERY_S = 0.1
 TELL_WITHIN_S = 2
 
 log = structlog.get_logger()
@@ -20,6 +22,7 @@ class Presence:
         self._worker = worker
         self._began = self._cost_s = 0.0
         self._is_away = False
+        self._durations: list[tuple[str, float]] = []
         self._changed = asyncio.Event()
 
     def begin(self, cost_s: float) -> None:
@@ -29,6 +32,11 @@ class Presence:
 
     def end(self) -> None:
         self._began = self._cost_s = 0.0
+        self._changed.set()
+
+    def drew(self, kind: str, factor: float) -> None:
+        """A job of this kind took so many times its nominal seconds."""
+        self._durations.append((kind, factor))
         self._changed.set()
 
     def rest(self, is_away: bool) -> None:
@@ -41,27 +49,31 @@ class Presence:
         """At once what changes, and every two seconds. What a slow Redis misses is skipped, never queued up."""
         while True:
             self._changed.clear()
-            try:
-                async with asyncio.timeout(TELL_WITHIN_S):
-                    await self._tell()
-            except (RedisError, OSError) as error:
-                log.warning("presence_not_told", error=repr(error))
-            except Exception:
-                log.exception("presence_broke")  # and not ended: a worker that is silent counts as dead
+            await self._tell_in_time()
+            await asyncio.sleep(TELL_AT_MOST_EVERY_S)
             try:
                 await asyncio.wait_for(self._changed.wait(), TELL_EVERY_S)
             except TimeoutError:
                 pass
 
+    async def _tell_in_time(self) -> None:
+        try:
+            async with asyncio.timeout(TELL_WITHIN_S):
+                await self._tell()
+        except (RedisError, OSError) as error:
+            log.warning("presence_not_told", error=repr(error))
+        except Exception:
+            log.exception("presence_broke")  # and not ended: a worker that is silent counts as dead
+
     async def _tell(self) -> None:
+        if self._durations:
+            durations, self._durations = self._durations, []
+            await self._board.measured(*durations)
         if self._is_away and not self._began:
             await self._board.forget(self._worker)
         else:
             await self._board.tell(self._worker, began=self._began, cost_s=self._cost_s)
 
     async def leave(self) -> None:
-        try:
-            async with asyncio.timeout(TELL_WITHIN_S):
-                await self._board.forget(self._worker)
-        except (RedisError, OSError) as error:
-            log.warning("presence_not_told", error=repr(error))  # the silence tells it
+        self._is_away, self._began = True, 0.0
+        await self._tell_in_time()  # where it cannot, the silence tells it

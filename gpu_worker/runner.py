@@ -5,7 +5,7 @@ Every way out is here: success, failure, another try, handed back, or lost: canc
 
 import asyncio
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,28 +21,44 @@ from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
 from gpu_worker.heart.keeper import LeaseKeeper
+from gpu_worker.outcomes import Outcomes
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.presence import Presence
-from gpu_worker.stage_outputs import StageOutputs
+from gpu_worker.stage_outputs import StageOutputs, parts
 from gpu_worker.stores import Stores
 from gpu_worker.watch import JobWatch
 from jobs.capabilities import RunnableStage, runnable
 from jobs.cost import model_of, work_of
 from jobs.engine import Engine, Picture
-from jobs.errors import AttemptLost, FatalFailure, NotFound, StageFailed, TransitoryFailure, Unavailable, WorkerStopping
+from jobs.errors import (
+    AttemptLost,
+    EngineBusy,
+    FatalFailure,
+    HandedBack,
+    NotFound,
+    StageFailed,
+    TransitoryFailure,
+    Unavailable,
+    WorkerStopping,
+)
 from jobs.job import Failure, FailureCode, Image, Job
 from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.background import beside
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.files import output_folder
-from jobs.storage.job_store import Waiting
+from jobs.storage.job_queue import Attempt
+from jobs.storage.job_store import Success, Waiting
 
 QUEUE_WITHIN_S = 2
 # What loading a model takes, until one was loaded.
 LOADING_S = 2.0
-# Jobs whose pictures are being stored while the engine draws the next: with more of them it waits for the store.
+# Jobs whose pictures are being stored while the engine draws the next, besides those that are short: with more of them
+# it waits for the store.
 STORING_AT_ONCE = 1
+# A job that was given together with others, because all should be short, and waits longer than this for its turn, is
+# left to another worker.
+TURN_WITHIN_S = 1
 FIRST_PAUSES_S = (0.2, 0.5, 1.0)
 PAUSE_S = 2.0
 # Then one more try, which has a deadline of its own.
@@ -82,8 +98,6 @@ class Runner:
         self._cancels = stores.cancels
         self._board = stores.board
         self._files = stores.files
-        self._outlook = stores.outlook
-        self._pauses = stores.pauses
         self._stage_outputs = StageOutputs(
             stores.stages, stores.files, drawn_by=options.drawn_by, kept=options.stage_outputs_kept
         )
@@ -91,6 +105,8 @@ class Runner:
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._engine_turn = asyncio.Lock()
+        self._outcomes = Outcomes(stores.jobs)
         self._watches: set[JobWatch] = set()
         self._attempts: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -110,37 +126,44 @@ class Runner:
         except Exception:
             log.exception("model_not_loaded", model=model_id)
 
-    async def may_begin(self) -> bool:
-        """Not while an operator has paused this worker, or all."""
-        is_paused = await self._pauses.hold(self._options.worker)
-        self.presence.rest(is_paused)
-        return not is_paused
-
-    async def best_jobs(self) -> list[str]:
-        """The arq ids of the jobs to try, the best first."""
+    async def pick(self) -> Sequence[Attempt]:
+        """What to run next: one attempt, or several that are short. None while an operator has paused this worker."""
         loading_s = self._engine.loading_s()
         measured = [seconds for seconds in loading_s.values() if seconds]
-        return await self._queue.best(loading_s, statistics.mean(measured) if measured else LOADING_S)
+        otherwise_s = statistics.mean(measured) if measured else LOADING_S
+        picked = await self._queue.pick(self._options.worker, loading_s, otherwise_s)
+        self.presence.rest(picked is None)
+        return picked or ()
 
-    async def run(self, job_id: int, attempt: int) -> None:
-        """Returns when the engine is free for another job, while the pictures of this one are still being stored.
+    async def run(self, *attempts: Attempt) -> None:
+        """Returns when the engine is free for another job, while the pictures of the last are still being stored.
 
-        Stores an outcome; where it cannot, the lease lapses and another worker takes the job.
+        Stores outcomes; where it cannot, the lease lapses and another worker takes the job.
         """
-        claim = partial(self._jobs.claim, job_id, attempt, worker=self._options.worker, lease=self._options.lease)
-        job = await self._patiently(claim)
-        if job is None:
-            await self._leave_queue(self._queue.remove, job_id, attempt)
-            return
+        claim = partial(self._jobs.claim_all, attempts, worker=self._options.worker, lease=self._options.lease)
+        jobs = await self._patiently(claim)
+        # The engine does not wait for the queue to be told.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._leave_queue(attempts, jobs))
+            if jobs:
+                await self._draw(jobs)
+
+    async def _draw(self, jobs: Sequence[Job]) -> None:
+        self.presence.begin(sum(job.cost_s for job in jobs))
+        for drawn in [self._begin(job) for job in jobs]:
+            await drawn.wait()
+        self.presence.end()
+        while len(self._attempts) > max(STORING_AT_ONCE, len(jobs)):
+            await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
+
+    def _begin(self, job: Job) -> asyncio.Event:
+        """Is set when the engine is through with it."""
         drawn = asyncio.Event()
-        self.presence.begin(job.cost_s)
         attempting = asyncio.create_task(self._attempt(job, drawn))
         self._attempts.add(attempting)
         attempting.add_done_callback(self._attempts.discard)
-        await _either(attempting, drawn)
-        self.presence.end()
-        while len(self._attempts) > STORING_AT_ONCE:
-            await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
+        attempting.add_done_callback(lambda _: drawn.set())
+        return drawn
 
     async def settled(self) -> None:
         """Every attempt has had its outcome."""
@@ -157,14 +180,13 @@ class Runner:
         """Hands back what the engine has not let go of: this process is about to end, and the engine with it."""
         for watch in list(self._watches):
             log.warning("job_abandoned", job_id=watch.job.id)
-            await self._give_back(watch.job)
+            await self._give_back(watch.job, WorkerStopping())
 
     async def _attempt(self, job: Job, drawn: asyncio.Event) -> None:
         watch, started = JobWatch(job, self._board), perf_counter()
         with bound_contextvars(job_id=job.id, attempt=job.attempt):
             try:
                 async with self._watched(job, watch, drawn):
-                    await self._leave_queue(self._queue.start, job.id, job.attempt)
                     outcome = await self._outcome(job, watch, drawn)
                 log.info("attempt_ended", outcome=outcome, seconds=round(perf_counter() - started, 3))
             except Exception:
@@ -176,8 +198,8 @@ class Runner:
             return "SUCCESS"
         except AttemptLost:
             return "LOST"
-        except WorkerStopping:
-            return await self._give_back(job)
+        except HandedBack as reason:
+            return await self._give_back(job, reason)
         except FatalFailure as error:
             return await self._fail(job, FailureCode.FATAL_ERROR, error.message)
         except (TransitoryFailure, Unavailable) as error:
@@ -193,20 +215,35 @@ class Runner:
         drawn.set()
         watch.check()
         images = await self._store(job, canvas)
-        await self._patiently(partial(self._jobs.succeed, job, images, note="; ".join(watch.notes) or None))
+        success = Success(job, images, "; ".join(watch.notes) or None)
+        await self._patiently(partial(self._outcomes.store, success))
 
     async def _run_stages(self, job: Job, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
         stages, tools = runnable(job.submission), Tools(engine=self._engine, watch=watch, pictures=inputs)
-        began = perf_counter()
-        done, canvas, notes = await self._stage_outputs.resume(job)
-        watch.notes += notes
-        for position in range(done, len(stages)):
-            watch.begin_stage(position)
-            canvas = await self._on_engine_thread(_run_stage, position, stages[position], canvas, tools)
-            await self._stage_outputs.keep(job, position + 1, canvas, watch.notes)
-        if not done:
-            await self._note_duration(job, perf_counter() - began)
+        async with self._turn_at_engine():
+            began = perf_counter()
+            done, canvas, notes = await self._stage_outputs.resume(job)
+            watch.notes += notes
+            for part in parts(stages, done):
+                canvas = await self._on_engine_thread(_run_part, part, stages, canvas, tools, watch)
+                await self._stage_outputs.keep(job, part.stop, canvas, watch.notes)
+            if not done:
+                factor = (perf_counter() - began) / work_of(job.submission.stages).nominal_s
+                self.presence.drew(job.kind, factor)
         return canvas
+
+    @asynccontextmanager
+    async def _turn_at_engine(self) -> AsyncIterator[None]:
+        """One job after the other, in the order in which they were given."""
+        try:
+            async with asyncio.timeout(TURN_WITHIN_S):
+                await self._engine_turn.acquire()
+        except TimeoutError as error:
+            raise EngineBusy from error
+        try:
+            yield
+        finally:
+            self._engine_turn.release()
 
     async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
@@ -275,19 +312,17 @@ class Runner:
             )
         return images
 
-    async def _leave_queue(self, leave: Callable[[int, int], Awaitable[None]], job_id: int, attempt: int) -> None:
+    async def _leave_queue(self, attempts: Iterable[Attempt], jobs: Sequence[Job]) -> None:
+        started = [(job.id, job.attempt) for job in jobs]
+        passed = [attempt for attempt in attempts if attempt not in started]
         try:
             async with asyncio.timeout(QUEUE_WITHIN_S):
-                await leave(job_id, attempt)
+                if started:
+                    await self._queue.start(*started)
+                if passed:
+                    await self._queue.remove(*passed)
         except (RedisError, OSError) as error:
-            log.warning("queue_not_told", job_id=job_id, error=repr(error))
-
-    async def _note_duration(self, job: Job, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(QUEUE_WITHIN_S):
-                await self._outlook.measured(job.kind, seconds / work_of(job.submission.stages).nominal_s)
-        except (RedisError, OSError) as error:
-            log.warning("duration_not_noted", error=repr(error))
+            log.warning("queue_not_told", attempts=list(attempts), error=repr(error))
 
     async def _patiently(self, statement: Callable[[], Awaitable[T]]) -> T:
         """Repeats it while a store is away: giving up would waste what was drawn, or empty the queue for nothing.
@@ -318,8 +353,8 @@ class Runner:
         delay = self._options.retry_delay * 2 ** (job.tries - 1)
         return await self._unless_lost(self._jobs.requeue, job, delay=delay, reason=reason)
 
-    async def _give_back(self, job: Job) -> str:
-        outcome = await self._unless_lost(self._jobs.hand_back, job, reason="the worker was stopped")
+    async def _give_back(self, job: Job, reason: HandedBack) -> str:
+        outcome = await self._unless_lost(self._jobs.hand_back, job, reason=reason.message)
         if outcome != "REQUEUED":
             return outcome
         try:
@@ -336,10 +371,11 @@ class Runner:
         return "REQUEUED"
 
 
-async def _either(task: asyncio.Task[None], event: asyncio.Event) -> None:
-    waiting = asyncio.create_task(event.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+def _run_part(part: range, stages: Sequence[RunnableStage], canvas: Canvas, tools: Tools, watch: JobWatch) -> Canvas:
+    for position in part:
+        watch.begin_stage(position)
+        canvas = _run_stage(position, stages[position], canvas, tools)
+    return canvas
 
 
 async def _unbind(bound: asyncio.Timeout, drawn: asyncio.Event) -> None:

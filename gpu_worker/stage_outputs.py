@@ -54,7 +54,7 @@ class StageOutputs:
         return 0, Canvas(), []
 
     async def keep(self, job: Job, done: int, canvas: Canvas, notes: Sequence[str]) -> None:
-        """After each stage."""
+        """After each part."""
         if done not in _worth_keeping(job.submission.stages):
             return
         output = self._output(job, done)
@@ -77,6 +77,12 @@ class StageOutputs:
     def _output(self, job: Job, done: int) -> StageOutput:
         content = orjson.dumps([self._drawn_by, job.submission.stages[:done]])
         return StageOutput(job.account_id, hashlib.sha256(content).digest())
+
+
+def parts(stages: Sequence[Stage], done: int) -> list[range]:
+    """The positions of the stages that are left, by what is kept in between."""
+    ends = [each for each in _worth_keeping(stages) if each > done] + [len(stages)]
+    return [range(begin, end) for begin, end in zip([done, *ends], ends, strict=False)]
 
 
 def _worth_keeping(stages: Sequence[Stage]) -> list[int]:

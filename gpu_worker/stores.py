@@ -10,7 +10,6 @@ from jobs.storage.files import Files
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
@@ -26,7 +25,6 @@ class Stores:
     cancels: Cancels
     board: ProgressBoard
     outlook: OutlookBoard
-    pauses: Pauses
 
 
 def stores_on(database: Database, redis: ArqRedis, files: Files, cancels: Cancels) -> Stores:
@@ -39,5 +37,4 @@ def stores_on(database: Database, redis: ArqRedis, files: Files, cancels: Cancel
         cancels=cancels,
         board=ProgressBoard(redis),
         outlook=OutlookBoard(redis),
-        pauses=Pauses(redis),
     )

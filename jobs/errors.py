@@ -24,7 +24,9 @@ DarkroomError
 │   ├── TransitoryFailure another attempt may succeed
 │   └── FatalFailure      no attempt will succeed
 ├── AttemptLost           the job was canceled, or taken from this attempt; it must stop and write nothing
-└── WorkerStopping        the process must end; the job goes back to its place in the line
+└── HandedBack            the worker has not drawn the job, which goes back to its place in the line
+    ├── WorkerStopping    the process must end
+    └── EngineBusy        the job before it takes longer than was foretold
 """
 
 from dataclasses import dataclass
@@ -150,8 +152,16 @@ class AttemptLost(DarkroomError):
     """This attempt no longer owns the job."""
 
 
-class WorkerStopping(DarkroomError):
-    """The worker is stopping."""
+class HandedBack(DarkroomError):
+    """The worker does not draw the job."""
+
+
+class WorkerStopping(HandedBack):
+    """The worker was stopped."""
+
+
+class EngineBusy(HandedBack):
+    """The job before it takes longer than was foretold."""
 
 
 def _written(credits: Decimal) -> str:

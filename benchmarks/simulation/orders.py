@@ -98,18 +98,19 @@ class Darkroom:
 
     async def take(self, worker: int) -> SimulatedJob | None:
         self._at_work.setdefault(worker, (0.0, 0.0))
-        best = await self._queue.best({self._loaded.get(worker, ""): 0.0}, self._swap_s)
+        best = await self._queue.pick(str(worker), {self._loaded.get(worker, ""): 0.0}, self._swap_s)
         if not best:
             return None
-        job = self._waiting.pop(int(best[0].partition(":")[0]))
+        ((job_id, _),) = best
+        job = self._waiting.pop(job_id)
         self._loaded[worker] = str(job.model)
-        await self._queue.start(job.id, 1)
+        await self._queue.start((job.id, 1))
         self._at_work[worker] = (self._now(), job.cost_s * self._outlook.factor(KIND))
         return job
 
     async def end(self, worker: int, job: SimulatedJob, seconds: float) -> None:
         self._at_work[worker] = (0.0, 0.0)
-        await self._board.measured(KIND, seconds / job.cost_s)
+        await self._board.measured((KIND, seconds / job.cost_s))
 
     async def _look(self) -> None:
         """As old as the web process's own look may be."""

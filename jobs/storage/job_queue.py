@@ -7,17 +7,18 @@ An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left beh
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
 from jobs.job import QueuePlace, Range
 from jobs.outlook import length_of
 from jobs.storage.cancels import tell_canceled
 from jobs.storage.job_store import Waiting
+from jobs.storage.pauses import PAUSED
 from jobs.storage.redis_connection import serialize
 
 # Not arq's own name: under that one releases before this one kept an order that is another clock's.
@@ -34,12 +35,21 @@ FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
 KEY_LIFE_MS = 30 * 24 * 3600 * 1000
 PAGE = 1000
-# Among so many at the head of the line a worker looks for what it has loaded, and for so many times the seconds of
-# loading a job may be put off for it. From the simulator, see docs/queue.md.
-CHOICE = 16
+# For so many times the seconds of loading its model a job is put off. From the simulator, see docs/queue.md.
 PATIENCE = 4
 
+# A job is claimed and out of the line long before this; should its worker die first, another is given it then.
+PICK_LASTS = timedelta(seconds=5)
+# Among so many at the head of the line a worker looks for what it has loaded. It is given as many at once at most, and
+# of those that should take longer than this only one.
+PICK_MOST = 32
+PICK_UP_TO = timedelta(milliseconds=50)
+
+Attempt: TypeAlias = tuple[int, int]
+"""A job's id, and the number of the attempt."""
 Leaving: TypeAlias = Literal["STARTED", "CANCELED", "PASSED"]
+
+MILLISECOND = timedelta(milliseconds=1)
 
 _KEYS = [QUEUE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS, FRESH]
 
@@ -58,7 +68,7 @@ class JobQueue:
         self._leave = redis.register_script(_script("leave"))
         self._look = redis.register_script(_script("look"))
         self._promise = redis.register_script(_script("promise"))
-        self._choose = redis.register_script(_script("choose"))
+        self._pick = redis.register_script(_script("pick"))
 
     async def add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
         """Queues what is not queued yet, wakes workers, and gives each job's place. Many are queued page by page: a
@@ -78,7 +88,7 @@ class JobQueue:
             ]
         return [place for place in _places(await self._enqueue(keys=_KEYS, args=arguments)) if place]
 
-    async def places(self, attempts: Iterable[tuple[int, int]]) -> list[QueuePlace | None]:
+    async def places(self, attempts: Iterable[Attempt]) -> list[QueuePlace | None]:
         """Where each coming attempt (job, number) stands; None when it is not in the queue. One call, O(log n) each."""
         ids = [_arq_id(job_id, attempt) for job_id, attempt in attempts]
         return _places(await self._look(keys=_KEYS, args=ids))
@@ -100,29 +110,32 @@ class JobQueue:
             ]
         await self._promise(keys=_KEYS, args=arguments)
 
-    async def best(self, loading_s: Mapping[str, float], otherwise_s: float) -> list[str]:
-        """The arq ids of the first jobs, in the order in which a worker should take them.
+    async def pick(self, worker: str, loading_s: Mapping[str, float], otherwise_s: float) -> list[Attempt] | None:
+        """What this worker is to claim next, and nobody else for a while: one, or several that are short; or nothing.
+        None while an operator has paused it.
 
-        `loading_s` is how long it takes to load a model, 0 where that is loaded, and `otherwise_s` what others take.
+        `loading_s` is how long it takes to load a model, 0 where that is loaded, and `otherwise_s` what others take: so
+        much, and more, a job is put off for one that needs no loading.
         """
-        arguments: list[str | int] = [CHOICE, repr(PATIENCE * otherwise_s)]
+        arguments: list[str | int] = [worker, PICK_MOST, PICK_UP_TO // MILLISECOND, PICK_LASTS // MILLISECOND]
+        arguments += [repr(PATIENCE * otherwise_s)]
         for model, seconds in loading_s.items():
             arguments += [model, repr(PATIENCE * seconds)]
-        return [each.decode() for each in await self._choose(keys=_KEYS, args=arguments)]
+        picked = await self._pick(keys=[*_KEYS, PAUSED], args=arguments)
+        return None if picked == 0 else [_attempt(arq_id) for arq_id in picked]
 
-    async def start(self, job_id: int, attempt: int) -> None:
-        """At the claim, so that the set holds waiting jobs only: its turn has come."""
-        await self._leave_line(self._redis, job_id, attempt, "STARTED")
+    async def start(self, *attempts: Attempt) -> None:
+        """At the claim, so that the set holds waiting jobs only: their turn has come."""
+        await self._leave_line(self._redis, attempts, "STARTED")
 
-    async def remove(self, job_id: int, attempt: int) -> None:
+    async def remove(self, *attempts: Attempt) -> None:
         """What could not be claimed: it waits for something else than its turn, or not at all."""
-        await self._leave_line(self._redis, job_id, attempt, "PASSED")
+        await self._leave_line(self._redis, attempts, "PASSED")
 
     async def cancel(self, job_id: int, attempt: int) -> None:
         """Takes the attempt after this one out of the order, and tells who is at work on this one (`Cancels`)."""
         pipeline = self._redis.pipeline(transaction=False)
-        await self._leave_line(pipeline, job_id, attempt + 1, "CANCELED")
-        pipeline.delete(job_key_prefix + _arq_id(job_id, attempt + 1))
+        await self._leave_line(pipeline, [(job_id, attempt + 1)], "CANCELED")
         tell_canceled(pipeline, job_id, attempt)
         await pipeline.execute()
 
@@ -137,8 +150,9 @@ class JobQueue:
     async def mark_filled(self) -> None:
         await self._redis.set(FILLED, repr(time.time()))
 
-    async def _leave_line(self, client: Any, job_id: int, attempt: int, why: Leaving) -> None:
-        await self._leave(keys=_KEYS, args=[_arq_id(job_id, attempt), self._now_ms(), why], client=client)
+    async def _leave_line(self, client: Any, attempts: Iterable[Attempt], why: Leaving) -> None:
+        ids = [_arq_id(*attempt) for attempt in attempts]
+        await self._leave(keys=_KEYS, args=[self._now_ms(), why, *ids], client=client)
 
     def _now_ms(self) -> int:
         return int(self._now() * 1000)
@@ -146,6 +160,11 @@ class JobQueue:
 
 def _arq_id(job_id: int, attempt: int) -> str:
     return f"{job_id}:{attempt}"
+
+
+def _attempt(arq_id: bytes) -> Attempt:
+    job_id, attempt = arq_id.split(b":")
+    return int(job_id), int(attempt)
 
 
 def _turn(job: Waiting) -> tuple[int | str, str, str]:

@@ -25,6 +25,7 @@ from jobs.turn import Turn, turn
 JobKey: TypeAlias = tuple[int, str]
 """Account and request id: what a job is known by before it has an id."""
 
+_RUNNING = (JobStatus.RUNNING,)
 _UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 
@@ -85,6 +86,26 @@ class Hold:
     is_parked: bool
     held_s: float
     own_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What an attempt came to. `note` goes into the event."""
+
+    job: Job
+    images: Sequence[Image]
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A job's end. `attempt` None: whichever there is."""
+
+    job_id: int
+    attempt: int | None
+    status: JobStatus
+    failure: Failure | None = None
+    note: str | None = None
 
 
 class JobStore:
@@ -171,13 +192,21 @@ class JobStore:
             return Hold(**await queries.hold_of_job(connection, job_id=job_id))
 
     async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
-        """Makes `attempt` the one that may write, or gives None where the job is no longer waiting for it.
+        """As `claim_all`."""
+        jobs = await self.claim_all([(job_id, attempt)], worker=worker, lease=lease)
+        return jobs[0] if jobs else None
 
-        None as well where its account runs as many jobs as it may: then it is parked, and `unpark` gives it.
+    async def claim_all(self, attempts: Sequence[tuple[int, int]], *, worker: str, lease: timedelta) -> list[Job]:
+        """Makes these attempts (job, number) the ones that may write, and gives their jobs.
+
+        Leaves out those that are no longer waiting for them, and those whose accounts run as many jobs as they may:
+        these are parked, and `unpark` gives them.
         """
+        ids, numbers = (list(each) for each in zip(*attempts, strict=True))
         async with self._database.connection() as connection:
-            row = await queries.claim_job(connection, job_id=job_id, attempt=attempt, worker=worker, lease=lease)
-            return job_of(row, ()) if row else None
+            found = queries.claim_jobs(connection, job_ids=ids, attempts=numbers, worker=worker, lease=lease)
+            rows = {row["id"]: row for row in await rows_of(found)}
+        return [job_of(rows[job_id], ()) for job_id in ids if job_id in rows]
 
     async def renew_lease(self, job_id: int, attempt: int, lease: timedelta) -> None:
         """Raises AttemptLost if the attempt may no longer write."""
@@ -188,26 +217,19 @@ class JobStore:
 
     async def succeed(self, job: Job, images: Iterable[Image], note: str | None = None) -> None:
         """Raises AttemptLost if another attempt took over: then nothing was written. `note` goes into the event."""
-        async with self._database.transaction() as connection:
-            await _end(connection, job.id, job.attempt, JobStatus.SUCCESS, note=note)
-            for position, image in enumerate(images):
-                await queries.add_output(
-                    connection,
-                    id=image.id,
-                    account_id=job.account_id,
-                    job_id=job.id,
-                    position=position,
-                    key=image.key,
-                    format=image.format,
-                    width=image.width,
-                    height=image.height,
-                    expires_at=image.expires_at,
-                )
+        if not await self.succeed_all([Success(job, tuple(images), note)]):
+            raise AttemptLost
+
+    async def succeed_all(self, successes: Sequence[Success]) -> set[int]:
+        """Gives the ids of the jobs that ended. The others were lost to other attempts: nothing was written of them."""
+        ends = [_Ending(each.job.id, each.job.attempt, JobStatus.SUCCESS, note=each.note) for each in successes]
+        async with self._database.connection() as connection:
+            return set(await _end_all(connection, ends, _RUNNING, successes))
 
     async def fail(self, job_id: int, attempt: int, failure: Failure) -> None:
         """Raises AttemptLost if another attempt took over."""
         async with self._database.connection() as connection:
-            await _end(connection, job_id, attempt, JobStatus.FAILED, failure)
+            await _end(connection, _Ending(job_id, attempt, JobStatus.FAILED, failure))
 
     async def cancel(self, account_id: int, job_id: int) -> int:
         """Ends it whether it waits or runs, and gives its last attempt. What is canceled already stays so.
@@ -217,7 +239,7 @@ class JobStore:
         await self.get(account_id, job_id)
         try:
             async with self._database.connection() as connection:
-                return await _end(connection, job_id, None, JobStatus.CANCELED, leaving=_UNFINISHED)
+                return await _end(connection, _Ending(job_id, None, JobStatus.CANCELED), _UNFINISHED)
         except AttemptLost as error:
             job = await self.get(account_id, job_id)
             if job.status != JobStatus.CANCELED:
@@ -260,7 +282,7 @@ class JobStore:
             async with self._database.connection() as connection:
                 # What has started meanwhile has kept its time to start.
                 leaving = _UNFINISHED if row["ended"] else (JobStatus.WAITING,)
-                return row["id"], await _end(connection, row["id"], None, JobStatus.FAILED, failure, leaving=leaving)
+                return row["id"], await _end(connection, _Ending(row["id"], None, JobStatus.FAILED, failure), leaving)
         except AttemptLost:
             return None
 
@@ -329,29 +351,43 @@ def _choose(
     return fitting, refused
 
 
-async def _end(
-    connection: Connection,
-    job_id: int,
-    attempt: int | None,
-    status: JobStatus,
-    failure: Failure | None = None,
-    *,
-    note: str | None = None,
-    leaving: Sequence[JobStatus] = (JobStatus.RUNNING,),
-) -> int:
-    row = await queries.end_job(
-        connection,
-        job_id=job_id,
-        attempt=attempt,
-        status=status.value,
-        failure_code=failure.code.value if failure else None,
-        failure_reason=failure.reason if failure else None,
-        note=note,
-        leaving=[each.value for each in leaving],
-    )
-    if row is None:
+async def _end(connection: Connection, ending: _Ending, leaving: Sequence[JobStatus] = _RUNNING) -> int:
+    """Gives the attempt that it ended. Raises AttemptLost."""
+    attempts = await _end_all(connection, [ending], leaving)
+    if not attempts:
         raise AttemptLost
-    return int(row["attempt"])
+    return attempts[ending.job_id]
+
+
+async def _end_all(
+    connection: Connection,
+    endings: Sequence[_Ending],
+    leaving: Sequence[JobStatus],
+    successes: Sequence[Success] = (),
+) -> dict[int, int]:
+    """The attempts that it ended, by job."""
+    made = [(each.job.id, *image) for each in successes for image in enumerate(each.images)]
+    rows = await rows_of(
+        queries.end_jobs(
+            connection,
+            job_ids=[each.job_id for each in endings],
+            attempts=[each.attempt for each in endings],
+            statuses=[each.status.value for each in endings],
+            failure_codes=[each.failure and each.failure.code.value for each in endings],
+            failure_reasons=[each.failure and each.failure.reason for each in endings],
+            notes=[each.note for each in endings],
+            leaving=[each.value for each in leaving],
+            image_ids=[image.id for _, _, image in made],
+            image_job_ids=[job_id for job_id, _, _ in made],
+            positions=[position for _, position, _ in made],
+            keys=[image.key for _, _, image in made],
+            formats=[image.format for _, _, image in made],
+            widths=[image.width for _, _, image in made],
+            heights=[image.height for _, _, image in made],
+            expires_ats=[image.expires_at for _, _, image in made],
+        )
+    )
+    return {row["id"]: row["attempt"] for row in rows}
 
 
 async def _requeue(
@@ -371,7 +407,8 @@ async def _take_back(connection: Connection, row: Any, max_attempts: int) -> Non
         await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason)
         return
     reason = f"{tries} workers were lost while they ran this job; it is not tried again"
-    await _end(connection, job_id, attempt, JobStatus.FAILED, Failure(code=FailureCode.FATAL_ERROR, reason=reason))
+    failure = Failure(code=FailureCode.FATAL_ERROR, reason=reason)
+    await _end(connection, _Ending(job_id, attempt, JobStatus.FAILED, failure))
 
 
 def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:

@@ -1,16 +1,12 @@
--- Takes a job out of the line. ARGV: its arq id, the time in ms, and why: STARTED, CANCELED, or another word where
--- its turn only passes.
-local id, time, why = unpack(ARGV)
+-- Takes jobs out of the line. ARGV: the time in ms, why: STARTED, CANCELED, or another word where their turn only
+-- passes; and their arq ids.
+local time, why = ARGV[1], ARGV[2]
 -- How many starts of about one length of wait are remembered beside what was told of them.
 local LAST = 150
-local turn = redis.call('ZSCORE', LINE, id)
-if not turn then return 0 end
-local entry = redis.call('HGET', ENTRIES, id) or '0::0:'
-local work, account, share = string.match(entry, '(%d+):(%d*):([^:]*)')
-redis.call('ZREM', LINE, id)
-redis.call('HDEL', ENTRIES, id)
-local promise = redis.call('HGET', PROMISES, id)
-if promise then
+
+local function keep_promise(id)
+    local promise = redis.call('HGET', PROMISES, id)
+    if not promise then return end
     redis.call('HDEL', PROMISES, id)
     if why == 'STARTED' then
         local accepted, length, told = string.match(promise, '(%d+) (%d+) (.*)')
@@ -18,12 +14,27 @@ if promise then
         redis.call('LTRIM', WAITS .. length, 0, LAST - 1)
     end
 end
-redis.call('HINCRBY', CLOCK, 'work', string.format('%d', -tonumber(work)))
-if why == 'STARTED' and tonumber(turn) > tonumber(redis.call('HGET', CLOCK, 'now')) then
-    redis.call('HSET', CLOCK, 'now', turn)
-    -- Who has nothing ahead of the clock stands like everybody else.
-    redis.call('ZREMRANGEBYSCORE', ENDS, '-inf', turn)
-elseif why ~= 'STARTED' and account ~= '' and redis.call('ZSCORE', ENDS, account) then
-    redis.call('ZINCRBY', ENDS, '-' .. share, account)
+
+-- Returns the work that waits no more.
+local function leave(id)
+    redis.call('DEL', 'arq:job:' .. id, 'arq:in-progress:' .. id)
+    local turn = redis.call('ZSCORE', LINE, id)
+    if not turn then return 0 end
+    local work, account, share = string.match(redis.call('HGET', ENTRIES, id) or '0::0:', '(%d+):(%d*):([^:]*)')
+    redis.call('ZREM', LINE, id)
+    redis.call('HDEL', ENTRIES, id)
+    keep_promise(id)
+    if why == 'STARTED' and tonumber(turn) > tonumber(redis.call('HGET', CLOCK, 'now')) then
+        redis.call('HSET', CLOCK, 'now', turn)
+        -- Who has nothing ahead of the clock stands like everybody else.
+        redis.call('ZREMRANGEBYSCORE', ENDS, '-inf', turn)
+    elseif why ~= 'STARTED' and account ~= '' and redis.call('ZSCORE', ENDS, account) then
+        redis.call('ZINCRBY', ENDS, '-' .. share, account)
+    end
+    return tonumber(work)
 end
+
+local work = 0
+for i = 3, #ARGV do work = work + leave(ARGV[i]) end
+redis.call('HINCRBY', CLOCK, 'work', string.format('%d', -work))
 return 1

@@ -59,11 +59,11 @@ class OutlookBoard:
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
 
-    async def measured(self, kind: str, factor: float) -> None:
-        """A job of this kind took so many times its nominal seconds."""
+    async def measured(self, *durations: tuple[str, float]) -> None:
+        """Jobs of these kinds took so many times their nominal seconds."""
         # "" stands for all kinds.
-        for of in (kind, ""):
-            await self._measure(keys=[SPREADS, f"{SPREADS}:{of}"], args=[of, repr(factor)])
+        arguments = [each for kind, factor in durations for of in (kind, "") for each in (of, repr(factor))]
+        await self._measure(keys=[SPREADS, f"{SPREADS}:"], args=arguments)
 
     async def read(self) -> Outlook:
         """As it is now. One call."""

@@ -22,11 +22,10 @@ from jobs.stages.input_initialize import InputInitialize
 from jobs.storage.account_store import AccountStore
 from jobs.storage.cancels import Cancels, open_cancels
 from jobs.storage.database import Database
-from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_queue import Attempt, JobQueue
 from jobs.storage.job_store import JobStore, NewJob, Waiting
 from jobs.storage.local_files import LocalFiles
 from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
@@ -43,8 +42,8 @@ STEPS = 4
 class Settling(Runner):
     """A run is over when its outcome is stored, and not only when the engine is free."""
 
-    async def run(self, job_id: int, attempt: int) -> None:
-        await super().run(job_id, attempt)
+    async def run(self, *attempts: Attempt) -> None:
+        await super().run(*attempts)
         await self.settled()
 
 
@@ -58,7 +57,6 @@ class Bench:
     cancels: Cancels
     board: ProgressBoard
     outlook: OutlookBoard
-    pauses: Pauses
     files: LocalFiles
     folder: Path
     account_id: int
@@ -88,7 +86,6 @@ class Bench:
             cancels=self.cancels,
             board=self.board,
             outlook=self.outlook,
-            pauses=self.pauses,
         )
         return kind(options, engine=engine, keeper=StoreKeeper(self.jobs, self.lease), stores=stores)
 
@@ -151,7 +148,6 @@ async def bench(database: Database, redis: ArqRedis, tmp_path: Path) -> AsyncIte
             cancels=cancels,
             board=ProgressBoard(redis),
             outlook=OutlookBoard(redis),
-            pauses=Pauses(redis),
             files=LocalFiles(tmp_path),
             folder=tmp_path,
             account_id=account.id,

@@ -13,9 +13,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gpu_worker.arq_worker import POLL_S, WakingWorker
 from gpu_worker.runner import Runner
 from jobs.job import QueuePlace
-from jobs.storage.job_queue import WAKE, JobQueue
+from jobs.storage.job_queue import WAKE, Attempt, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import Turn
+from tests.until import until
 
 
 def waiting(job_id: int, head_start: float = 0.0) -> Waiting:
@@ -29,24 +30,21 @@ class Recorder:
         self._queue = queue
         self._seconds = seconds
         self.loaded: dict[str, float] = {}
-        self.started: list[tuple[int, int]] = []
+        self.started: list[Attempt] = []
         self.times: list[float] = []
         self.now_running = self.most_running = 0
 
-    async def may_begin(self) -> bool:
-        return True
+    async def pick(self) -> list[Attempt]:
+        return await self._queue.pick("recorder:1", self.loaded, 1.0) or []
 
-    async def best_jobs(self) -> list[str]:
-        return await self._queue.best(self.loaded, 1.0)
-
-    async def run(self, job_id: int, attempt: int) -> None:
-        self.started.append((job_id, attempt))
+    async def run(self, *attempts: Attempt) -> None:
+        self.started += attempts
         self.times.append(time.perf_counter())
-        await self._queue.start(job_id, attempt)
-        self.now_running += 1
+        await self._queue.start(*attempts)
+        self.now_running += len(attempts)
         self.most_running = max(self.most_running, self.now_running)
         await asyncio.sleep(self._seconds)
-        self.now_running -= 1
+        self.now_running -= len(attempts)
 
     async def has_started(self, count: int) -> None:
         async with asyncio.timeout(10):
@@ -129,25 +127,49 @@ async def test_a_worker_goes_on_after_redis_was_emptied(redis: ArqRedis) -> None
     assert recorder.started == [(1, 1), (2, 1)]
 
 
-async def test_an_error_of_redis_between_pick_and_start_does_not_make_the_worker_deaf(
+async def test_an_error_of_redis_at_the_look_does_not_make_the_worker_deaf(
     redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = JobQueue(redis)
     recorder = Recorder(queue)
-    pipeline, errors = redis.pipeline, [RedisConnectionError("gone")] * 3
+    pick, errors = recorder.pick, [RedisConnectionError("gone")] * 2
 
-    def pipeline_that_breaks(*arguments: Any, **options: Any) -> Any:
+    async def pick_that_breaks() -> list[Attempt]:
         if errors:
             raise errors.pop()
-        return pipeline(*arguments, **options)
+        return await pick()
 
     async with _working(recorder, redis):
         await queue.add([waiting(1)])
-        monkeypatch.setattr(redis, "pipeline", pipeline_that_breaks)
+        await recorder.has_started(1)
+        monkeypatch.setattr(recorder, "pick", pick_that_breaks)
         await queue.add([waiting(2)])
         await recorder.has_started(2)
 
     assert errors == []
+
+
+async def test_what_could_not_be_begun_is_left_in_the_line_and_the_worker_goes_on(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = JobQueue(redis)
+    recorder = Recorder(queue)
+    run, errors = recorder.run, [RuntimeError("the database is away")]
+
+    async def run_that_breaks(*attempts: Attempt) -> None:
+        if errors:
+            raise errors.pop()
+        await run(*attempts)
+
+    monkeypatch.setattr(recorder, "run", run_that_breaks)
+    async with _working(recorder, redis):
+        await queue.add([waiting(1)])
+        await until(lambda: _is_empty(errors))
+        await queue.add([waiting(2)])
+        await recorder.has_started(1)
+
+    assert recorder.started == [(2, 1)]
+    assert [place and place.rank for place in await queue.places([(1, 1)])] == [1]
 
 
 async def test_a_busy_worker_leaves_the_wake_ups_to_others(redis: ArqRedis) -> None:
@@ -175,14 +197,14 @@ async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis
     assert await queue.places([(2, 1)]) == [QueuePlace(rank=1, length=1, work_before_s=0)]
 
 
-async def test_a_worker_that_is_told_to_stop_while_it_asks_whether_it_may_begin_takes_no_job(redis: ArqRedis) -> None:
+async def test_a_worker_that_is_told_to_stop_while_it_is_given_a_job_does_not_begin_it(redis: ArqRedis) -> None:
     queue, asked, answered = JobQueue(redis), asyncio.Event(), asyncio.Event()
 
     class Hesitating(Recorder):
-        async def may_begin(self) -> bool:
+        async def pick(self) -> list[Attempt]:
             asked.set()
             await answered.wait()
-            return True
+            return await super().pick()
 
     recorder = Hesitating(queue)
     await queue.add([waiting(1)])
@@ -202,3 +224,7 @@ async def _working(recorder: Recorder, redis: ArqRedis) -> AsyncIterator[WakingW
     yield worker
     worker.stop_picking()
     await asyncio.wait_for(working, 10)
+
+
+async def _is_empty(errors: list[RuntimeError]) -> bool:
+    return not errors

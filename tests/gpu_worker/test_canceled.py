@@ -27,7 +27,7 @@ async def test_a_running_job_stops_before_its_next_step_and_leaves_no_picture(be
     engine = ScriptedEngine(pause_at(2, reached, go_on))
     runner = bench.runner(engine)
 
-    running = asyncio.create_task(runner.run(job_id, 1))
+    running = asyncio.create_task(runner.run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     await cancel(bench, job_id)
     await until(lambda: _is_heard(runner))
@@ -46,7 +46,7 @@ async def test_a_cancel_that_redis_did_not_carry_is_heard_when_the_lease_is_rene
     reached, go_on = threading.Event(), threading.Event()
     engine = ScriptedEngine(pause_at(2, reached, go_on))
 
-    running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
+    running = asyncio.create_task(bench.runner(engine).run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     await bench.jobs.cancel(bench.account_id, job_id)
     await asyncio.sleep(LEASE.total_seconds())  # time for a renewal, which is refused
@@ -64,7 +64,7 @@ async def test_a_cancel_that_comes_with_the_last_step_is_before_the_pictures(ben
     engine.on_decode = lambda: asyncio.run_coroutine_threadsafe(_cancel_and_hear(bench, job_id), loop).result(10)
     loop = asyncio.get_running_loop()
 
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
 
     assert engine.steps_done == list(range(1, STEPS + 1))
     assert (await bench.job(job_id)).status == JobStatus.CANCELED
@@ -98,7 +98,7 @@ async def test_a_canceled_job_that_redis_still_holds_is_passed_over(bench: Bench
     engine = ScriptedEngine()
     runner: Runner = bench.runner(engine)
 
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
 
     assert engine.steps_done == []
     places = await bench.queue.places([(job_id, 1), (next_one, 1)])

@@ -103,7 +103,7 @@ async def _worker(then: str) -> asyncio.subprocess.Process:
 
         async def main():
             async with open_heart() as heart:
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(2)
                 print(heart._process.pid, flush=True)
                 {then}
 

@@ -55,7 +55,7 @@ async def test_a_worker_that_draws_is_busy_and_notes_how_long_it_took(bench: Ben
     runner = bench.runner(ScriptedEngine(pause_at(2, reached, go_on)))
 
     async with beside(runner.presence.tell_for_ever()):
-        running = asyncio.create_task(runner.run(job_id, 1))
+        running = asyncio.create_task(runner.run((job_id, 1)))
         await asyncio.to_thread(reached.wait, 10)
         await until(lambda: _seen(bench.outlook, workers=1, busy=1))
         go_on.set()
@@ -69,7 +69,7 @@ async def test_a_worker_that_draws_is_busy_and_notes_how_long_it_took(bench: Ben
 async def test_only_a_success_says_how_long_jobs_take(bench: Bench, redis: ArqRedis) -> None:
     engine = ScriptedEngine(raising(RuntimeError("out of order")))
 
-    await bench.runner(engine).run(await bench.accept(), 1)
+    await bench.runner(engine).run((await bench.accept(), 1))
 
     assert await redis.hlen(SPREADS) == 0
 

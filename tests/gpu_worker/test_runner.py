@@ -3,7 +3,7 @@
 import asyncio
 import io
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -13,11 +13,11 @@ from PIL import Image as PillowImage
 import gpu_worker.runner
 from gpu_worker.runner import Runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
-from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.job import Failure, FailureCode, JobStatus, QueuePlace
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
-from jobs.storage.job_store import Waiting
+from jobs.storage.job_store import Success, Waiting
 from jobs.turn import Turn
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
@@ -27,7 +27,7 @@ from tests.until import until
 async def test_a_job_that_is_drawn_has_its_pictures_its_events_and_its_callback(bench: Bench) -> None:
     job_id = await bench.accept(count=2)
 
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     job = await bench.job(job_id)
     assert job.status == JobStatus.SUCCESS
@@ -43,7 +43,7 @@ async def test_what_a_stage_did_not_find_is_told_with_the_success(bench: Bench) 
     drawn = Diffusion(width=512, height=512, prompt=(), model="101", sampler="Euler", steps=STEPS)
     job_id = await bench.accept(ImageToAdetailer(details=(Detail(),), diffusion=drawn), count=2)
 
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
     assert (await bench.job(job_id)).failure is None
@@ -58,7 +58,7 @@ async def test_outputs_are_kept_as_long_as_the_operator_says(bench: Bench, kept:
     bench.outputs_kept = kept
     job_id = await bench.accept()
 
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     (image,) = (await bench.job(job_id)).images
     assert (image.expires_at is None) == (kept is None)
@@ -68,22 +68,22 @@ async def test_outputs_are_kept_as_long_as_the_operator_says(bench: Bench, kept:
 
 async def test_an_input_that_has_expired_since_the_job_was_accepted_is_still_drawn_from(bench: Bench) -> None:
     first = await bench.accept()
-    await bench.runner(ScriptedEngine()).run(first, 1)
+    await bench.runner(ScriptedEngine()).run((first, 1))
     (image,) = (await bench.job(first)).images
     job_id = await bench.accept(image=str(image.id))
     await bench.execute("UPDATE resources SET expires_at = now() - interval '1 second'")
 
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
 
 
 async def test_what_was_never_loaded_is_put_off_like_the_mean_of_what_was(bench: Bench) -> None:
-    engine = ScriptedEngine(loaded={"here": 0.0, "gone": 2.0, "also gone": 4.0})
+    runner = bench.runner(ScriptedEngine(loaded={"here": 0.0, "gone": 2.0, "also gone": 4.0}))
     for job_id, model in enumerate(("unknown", "gone", "also gone", "here"), start=1):
         await bench.queue.add([Waiting(job_id, 1, 1.0, Turn(job_id, 1.0), model)])
 
-    assert await bench.runner(engine).best_jobs() == ["4:1", "2:1", "1:1", "3:1"]
+    assert [await runner.pick() for _ in range(5)] == [[(4, 1)], [(2, 1)], [(1, 1)], [(3, 1)], ()]
 
 
 async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench) -> None:
@@ -91,8 +91,8 @@ async def test_a_second_signal_for_the_same_attempt_changes_nothing(bench: Bench
     engine = ScriptedEngine()
     runner = bench.runner(engine)
 
-    await runner.run(job_id, 1)
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
+    await runner.run((job_id, 1))
 
     assert engine.steps_done == list(range(1, STEPS + 1))
     assert await bench.callbacks(job_id) == ["TERMINAL"]
@@ -105,21 +105,21 @@ async def test_a_job_whose_account_runs_as_many_as_it_may_is_not_drawn_and_no_at
     await bench.execute("UPDATE accounts SET max_running = 0")
     engine = ScriptedEngine()
 
-    await bench.runner(engine).run(job_id, 1)
+    await bench.runner(engine).run((job_id, 1))
 
     job = await bench.job(job_id)
     assert (job.status, job.attempt, engine.steps_done) == (JobStatus.WAITING, 0, [])
     assert await bench.queue.places([(job_id, 1)]) == [None]
     await bench.execute("UPDATE accounts SET max_running = 1")
     await bench.jobs.unpark(parked_for=timedelta(0))
-    await bench.runner(engine).run(job_id, 1)
+    await bench.runner(engine).run((job_id, 1))
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
 
 
 async def test_a_fatal_failure_ends_the_job_with_its_reason(bench: Bench) -> None:
     job_id = await bench.accept()
 
-    await bench.runner(ScriptedEngine(raising(FatalFailure("the weights are torn")))).run(job_id, 1)
+    await bench.runner(ScriptedEngine(raising(FatalFailure("the weights are torn")))).run((job_id, 1))
 
     job = await bench.job(job_id)
     assert job.status == JobStatus.FAILED and job.failure is not None
@@ -143,11 +143,11 @@ async def test_a_passing_failure_waits_for_its_delay_and_fails_when_attempts_are
     job_id = await bench.accept()
     runner = bench.runner(ScriptedEngine(raising(error)))
 
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
     after_first, due = await bench.job(job_id), await bench.jobs.retried()
     await bench.execute("UPDATE jobs SET available_at = now()")
     due_later = await bench.jobs.retried()
-    await runner.run(job_id, 2)
+    await runner.run((job_id, 2))
 
     assert after_first.status == JobStatus.WAITING
     assert due == [] and [each.attempt for each in due_later] == [2]
@@ -160,10 +160,10 @@ async def test_a_stage_that_this_worker_cannot_run_is_left_to_a_newer_one(bench:
     job_id = await bench.accept(VideoDiffusion(model="m", prompt=()))
     engine = ScriptedEngine()
 
-    await bench.runner(engine).run(job_id, 1)
+    await bench.runner(engine).run((job_id, 1))
     after_first = await bench.job(job_id)
     await bench.execute("UPDATE jobs SET available_at = now()")
-    await bench.runner(engine).run(job_id, 2)
+    await bench.runner(engine).run((job_id, 2))
 
     assert after_first.status == JobStatus.WAITING
     assert engine.steps_done == []
@@ -177,7 +177,7 @@ async def test_an_input_picture_that_is_gone_is_a_fatal_failure_that_names_it(be
     absent = str(uuid4())
     job_id = await bench.accept(image=absent)
 
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     job = await bench.job(job_id)
     assert job.failure is not None
@@ -188,7 +188,7 @@ async def test_the_lease_is_renewed_while_a_step_takes_longer_than_it(bench: Ben
     job_id = await bench.accept()
     engine = ScriptedEngine(lambda step: threading.Event().wait(2 * LEASE.total_seconds()) if step == 1 else None)
 
-    running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
+    running = asyncio.create_task(bench.runner(engine).run((job_id, 1)))
     await asyncio.sleep(1.5 * LEASE.total_seconds())
     taken_back = await bench.jobs.take_back_lapsed(max_attempts=5)
     await running
@@ -205,7 +205,7 @@ async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(
     bench.attempt_within = timedelta(seconds=operator_s)
     engine = ScriptedEngine(lambda step: threading.Event().wait(LEASE.total_seconds()) if step == 1 else None)
 
-    await bench.runner(engine).run(job_id, 1)
+    await bench.runner(engine).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
     assert engine.steps_done == []
@@ -218,7 +218,7 @@ async def test_an_engine_that_does_not_stop_when_its_time_is_over_hangs(bench: B
     reached, go_on = threading.Event(), threading.Event()
     runner = bench.runner(ScriptedEngine(pause_at(1, reached, go_on)))
 
-    running = asyncio.create_task(runner.run(job_id, 1))
+    running = asyncio.create_task(runner.run((job_id, 1)))
     await asyncio.wait_for(runner.is_hung.wait(), 5)
     go_on.set()
     await running
@@ -229,7 +229,7 @@ async def test_an_engine_that_stops_when_it_is_asked_to_does_not_hang(bench: Ben
     bench.attempt_within, bench.hung_after = timedelta(seconds=0.1), timedelta(seconds=0.5)
     runner = bench.runner(ScriptedEngine(lambda _step: threading.Event().wait(0.1)))  # type: ignore[arg-type, return-value]
 
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
     await asyncio.sleep(bench.hung_after.total_seconds())
 
     assert not runner.is_hung.is_set()
@@ -240,7 +240,7 @@ async def test_an_account_s_own_bound_does_not_end_a_worker_whose_engine_is_in_o
     bench.hung_after = timedelta(seconds=0.1)
     runner = bench.runner(ScriptedEngine(lambda step: threading.Event().wait(1) if step == 1 else None))
 
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
 
     assert not runner.is_hung.is_set()
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
@@ -259,7 +259,7 @@ async def test_pictures_that_take_long_to_store_are_no_hang_and_the_lease_is_kep
         await put(key, content)
 
     monkeypatch.setattr(bench.files, "put", slow_put)
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
     assert not runner.is_hung.is_set()
@@ -283,7 +283,7 @@ async def test_a_worker_that_is_stopping_draws_no_job_that_it_has_just_claimed(b
     runner = bench.runner(engine)
 
     runner.hand_back()
-    await runner.run(job_id, 1)
+    await runner.run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
     assert engine.steps_done == []
@@ -293,15 +293,15 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = await bench.accept()
-    succeed, refusals = bench.jobs.succeed, [ConnectionRefusedError(), ConnectionResetError()]
+    succeed_all, refusals = bench.jobs.succeed_all, [ConnectionRefusedError(), ConnectionResetError()]
 
-    async def refused_twice(job: Job, images: Iterable[Image], note: str | None) -> None:
+    async def refused_twice(successes: Sequence[Success]) -> set[int]:
         if refusals:
             raise refusals.pop()
-        await succeed(job, images, note)
+        return await succeed_all(successes)
 
-    monkeypatch.setattr(bench.jobs, "succeed", refused_twice)
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    monkeypatch.setattr(bench.jobs, "succeed_all", refused_twice)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     job = await bench.job(job_id)
     assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
@@ -319,7 +319,7 @@ async def test_a_store_of_pictures_that_is_away_for_a_moment_costs_no_attempt(
         await put(key, content)
 
     monkeypatch.setattr(bench.files, "put", refused_twice)
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     job = await bench.job(job_id)
     assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
@@ -335,7 +335,7 @@ async def test_a_store_of_pictures_that_stays_away_is_another_attempt(
 
     monkeypatch.setattr(bench.files, "put", refused)
     monkeypatch.setattr(gpu_worker.runner, "PATIENCE_S", 0.1)
-    await bench.runner(ScriptedEngine()).run(job_id, 1)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]
@@ -346,7 +346,7 @@ async def test_what_the_engine_does_not_let_go_of_is_handed_back_all_the_same(be
     reached, go_on = threading.Event(), threading.Event()
     runner = bench.runner(ScriptedEngine(pause_at(2, reached, go_on)))
 
-    running = asyncio.create_task(runner.run(job_id, 1))
+    running = asyncio.create_task(runner.run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     runner.hand_back()
     await runner.abandon()
@@ -369,8 +369,8 @@ async def test_the_engine_draws_the_next_job_while_the_pictures_of_the_last_are_
         await put(key, content)
 
     monkeypatch.setattr(bench.files, "put", slow_put)
-    await asyncio.wait_for(runner.run(first, 1), 10)
-    after_second = asyncio.create_task(runner.run(second, 1))
+    await asyncio.wait_for(runner.run((first, 1)), 10)
+    after_second = asyncio.create_task(runner.run((second, 1)))
     await until(lambda: _has_drawn(bench, second))
     # Not more than one is stored at once: with a third it waits for the store.
     await asyncio.sleep(0.2)
@@ -379,7 +379,7 @@ async def test_the_engine_draws_the_next_job_while_the_pictures_of_the_last_are_
 
     may_store.set()
     await asyncio.wait_for(after_second, 10)
-    await runner.run(third, 1)
+    await runner.run((third, 1))
     await runner.settled()
     assert {(await bench.job(each)).status for each in (first, second, third)} == {JobStatus.SUCCESS}
 
@@ -394,7 +394,7 @@ async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_no
     reached, go_on = threading.Event(), threading.Event()
     engine = ScriptedEngine(pause_at(2, reached, go_on))
 
-    running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
+    running = asyncio.create_task(bench.runner(engine).run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     await bench.jobs.requeue(job_id, 1, delay=timedelta(0), reason="as if its lease had lapsed")
     successor = await bench.jobs.claim(job_id, 2, worker="test:2", lease=timedelta(minutes=1))
@@ -414,7 +414,7 @@ async def test_a_late_finish_is_refused_by_its_attempt(bench: Bench) -> None:
     reached, go_on = threading.Event(), threading.Event()
     engine = ScriptedEngine(pause_at(STEPS, reached, go_on))
 
-    running = asyncio.create_task(bench.runner(engine).run(job_id, 1))
+    running = asyncio.create_task(bench.runner(engine).run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     await bench.execute("UPDATE jobs SET attempt = 2 WHERE id = $1", job_id)
     go_on.set()
@@ -429,7 +429,7 @@ async def test_a_stopping_worker_hands_its_job_back_at_its_old_place(bench: Benc
     reached, go_on = threading.Event(), threading.Event()
     runner = bench.runner(ScriptedEngine(pause_at(2, reached, go_on)))
 
-    running = asyncio.create_task(runner.run(job_id, 1))
+    running = asyncio.create_task(runner.run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     runner.hand_back()
     go_on.set()

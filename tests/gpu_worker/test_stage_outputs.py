@@ -41,9 +41,9 @@ async def test_another_attempt_goes_on_at_the_first_unfinished_stage(bench: Benc
     job_id = await bench.accept(LOOK, LOOK, count=2)
     first, second = Looking(fails_at=(3,)), Looking()
 
-    await bench.runner(first).run(job_id, 1)
+    await bench.runner(first).run((job_id, 1))
     assert (await bench.job(job_id)).status == JobStatus.WAITING
-    await bench.runner(second).run(job_id, 2)
+    await bench.runner(second).run((job_id, 2))
 
     job = await bench.job(job_id)
     assert job.status == JobStatus.SUCCESS
@@ -57,17 +57,17 @@ async def test_another_attempt_goes_on_at_the_first_unfinished_stage(bench: Benc
 
 
 async def test_a_job_of_the_account_that_begins_alike_goes_on_from_there(bench: Bench) -> None:
-    await bench.runner(Looking()).run(await bench.accept(LOOK), 1)
+    await bench.runner(Looking()).run((await bench.accept(LOOK), 1))
     engine = Looking()
 
-    await bench.runner(engine).run(await bench.accept(LOOK), 1)
+    await bench.runner(engine).run((await bench.accept(LOOK), 1))
 
     assert (engine.steps_done, len(engine.looks)) == ([], 1)
 
 
 @pytest.mark.parametrize("other", ["seed", "count", "account", "models"])
 async def test_what_differs_is_drawn(bench: Bench, other: str) -> None:
-    await bench.runner(Looking()).run(await bench.accept(LOOK), 1)
+    await bench.runner(Looking()).run((await bench.accept(LOOK), 1))
     wish: dict[str, Any] = {"seed": 6} if other == "seed" else {"count": 2} if other == "count" else {}
     if other == "account":
         bench.account_id = (await AccountStore(bench.database).ensure("another")).id
@@ -75,18 +75,18 @@ async def test_what_differs_is_drawn(bench: Bench, other: str) -> None:
         bench.drawn_by = "the models of tomorrow"
     engine = Looking()
 
-    await bench.runner(engine).run(await bench.accept(LOOK, **wish), 1)
+    await bench.runner(engine).run((await bench.accept(LOOK, **wish), 1))
 
     assert engine.steps_done == ALL_STEPS
 
 
 async def test_pictures_that_are_gone_are_drawn_again(bench: Bench) -> None:
-    await bench.runner(Looking()).run(await bench.accept(LOOK), 1)
+    await bench.runner(Looking()).run((await bench.accept(LOOK), 1))
     await bench.files.delete_folder("stages")
     engine = Looking()
 
     job_id = await bench.accept(LOOK)
-    await bench.runner(engine).run(job_id, 1)
+    await bench.runner(engine).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
     assert engine.steps_done == ALL_STEPS
@@ -102,7 +102,7 @@ async def test_a_job_whose_stages_cannot_be_kept_is_drawn(bench: Bench, monkeypa
 
     monkeypatch.setattr(bench.files, "put", refusing_stages)
     job_id = await bench.accept(LOOK)
-    await bench.runner(Looking()).run(job_id, 1)
+    await bench.runner(Looking()).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
 
@@ -113,7 +113,7 @@ async def test_no_picture_is_stored_of_which_no_row_tells(bench: Bench, monkeypa
 
     monkeypatch.setattr(StageStore, "keep", away)
     job_id = await bench.accept(LOOK)
-    await bench.runner(Looking()).run(job_id, 1)
+    await bench.runner(Looking()).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.SUCCESS
     assert not (bench.folder / "stages").exists()
@@ -121,6 +121,6 @@ async def test_no_picture_is_stored_of_which_no_row_tells(bench: Bench, monkeypa
 
 @pytest.mark.parametrize("more", [(), (LATENT,)], ids=["one stage", "latents"])
 async def test_nothing_is_kept_of_what_no_stage_could_go_on_from(bench: Bench, more: tuple[Any, ...]) -> None:
-    await bench.runner(Looking()).run(await bench.accept(*more), 1)
+    await bench.runner(Looking()).run((await bench.accept(*more), 1))
 
     assert not (bench.folder / "stages").exists()

@@ -29,7 +29,7 @@ async def api(options: WebOptions, database: Database, redis: ArqRedis) -> Async
     board = OutlookBoard(redis)
     await board.tell("one:1")
     for _ in range(30):
-        await board.measured("101 19 DIFFUSION", 1.0)
+        await board.measured(("101 19 DIFFUSION", 1.0))
     async with open_api(options, database, redis) as opened:
         await asyncio.sleep(0.05)  # the first look
         yield opened
@@ -88,7 +88,7 @@ async def _promised(redis: ArqRedis, number: int) -> bool:
 
 async def test_what_was_measured_makes_the_next_jobs_costlier(api: Api, redis: ArqRedis, database: Database) -> None:
     for _ in range(100):
-        await OutlookBoard(redis).measured("101 19 DIFFUSION", 4.0)
+        await OutlookBoard(redis).measured(("101 19 DIFFUSION", 4.0))
     await asyncio.sleep(1.1)  # the next look
 
     job = await _accepted(api, steps=20)

@@ -98,7 +98,7 @@ class Worker:
     async def claim(self, job_id: str, attempt: int = 1) -> Job:
         job = await self.jobs.claim(int(job_id), attempt, worker="machine:77", lease=timedelta(minutes=1))
         assert job is not None
-        await self.queue.remove(job.id, attempt)
+        await self.queue.remove((job.id, attempt))
         return job
 
     async def step(self, job: Job, step: int, *previews: Preview) -> None:

@@ -277,7 +277,7 @@ async def _count_jobs(database: Database) -> int:
 
 async def test_a_job_that_waits_for_room_stands_behind_all_that_wait_for_their_turns(api: Api, redis: ArqRedis) -> None:
     ids = [(await api.post_job(body()))[1]["job"]["id"] for _ in range(3)]
-    await JobQueue(redis).remove(int(ids[0]), 1)
+    await JobQueue(redis).remove((int(ids[0]), 1))
 
     places = [(await api.job(job_id))["waitingInfo"] for job_id in ids]
 

@@ -52,7 +52,7 @@ async def test_a_job_that_only_one_lost_signal_concerns_is_queued_within_a_minut
     sweeping = sweeper(database, redis, clock)
     (job_id,) = await _accepted(api, 1)
     await sweeping.sweep()
-    await JobQueue(redis).remove(job_id, 1)
+    await JobQueue(redis).remove((job_id, 1))
 
     await sweeping.sweep()
     at_once = await _places(redis, [job_id])
@@ -69,7 +69,7 @@ async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(
     jobs, queue = JobStore(database), JobQueue(redis)
     first, second = await _accepted(api, 2)
     await jobs.claim(first, 1, worker="dead:1", lease=timedelta(seconds=-1))
-    await queue.remove(first, 1)
+    await queue.remove((first, 1))
 
     await sweeper(database, redis).sweep()
 
@@ -110,7 +110,7 @@ async def test_a_parked_job_is_left_alone_until_its_account_has_room(
     first, second = await _accepted(api, 2)
     await _execute(database, "UPDATE accounts SET max_running = 0")
     await jobs.claim(first, 1, worker="busy:1", lease=timedelta(minutes=1))
-    await queue.remove(first, 1)
+    await queue.remove((first, 1))
     await _execute(database, "UPDATE jobs SET parked_at = parked_at - interval '1 minute'")
 
     await sweeper(database, redis).sweep()
@@ -146,7 +146,7 @@ async def test_a_job_that_could_not_be_queued_during_a_sweep_is_queued_by_the_ne
     jobs = Interrupted(database, one_is_lost)
     sweeping = Sweeper(jobs, JobQueue(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock())
     await sweeping.sweep()
-    await JobQueue(redis).remove(job_id, 1)
+    await JobQueue(redis).remove((job_id, 1))
 
     await sweeping.sweep()
 

@@ -41,7 +41,7 @@ class Service:
         status, answer = await self.api.post_job(body)
         assert status == 200, answer
         job_id = answer["job"]["id"]
-        await self.runner.run(int(job_id), 1)
+        await self.runner.run((int(job_id), 1))
         await self.runner.settled()
         return await self.api.job(job_id)
 

@@ -228,7 +228,7 @@ async def test_a_stored_picture_that_is_lost_ends_the_job(
     assert status == 200
     spoil(file)
 
-    await service.runner.run(int(answer["job"]["id"]), 1)
+    await service.runner.run((int(answer["job"]["id"]), 1))
 
     job = await service.api.job(answer["job"]["id"])
     await failed(service, job, f"stages[0].inputInitialize: input picture {UUID(resource_id)}: ")

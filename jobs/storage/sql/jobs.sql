@@ -53,27 +53,34 @@ SELECT * FROM jobs WHERE id = ANY(:job_ids::bigint[]);
 -- name: images_of_jobs(job_ids)
 SELECT * FROM resources WHERE job_id = ANY(:job_ids::bigint[]) ORDER BY job_id, position;
 
--- name: claim_job(worker, lease, job_id, attempt)^
+-- name: claim_jobs(worker, lease, job_ids, attempts)
 -- The attempt in the condition means that a second worker with the same signal claims nothing.
 -- One whose time to start is over is claimed no more, but for another attempt; `overdue_jobs` finds it.
--- A job whose account runs as many as it may is parked instead, until `unpark_jobs` finds room. The account is locked
--- while it is looked at, after the job as everywhere, so that two claims at once cannot both take the last room.
+-- A job whose account runs as many as it may is parked instead, until `unpark_jobs` finds room. The accounts are locked
+-- while they are looked at, after the jobs as everywhere, so that two claims at once cannot both take the last room.
 WITH asked AS MATERIALIZED (
-    SELECT id, account_id FROM jobs WHERE id = :job_id AND status = 'WAITING' AND attempt = :attempt - 1
+    SELECT jobs.id, account_id, position FROM jobs
+    JOIN unnest(:job_ids::bigint[], :attempts::integer[]) WITH ORDINALITY AS signal (id, attempt, position)
+      ON signal.id = jobs.id
+    WHERE status = 'WAITING' AND jobs.attempt = signal.attempt - 1
       AND (started_at IS NOT NULL OR submission ->> 'start_within_s' IS NULL
            OR created_at + (submission ->> 'start_within_s')::float8 * interval '1 second' > now())
-    FOR NO KEY UPDATE
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs
 ), room AS MATERIALIZED (
-    SELECT accounts.id FROM accounts JOIN asked ON asked.account_id = accounts.id
-    WHERE max_running IS NULL OR running < max_running
-    FOR NO KEY UPDATE OF accounts
+    SELECT id AS account_id, max_running - running AS number FROM accounts
+    WHERE id = ANY(ARRAY(SELECT account_id FROM asked))
+    ORDER BY id
+    FOR NO KEY UPDATE
+), counted AS (
+    SELECT asked.id, number, row_number() OVER (PARTITION BY account_id ORDER BY position) AS nth
+    FROM asked JOIN room USING (account_id)
 ), parked AS (
-    UPDATE jobs SET parked_at = now()
-    WHERE id IN (SELECT id FROM asked) AND NOT EXISTS (SELECT FROM room)
+    UPDATE jobs SET parked_at = now() WHERE id IN (SELECT id FROM counted WHERE nth > number)
 ), claimed AS (
     UPDATE jobs SET status = 'RUNNING', attempt = attempt + 1, worker = :worker,
         lease_expires_at = now() + :lease::interval, started_at = coalesce(started_at, now())
-    WHERE id IN (SELECT id FROM asked) AND EXISTS (SELECT FROM room)
+    WHERE id IN (SELECT id FROM counted WHERE number IS NULL OR nth <= number)
     RETURNING *
 ), logged AS (
     INSERT INTO job_events (job_id, attempt, kind, detail) SELECT id, attempt, 'STARTED', worker FROM claimed
@@ -98,17 +105,29 @@ UPDATE jobs SET lease_expires_at = now() + :lease::interval
 WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
 RETURNING id;
 
--- name: end_job(status, failure_code, failure_reason, job_id, attempt, leaving, note)^
+-- name: end_jobs(job_ids, attempts, statuses, failure_codes, failure_reasons, notes, leaving, image_ids, image_job_ids, positions, keys, formats, widths, heights, expires_ats)
 -- The only way to a terminal status. Attempts that were given up, and ends that come twice, find no row.
--- Without an attempt it ends whichever there is, of the statuses in `leaving`.
-WITH ended AS (
-    UPDATE jobs SET status = :status, failure_code = :failure_code, failure_reason = :failure_reason,
+-- Without an attempt it ends whichever there is. All must leave one of `leaving`. The arrays before that are of one
+-- length, and so are those after it, which are the images that the jobs made.
+-- All jobs and then all accounts are locked before anything is changed, by id: no two statements wait for each other.
+WITH asked AS MATERIALIZED (
+    SELECT jobs.id, account_id, new.status, new.failure_code, new.failure_reason, note FROM jobs
+    JOIN unnest(:job_ids::bigint[], :attempts::integer[], :statuses::text[], :failure_codes::text[],
+        :failure_reasons::text[], :notes::text[]) AS new (id, attempt, status, failure_code, failure_reason, note)
+      ON new.id = jobs.id
+    WHERE jobs.attempt = coalesce(new.attempt, jobs.attempt) AND jobs.status = ANY(:leaving::text[])
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs
+), locked AS MATERIALIZED (
+    SELECT id FROM accounts WHERE id = ANY(ARRAY(SELECT account_id FROM asked)) ORDER BY id FOR NO KEY UPDATE
+), ended AS (
+    UPDATE jobs SET status = asked.status, failure_code = asked.failure_code, failure_reason = asked.failure_reason,
         finished_at = now(), lease_expires_at = NULL
-    WHERE id = :job_id AND attempt = coalesce(:attempt, attempt) AND status = ANY(:leaving::text[])
-    RETURNING id, attempt, status, failure_reason, submission
+    FROM asked WHERE jobs.id = asked.id AND (SELECT count(*) FROM locked) > 0
+    RETURNING jobs.id, jobs.account_id, attempt, jobs.status, jobs.failure_reason, note, submission
 ), logged AS (
     INSERT INTO job_events (job_id, attempt, kind, detail)
-    SELECT id, attempt, status, coalesce(failure_reason, :note::text) FROM ended
+    SELECT id, attempt, status, coalesce(failure_reason, note) FROM ended
 ), superseded AS (
     -- A progress call that has not left yet must not arrive after the end.
     UPDATE deliveries SET state = 'SUPERSEDED', settled_at = now()
@@ -118,12 +137,15 @@ WITH ended AS (
     SELECT DISTINCT id, url, 'TERMINAL' FROM ended,
         unnest(ARRAY[submission ->> 'notify_url', submission ->> 'running_notify_url']) AS url
     WHERE url IS NOT NULL
+), shown AS (
+    INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, expires_at, stored_at)
+    SELECT image.id, account_id, job_id, position, key, format, width, height, expires_at, now()
+    FROM unnest(:image_ids::uuid[], :image_job_ids::bigint[], :positions::integer[], :keys::text[], :formats::text[],
+        :widths::integer[], :heights::integer[], :expires_ats::timestamptz[])
+        AS image (id, job_id, position, key, format, width, height, expires_at)
+    JOIN ended ON ended.id = job_id
 )
-SELECT attempt FROM ended;
-
--- name: add_output(id, account_id, job_id, position, key, format, width, height, expires_at)!
-INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, expires_at, stored_at)
-VALUES (:id, :account_id, :job_id, :position, :key, :format, :width, :height, :expires_at, now());
+SELECT id, attempt FROM ended;
 
 -- name: requeue_job(delay, job_id, attempt, reason, handed_back)^
 WITH requeued AS (

@@ -32,7 +32,7 @@ class Line:
     async def start(self) -> str:
         """The first of the line."""
         first = (await self.standing())[0]
-        await self.queue.start(self.ids[first], 1)
+        await self.queue.start((self.ids[first], 1))
         return first
 
     async def start_all(self) -> str:
@@ -146,7 +146,7 @@ async def test_a_job_that_comes_back_stands_before_all_that_never_started(line: 
 async def test_a_job_that_only_passes_does_not_move_the_clock(line: Line) -> None:
     await line.add(*burst("a", 4))
     for name in ("a1", "a2", "a3"):  # parked: their account runs as many as it may
-        await line.queue.remove(line.ids[name], 1)
+        await line.queue.remove((line.ids[name], 1))
 
     await line.add("b1", "b2", "b3", "b4")
 
@@ -158,7 +158,7 @@ async def test_an_account_that_is_given_room_job_by_job_gets_its_share_and_no_mo
         await line.add(*burst(account, 8))
     parked = burst("a", 8)
     for name in parked:
-        await line.queue.remove(line.ids[name], 1)
+        await line.queue.remove((line.ids[name], 1))
 
     started = []
     for _ in range(20):
@@ -280,7 +280,7 @@ class Run:
         for rank, place in enumerate(places, start=1):
             assert place == QueuePlace(rank=rank, length=len(order), work_before_s=sum(costs[: rank - 1]))
         if order:
-            await self.queue.start(order[0], 1)
+            await self.queue.start((order[0], 1))
             self.passed[order[0]] = self.waiting.pop(order[0])
             for others in self.waiting.values():
                 others.append(order[0])

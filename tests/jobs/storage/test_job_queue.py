@@ -1,12 +1,13 @@
 """The order of waiting jobs, and each one's exact place in it."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import QueuePlace
-from jobs.storage.job_queue import CHOICE, PATIENCE, WAKE, JobQueue
+from jobs.storage.job_queue import PATIENCE, PICK_MOST, WAKE, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import Turn
 
@@ -68,8 +69,8 @@ async def test_a_job_that_is_queued_keeps_its_place(queue: JobQueue) -> None:
 async def test_a_job_once_removed_has_no_place_and_its_next_attempt_has(queue: JobQueue) -> None:
     await queue.add(waiting(1, 2))
 
-    await queue.remove(1, 1)
-    await queue.remove(1, 1)
+    await queue.remove((1, 1))
+    await queue.remove((1, 1))
 
     assert await queue.places([(1, 1), (2, 1)]) == [None, place(1, 1)]
     assert await queue.add([Waiting(1, 2, 1.0, turn=None)]) == [place(1, 2)]
@@ -124,31 +125,49 @@ def of_model(job_id: int, model: str, turn: Turn) -> Waiting:
     return Waiting(job_id, 1, 1.0, turn, model)
 
 
-async def test_a_worker_takes_what_it_has_loaded_before_what_it_would_have_to_load(queue: JobQueue) -> None:
+async def picked(queue: JobQueue, loading_s: dict[str, float], otherwise_s: float) -> list[int]:
+    """The jobs in the order in which a worker is given them."""
+    order: list[int] = []
+    while given := await queue.pick("one:1", loading_s, otherwise_s):
+        order += [job_id for job_id, _ in given]
+    return order
+
+
+async def test_a_worker_is_given_what_it_has_loaded_before_what_it_would_have_to_load(queue: JobQueue) -> None:
     await queue.add([of_model(1, "a", Turn(1, 1.0)), of_model(2, "b", Turn(2, 1.0)), of_model(3, "b", Turn(3, 1.0))])
 
-    assert await queue.best({"b": 0.0}, 1.0) == ["2:1", "3:1", "1:1"]
-    assert await queue.best({"a": 0.0, "b": 1.0}, 5.0) == ["1:1", "2:1", "3:1"]
+    assert await picked(queue, {"b": 0.0}, 1.0) == [2, 3, 1]
 
 
-async def test_without_a_model_to_load_the_order_is_the_line_s(queue: JobQueue) -> None:
-    await queue.add([of_model(i, model, Turn(i, 1.0)) for i, model in enumerate("abcab", start=1)])
+async def test_where_all_is_loaded_or_nothing_is_the_order_is_the_line_s(queue: JobQueue, redis: ArqRedis) -> None:
+    for loading_s, otherwise_s in (({}, 0.0), ({}, 5.0), ({"a": 0.0, "b": 0.0, "c": 0.0}, 5.0)):
+        await redis.flushall()
+        await queue.add([of_model(i, model, Turn(i, 1.0)) for i, model in enumerate("abcab", start=1)])
 
-    assert await queue.best({}, 0.0) == await queue.best({}, 5.0) == [f"{i}:1" for i in range(1, 6)]
+        assert await picked(queue, loading_s, otherwise_s) == [1, 2, 3, 4, 5]
 
 
 async def test_no_job_is_put_off_for_longer_than_its_loading_is_worth(queue: JobQueue) -> None:
     await queue.add([of_model(1, "a", Turn(1, 1.0))] + [of_model(i, "b", Turn(2, 1.0)) for i in range(2, 9)])
 
     # Those of the second account follow each other at the distance of a virtual second.
-    assert (await queue.best({"b": 0.0}, 0.5)).index("1:1") == PATIENCE * 0.5
+    assert (await picked(queue, {"b": 0.0}, 0.5)).index(1) == PATIENCE * 0.5
 
 
-async def test_a_worker_looks_at_the_head_of_the_line_only(queue: JobQueue) -> None:
-    assert await queue.best({}, 1.0) == []
-    await queue.add([of_model(i, "a", Turn(i, 1.0)) for i in range(1, CHOICE + 1)] + [of_model(99, "b", Turn(99, 1.0))])
+async def test_a_worker_looks_for_what_it_has_loaded_at_the_head_of_the_line_only(queue: JobQueue) -> None:
+    assert await picked(queue, {}, 1.0) == []
+    await queue.add([of_model(i, "a", Turn(i, 1.0)) for i in range(1, PICK_MOST + 1)])
+    await queue.add([of_model(99, "b", Turn(99, 1.0))])
 
-    assert "99:1" not in await queue.best({"b": 0.0}, 100.0)
+    assert (await picked(queue, {"b": 0.0}, 100.0))[-1] == 99
+
+
+async def test_short_jobs_do_not_wait_for_one_whose_model_must_be_loaded(queue: JobQueue) -> None:
+    short = [replace(of_model(i, model, Turn(i, 0.001)), cost_s=0.001) for i, model in enumerate("bbab", start=1)]
+    await queue.add(short)
+
+    assert await queue.pick("one:1", {"b": 0.0}, 1.0) == [(1, 1), (2, 1), (4, 1)]
+    assert await queue.pick("one:1", {"b": 0.0}, 1.0) == [(3, 1)]
 
 
 async def test_any_number_of_jobs_is_queued_at_once(queue: JobQueue) -> None:

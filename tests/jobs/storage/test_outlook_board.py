@@ -76,10 +76,10 @@ async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: 
 
 async def test_durations_are_those_of_the_last_hundred_of_a_kind(board: OutlookBoard) -> None:
     for _ in range(50):
-        await board.measured("sd", 9.0)
+        await board.measured(("sd", 9.0))
     for factor in range(1, 101):
-        await board.measured("sd", factor)
-    await board.measured("xl", 1000.0)
+        await board.measured(("sd", factor))
+    await board.measured(("xl", 1000.0))
 
     outlook = await board.read()
 
@@ -98,7 +98,7 @@ async def test_a_start_is_compared_with_what_was_told_of_it(
     await queue.promise([(i, 4.0, Range(5.0, 8.0)) for i in (1, 2, 3, 99)])
     for job_id, waited_s in ((1, 5.0), (2, 9.0)):
         clock.time += waited_s - (5 if job_id == 2 else 0)
-        await queue.start(job_id, 1)
+        await queue.start((job_id, 1))
     await queue.cancel(3, 0)
 
     calibration = (await board.read()).calibration()
@@ -113,7 +113,7 @@ async def test_the_last_starts_of_each_length_of_wait_are_kept(board: OutlookBoa
         await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in ids])
         await queue.promise([(i, raw_s, Range(raw_s, raw_s)) for i in ids])
         for job_id in ids:
-            await queue.start(job_id, 1)
+            await queue.start((job_id, 1))
 
     assert (await board.read()).calibration().starts == 2 * 150
 

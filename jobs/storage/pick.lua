@@ -1,0 +1,49 @@
+-- Gives a worker the first of the line that nobody else was just given: one, and more as long as all are short. A job
+-- counts as if its turn came later, by so much as the worker puts it off for one whose model it has loaded.
+-- What was picked is forgotten as such after a while; until then its worker has claimed it and taken it out of the line.
+-- KEYS[9]: who is paused (set). ARGV: the worker, how many at most, the milliseconds of work from which on no more are
+-- added, how long a pick lasts in ms, how far jobs of models that are not named here are put off, then models and how
+-- far in turns: 0 where one is loaded. Returns 0 where the worker is paused, else the arq ids.
+
+-- Beyond these somebody else is picking right now.
+local FIRST = 256
+
+local worker, most, enough, lasts, otherwise = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+for _, is_member in ipairs(redis.call('SMISMEMBER', KEYS[9], '*', worker)) do
+    if is_member == 1 then return 0 end
+end
+local put_off = {}
+for i = 6, #ARGV, 2 do put_off[ARGV[i]] = tonumber(ARGV[i + 1]) end
+
+local function goes_first(a, b) return a.turn < b.turn or a.turn == b.turn and a.place < b.place end
+
+-- As many of the line as may be picked, as this worker should take them.
+local function suited(from)
+    local found, ids, jobs = redis.call('ZRANGE', LINE, from, from + most - 1, 'WITHSCORES'), {}, {}
+    if #found == 0 then return jobs end
+    for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
+    for i, entry in ipairs(redis.call('HMGET', ENTRIES, unpack(ids))) do
+        local model = entry and string.match(entry, '^%d+:%d*:[^:]*:(.*)')
+        local later = model and (put_off[model] or otherwise) or 0
+        jobs[i] = {id = ids[i], place = i, work = milliseconds(entry), later = later, turn = found[2 * i] + later}
+    end
+    table.sort(jobs, goes_first)
+    return jobs
+end
+
+local picked, work, from = {}, 0, 0
+while from < FIRST do
+    local jobs = suited(from)
+    if #jobs == 0 then break end
+    for _, job in ipairs(jobs) do
+        -- Short ones do not wait for one that must be loaded first.
+        if #picked > 0 and job.later > 0 then return picked end
+        if redis.call('SET', 'arq:in-progress:' .. job.id, '1', 'PX', lasts, 'NX') then
+            picked[#picked + 1] = job.id
+            work = work + job.work
+            if work >= enough or job.later > 0 or #picked == most then return picked end
+        end
+    end
+    from = from + #jobs
+end
+return picked
