@@ -52,7 +52,7 @@ async def test_a_job_that_only_one_lost_signal_concerns_is_queued_within_a_minut
     sweeping = sweeper(database, redis, clock)
     (job_id,) = await _accepted(api, 1)
     await sweeping.sweep()
-    await JobQueue(redis).remove(job_id, 1)
+    await JobQueue(redis).remove((job_id, 1))
 
     await sweeping.sweep()
     at_once = await _places(redis, [job_id])
@@ -146,7 +146,7 @@ async def test_a_job_that_could_not_be_queued_during_a_sweep_is_queued_by_the_ne
     jobs = Interrupted(database, one_is_lost)
     sweeping = Sweeper(jobs, JobQueue(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock())
     await sweeping.sweep()
-    await JobQueue(redis).remove(job_id, 1)
+    await JobQueue(redis).remove((job_id, 1))
 
     await sweeping.sweep()
 
