@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jobs.errors import AttemptLost
+from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_store import JobStore, Success
 
 MOST = 64
@@ -38,14 +39,22 @@ class Outcomes:
         try:
             ended = await self._jobs.succeed_all([each.success for each in batch])
         except Exception as error:
+            if len(batch) == 1 or isinstance(error, DATABASE_AWAY):
+                _answer(batch, [error] * len(batch))
+                return
+            # One that cannot be stored must not keep the others from it.
             for each in batch:
-                if not each.stored.done():
-                    each.stored.set_exception(error)
-            return
-        for each in batch:
-            if each.stored.done():
-                continue
-            if each.success.job.id in ended:
-                each.stored.set_result(None)
-            else:
-                each.stored.set_exception(AttemptLost())
+                await self._store([each])
+        else:
+            jobs = [each.success.job for each in batch]
+            _answer(batch, [None if (job.id, job.attempt) in ended else AttemptLost() for job in jobs])
+
+
+def _answer(batch: Sequence[_Pending], errors: Sequence[Exception | None]) -> None:
+    for each, error in zip(batch, errors, strict=True):
+        if each.stored.done():
+            continue  # nobody waits for it any more
+        if error is None:
+            each.stored.set_result(None)
+        else:
+            each.stored.set_exception(error)

@@ -205,8 +205,8 @@ class JobStore:
         ids, numbers = (list(each) for each in zip(*attempts, strict=True))
         async with self._database.connection() as connection:
             found = queries.claim_jobs(connection, job_ids=ids, attempts=numbers, worker=worker, lease=lease)
-            rows = {row["id"]: row for row in await rows_of(found)}
-        return [job_of(rows[job_id], ()) for job_id in ids if job_id in rows]
+            rows = {(row["id"], row["attempt"]): row for row in await rows_of(found)}
+        return [job_of(rows[attempt], ()) for attempt in attempts if attempt in rows]
 
     async def renew_lease(self, job_id: int, attempt: int, lease: timedelta) -> None:
         """Raises AttemptLost if the attempt may no longer write."""
@@ -220,11 +220,11 @@ class JobStore:
         if not await self.succeed_all([Success(job, tuple(images), note)]):
             raise AttemptLost
 
-    async def succeed_all(self, successes: Sequence[Success]) -> set[int]:
-        """Gives the ids of the jobs that ended. The others were lost to other attempts: nothing was written of them."""
+    async def succeed_all(self, successes: Sequence[Success]) -> set[tuple[int, int]]:
+        """Gives the attempts (job, number) that ended. The others were lost: nothing was written of them."""
         ends = [_Ending(each.job.id, each.job.attempt, JobStatus.SUCCESS, note=each.note) for each in successes]
         async with self._database.connection() as connection:
-            return set(await _end_all(connection, ends, _RUNNING, successes))
+            return set((await _end_all(connection, ends, _RUNNING, successes)).items())
 
     async def fail(self, job_id: int, attempt: int, failure: Failure) -> None:
         """Raises AttemptLost if another attempt took over."""
@@ -366,7 +366,7 @@ async def _end_all(
     successes: Sequence[Success] = (),
 ) -> dict[int, int]:
     """The attempts that it ended, by job."""
-    made = [(each.job.id, *image) for each in successes for image in enumerate(each.images)]
+    made = [(each.job, *image) for each in successes for image in enumerate(each.images)]
     rows = await rows_of(
         queries.end_jobs(
             connection,
@@ -378,7 +378,8 @@ async def _end_all(
             notes=[each.note for each in endings],
             leaving=[each.value for each in leaving],
             image_ids=[image.id for _, _, image in made],
-            image_job_ids=[job_id for job_id, _, _ in made],
+            image_job_ids=[job.id for job, _, _ in made],
+            image_attempts=[job.attempt for job, _, _ in made],
             positions=[position for _, position, _ in made],
             keys=[image.key for _, _, image in made],
             formats=[image.format for _, _, image in made],

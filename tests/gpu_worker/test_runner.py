@@ -295,7 +295,7 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
     job_id = await bench.accept()
     succeed_all, refusals = bench.jobs.succeed_all, [ConnectionRefusedError(), ConnectionResetError()]
 
-    async def refused_twice(successes: Sequence[Success]) -> set[int]:
+    async def refused_twice(successes: Sequence[Success]) -> set[tuple[int, int]]:
         if refusals:
             raise refusals.pop()
         return await succeed_all(successes)

@@ -76,7 +76,7 @@ async def test_what_was_told_is_compared_with_the_start(api: Api, redis: ArqRedi
     job = await _accepted(api)
     await until(lambda: _promised(redis, 1))
 
-    await JobQueue(redis).start(int(job["id"]), 1)
+    await JobQueue(redis).start((int(job["id"]), 1))
 
     calibration = (await OutlookBoard(redis).read()).calibration()
     assert (calibration.starts, calibration.before_p90) == (1, 1)

@@ -105,7 +105,7 @@ UPDATE jobs SET lease_expires_at = now() + :lease::interval
 WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
 RETURNING id;
 
--- name: end_jobs(job_ids, attempts, statuses, failure_codes, failure_reasons, notes, leaving, image_ids, image_job_ids, positions, keys, formats, widths, heights, expires_ats)
+-- name: end_jobs(job_ids, attempts, statuses, failure_codes, failure_reasons, notes, leaving, image_ids, image_job_ids, image_attempts, positions, keys, formats, widths, heights, expires_ats)
 -- The only way to a terminal status. Attempts that were given up, and ends that come twice, find no row.
 -- Without an attempt it ends whichever there is. All must leave one of `leaving`. The arrays before that are of one
 -- length, and so are those after it, which are the images that the jobs made.
@@ -140,10 +140,10 @@ WITH asked AS MATERIALIZED (
 ), shown AS (
     INSERT INTO resources (id, account_id, job_id, position, key, format, width, height, expires_at, stored_at)
     SELECT image.id, account_id, job_id, position, key, format, width, height, expires_at, now()
-    FROM unnest(:image_ids::uuid[], :image_job_ids::bigint[], :positions::integer[], :keys::text[], :formats::text[],
-        :widths::integer[], :heights::integer[], :expires_ats::timestamptz[])
-        AS image (id, job_id, position, key, format, width, height, expires_at)
-    JOIN ended ON ended.id = job_id
+    FROM unnest(:image_ids::uuid[], :image_job_ids::bigint[], :image_attempts::integer[], :positions::integer[],
+        :keys::text[], :formats::text[], :widths::integer[], :heights::integer[], :expires_ats::timestamptz[])
+        AS image (id, job_id, attempt, position, key, format, width, height, expires_at)
+    JOIN ended ON ended.id = job_id AND ended.attempt = image.attempt
 )
 SELECT id, attempt FROM ended;
 
