@@ -1,6 +1,7 @@
 """Reads the catalogue file. What its entries mean is `jobs.catalog`'s."""
 
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -58,7 +59,23 @@ def _read(entry: dict[str, Any], models_folder: Path) -> Model:
         sha256=_sha256(entry, "sha256"),
         access_key_sha256=_access_key(entry),
         guidance_rescale=_share(entry, "guidance_rescale"),
+        clip_layers=_clip_layers(models_folder / entry.get("config", entry["path"]))
+        if kind is Kind.CHECKPOINT
+        else None,
     )
+
+
+def _clip_layers(folder: Path) -> int | None:
+    """As the folder says, where it is on this machine; what is wrong with one is said where it is loaded."""
+    layers = []
+    for part in ("text_encoder", "text_encoder_2"):
+        try:
+            config = json.loads((folder / part / "config.json").read_text())
+            if config["model_type"] == "clip_text_model":
+                layers.append(int(config["num_hidden_layers"]))
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    return min(layers, default=None)
 
 
 def _list(value: object) -> list[object]:

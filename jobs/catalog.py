@@ -71,7 +71,8 @@ class Model:
     `.safetensors` file of the original layout needs `config_path`, a diffusers folder of the same architecture
     (its weights are not read), to be loaded without a model hub. `sha256` is hexadecimal, of the file that
     `weights.main_file` names. A model with `access_key_sha256` is private. `guidance_rescale`, 0 to 1, keeps a
-    checkpoint's colours at high guidance; 0 leaves guidance as it is.
+    checkpoint's colours at high guidance; 0 leaves guidance as it is. `clip_layers` is how many layers each of its
+    text encoders has at least, None where that is not known here.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Model:
     sha256: str = ""
     access_key_sha256: str = field(default="", repr=False)
     guidance_rescale: float = 0.0
+    clip_layers: int | None = None
 
     @property
     def is_private(self) -> bool:

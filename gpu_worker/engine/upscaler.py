@@ -1,12 +1,13 @@
 """From few pixels to many: ESRGAN's network, read from the files that are published for it, and run in tiles.
 
-It knows no stage, and no other family of upscalers.
+Other networks are read by the package spandrel, where it is installed. It knows no stage.
 """
 
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,34 +116,66 @@ class RRDBNet(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upscaler:
-    """One loaded network, in evaluation mode, shared by all requests: nobody changes it."""
+    """One loaded network, in evaluation mode, shared by all requests: nobody changes it.
+
+    `network` makes (1, 3, scale × h, scale × w) of (1, 3, h, w) in [0, 1], both of `dtype`.
+    """
 
     model: Model
     device: Device
-    network: RRDBNet
-
-    @property
-    def scale(self) -> int:
-        return self.network.layout.scale
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.network.parameters())
+    dtype: torch.dtype
+    scale: int
+    network: Any
+    size_bytes: int
 
 
 def load_upscaler(model: Model, device: Device) -> Upscaler:
     """The model on the device, ready to be used: 2×, 4×, 8× …, of any number of blocks and features.
 
-    Raises FatalFailure, naming the model and the file, if it is missing, damaged or of another architecture.
+    Raises FatalFailure, naming the model and the file, if it is missing, damaged or of an unknown architecture.
     """
     tensors = read_tensors(model)
     try:
         network = network_of(tensors)
     except ValueError as error:
-        raise FatalFailure(f"{model.kind} {model.id}: {model.path} holds no upscaler that is known: {error}") from error
+        return _load_by_spandrel(model, tensors, device, str(error))
     network.requires_grad_(False).eval()
     placed = network.to(device.torch_device, device.dtype, memory_format=device.memory_format)  # type: ignore[call-overload]
-    return Upscaler(model=model, device=device, network=placed)
+    return Upscaler(
+        model=model,
+        device=device,
+        dtype=device.dtype,
+        scale=network.layout.scale,
+        network=placed,
+        size_bytes=_bytes(placed),
+    )
+
+
+def _load_by_spandrel(model: Model, tensors: Mapping[str, Tensor], device: Device, reason: str) -> Upscaler:
+    """`reason` is why it is no RRDBNet."""
+    unknown = f"{model.kind} {model.id}: {model.path} holds no upscaler that is known: {reason}"
+    try:
+        from spandrel import ImageModelDescriptor, ModelLoader
+    except ImportError as error:
+        missing = "the package spandrel, which knows others, is not installed on this worker"
+        raise FatalFailure(f"{unknown}; {missing}") from error
+    try:
+        found = ModelLoader(device="cpu").load_from_state_dict(dict(tensors))
+    except Exception as error:
+        # Of a damaged file nearly any class is raised.
+        raise FatalFailure(f"{unknown}; nor does spandrel know it: {error}") from error
+    if not isinstance(found, ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
+        raise FatalFailure(f"{unknown}; spandrel takes it for one that enlarges no colour pictures")
+    dtype = device.dtype if found.supports_half else torch.float32
+    # It pads what it is given to the sizes that its network takes.
+    placed = found.to(device.torch_device, dtype).eval()
+    return Upscaler(
+        model=model, device=device, dtype=dtype, scale=found.scale, network=placed, size_bytes=_bytes(found.model)
+    )
+
+
+def _bytes(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in network.parameters())
 
 
 def network_of(tensors: Mapping[str, Tensor]) -> RRDBNet:
@@ -286,6 +319,6 @@ def _spans(length: int, tile: int, overlap: int) -> Iterator[Span]:
 @torch.inference_mode()
 def _enlarged(upscaler: Upscaler, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     device = upscaler.device
-    unit = torch.from_numpy(pixels.copy()).to(device.torch_device).permute(2, 0, 1)[None].to(device.dtype) / 255
+    unit = torch.from_numpy(pixels.copy()).to(device.torch_device).permute(2, 0, 1)[None].to(upscaler.dtype) / 255
     large = upscaler.network(unit.contiguous(memory_format=device.memory_format))[0]
     return np.asarray((large.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jobs.attachments import Animation, ControlNet, Lora
-from jobs.catalog import Family
+from jobs.catalog import Family, Model
 from jobs.engine import Checkpoint, Control, Engine, Latents, Picture
 from jobs.errors import Fault
 from jobs.inpainting import Masking
@@ -179,6 +179,15 @@ def size_faults(width: int, height: int, family: Family, path: str) -> list[Faul
         bounds = f"{size.min_pixels} to {size.max_pixels}"
         faults.append(Fault(path, f"width × height is {width * height}; a {family} model draws {bounds} pixels"))
     return faults
+
+
+def clip_skip_fault(clip_skip: int, model: Model) -> str | None:
+    """Why this model has no such layer of CLIP to draw from, as far as the catalogue knows."""
+    if model.family is Family.FLUX and clip_skip > 1:
+        return "must be 1: a FLUX model reads no layer of CLIP but the last"
+    if model.clip_layers is not None and clip_skip > model.clip_layers:
+        return f"is {clip_skip}; the text encoder of {model.name} has {model.clip_layers} layers"
+    return None
 
 
 def default_guidance(family: Family) -> float:

@@ -1,6 +1,7 @@
 """The catalogue file, and how its mistakes are told."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,15 @@ def test_a_mistake_is_told_with_the_file_and_the_entry(tmp_path: Path, text: str
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"absent\.toml"):
         read_catalog(tmp_path / "absent.toml", MODELS)
+
+
+def test_a_folders_text_encoders_say_how_many_layers_they_have(tmp_path: Path) -> None:
+    for part, kind, layers in (("text_encoder", "clip_text_model", 12), ("text_encoder_2", "t5", 4)):
+        (tmp_path / "dream" / part).mkdir(parents=True)
+        told = {"model_type": kind, "num_hidden_layers": layers}
+        (tmp_path / "dream" / part / "config.json").write_text(json.dumps(told))
+    (tmp_path / "models.toml").write_text(GOOD.replace("dream.safetensors", "dream"))
+
+    assert read_catalog(tmp_path / "models.toml", tmp_path).default.clip_layers == 12
+    (tmp_path / "dream/text_encoder/config.json").write_text("{")
+    assert read_catalog(tmp_path / "models.toml", tmp_path).default.clip_layers is None

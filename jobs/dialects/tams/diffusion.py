@@ -88,6 +88,8 @@ class DiffusionBody(Message):
             reading.faults.take(size, reads=[f"{path}.width", f"{path}.height", f"{path}.sdModel"])
         if steps := step_faults(stage.steps, sampler, path):
             reading.faults.take(steps, reads=[f"{path}.sampler"])
+        if reason := limits.clip_skip_fault(stage.clip_skip, model):
+            reading.faults.add(f"{path}.clipSkip", reason, reads=[f"{path}.sdModel"])
         if not self.model_fields_set <= PLAIN_FIELDS:
             stage = replace(stage, **self._more(path, reading, model.family, sampler))
         return self._with_words(stage, path, reading, model.family)

@@ -16,7 +16,15 @@ from jobs.dialects.tams.reading import Reading
 from jobs.samplers import Sampler, check_goes_with
 from jobs.schedules import canonical as canonical_schedule
 from jobs.stages import image_to_adetailer as limits
-from jobs.stages.diffusion import MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_STEPS, Diffusion, default_guidance, step_faults
+from jobs.stages.diffusion import (
+    MAX_CLIP_SKIP,
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    Diffusion,
+    clip_skip_fault,
+    default_guidance,
+    step_faults,
+)
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 
 DEFAULT_STEPS = 20
@@ -88,6 +96,10 @@ class AdetailerArgBody(Message):
         sampler = Sampler(drawn.sampler)
         if not self.ad_use_sampler:
             reading.named(partial(check_goes_with, family=family), sampler, f"{path}.adCheckpoint", None)
+        skipped = clip_skip_fault(drawn.clip_skip, reading.catalog.get(drawn.model))
+        if skipped and (self.ad_use_clip_skip or self.ad_use_checkpoint):
+            field = "adClipSkip" if self.ad_use_clip_skip else "adCheckpoint"
+            reading.faults.add(f"{path}.{field}", f"clip skip {skipped}", reads=[f"{path}.adCheckpoint"])
         if self.ad_use_steps or self.ad_use_sampler:
             field = "adSteps" if self.ad_use_steps else "adSampler"
             for fault in step_faults(drawn.steps, sampler, path):

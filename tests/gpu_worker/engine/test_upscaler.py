@@ -2,7 +2,9 @@
 
 import random
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from config.catalog import read_catalog
 from config.settings import ModelSettings
-from gpu_worker.engine.device import CPU
+from gpu_worker.engine.device import CPU, Device
 from gpu_worker.engine.upscaler import Layout, RRDBNet, load_upscaler, upscale, upscale_to
 from jobs.catalog import Family, Kind, Model
 from jobs.errors import FatalFailure
@@ -205,3 +207,77 @@ def test_what_a_network_makes_is_bounded(
     monkeypatch.setattr("gpu_worker.engine.upscaler.MOST_PIXELS", most)
 
     assert upscale_to(loaded, picture(100, 100), 101, 101).size == made
+
+
+class Enlarging:
+    """Stands for spandrel's description of a network: enlarges by repeating, as that package words it."""
+
+    input_channels = output_channels = 3
+    scale = 3
+    supports_half = False
+
+    def __init__(self) -> None:
+        self.model = torch.nn.Linear(2, 2)
+        self.placed: list[Any] = []
+
+    def to(self, *place: Any) -> "Enlarging":
+        self.placed.append(place)
+        return self
+
+    def eval(self) -> "Enlarging":
+        return self
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.repeat_interleave(3, -1).repeat_interleave(3, -2)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    """As `spandrel`, with one loader that finds this, or raises it."""
+
+    class Loader:
+        def __init__(self, device: str) -> None:
+            assert device == "cpu"
+
+        def load_from_state_dict(self, tensors: dict[str, torch.Tensor]) -> Any:
+            assert list(tensors) == ["layers.0.weight"]
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    module = ModuleType("spandrel")
+    vars(module).update(ModelLoader=Loader, ImageModelDescriptor=Enlarging)
+    monkeypatch.setitem(sys.modules, "spandrel", module)
+
+
+def of_another_kind(folder: Path) -> Model:
+    return saved(folder, {"layers.0.weight": torch.zeros(2, 2)})
+
+
+def test_another_kind_of_network_is_read_by_spandrel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = Enlarging()
+    install(monkeypatch, found)
+    half = Device(torch_device=torch.device("cpu"), dtype=torch.float16)
+
+    upscaler = load_upscaler(of_another_kind(tmp_path), half)
+    small = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    large = upscale(upscaler, Image.fromarray(small), tile=16)
+
+    assert (upscaler.scale, upscaler.dtype, upscaler.size_bytes) == (3, torch.float32, 4 * (2 * 2 + 2))
+    assert found.placed == [(half.torch_device, torch.float32)]
+    assert np.array_equal(np.asarray(large), small.repeat(3, 0).repeat(3, 1))
+
+
+def test_without_spandrel_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+
+    with pytest.raises(FatalFailure, match=r"UPSCALER m7: .* the package spandrel, .* is not installed"):
+        load_upscaler(of_another_kind(tmp_path), CPU)
+
+
+def test_what_spandrel_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gray = Enlarging()
+    gray.input_channels = 1
+    for found, told in ((ValueError("no architecture"), "no architecture"), (gray, "colour"), (object(), "colour")):
+        install(monkeypatch, found)
+        with pytest.raises(FatalFailure, match=f"UPSCALER m7: .*{told}"):
+            load_upscaler(of_another_kind(tmp_path), CPU)

@@ -22,6 +22,7 @@ CATALOG = Catalog(
         Model(id="613045163490732233", name="counterfeit", family=Family.SD15, path=Path("absent")),
         Model(id="2", name="sd2", family=Family.SD2, path=Path("absent")),
         Model(id="3", name="sdxl", family=Family.SDXL, path=Path("absent")),
+        Model(id="14", name="shallow", family=Family.SD15, path=Path("absent"), clip_layers=3),
         Model(id="4", name="sd3", family=Family.SD3, path=Path("absent")),
         Model(id="6", name="flux", family=Family.FLUX, path=Path("absent")),
         Model(

@@ -51,3 +51,9 @@ def test_flux_is_told_less_guidance_than_others_compute() -> None:
     assert diffusion_of(sdModel="flux", cfgScale=None, **wish).guidance_scale == 3.5
     assert diffusion_of(sdModel="sd3", cfgScale=None, **wish).guidance_scale == 7.0
     assert diffusion_of(sdModel="flux", cfgScale=5, **wish).guidance_scale == 5.0
+
+
+def test_flux_reads_no_layer_of_clip_but_the_last() -> None:
+    asked = body(sdModel="flux", sampler="Euler", clipSkip=2, **XL_SIZE)
+
+    assert "no layer of CLIP but the last" in faults(asked)["stages[1].diffusion.clipSkip"]

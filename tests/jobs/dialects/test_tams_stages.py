@@ -754,3 +754,24 @@ def test_a_faulty_video_is_refused(fields: dict[str, Any], path: str) -> None:
     asked = with_stage("VIDEO_DIFFUSION", "videoDiffusion", VIDEO | fields)
 
     assert set(faults(asked)) == {f"stages[2].videoDiffusion.{path}"}
+
+
+def test_more_layers_than_a_text_encoder_has_cannot_be_skipped() -> None:
+    assert diffusion_of(sdModel="shallow", clipSkip=3).clip_skip == 3
+
+    reasons = faults(body(sdModel="shallow", clipSkip=4))
+
+    assert reasons["stages[1].diffusion.clipSkip"] == "is 4; the text encoder of shallow has 3 layers"
+
+
+@pytest.mark.parametrize(
+    ("look", "stage", "field"),
+    [
+        ({"adUseClipSkip": True, "adClipSkip": 4}, {"sdModel": "shallow", "clipSkip": 1}, "adClipSkip"),
+        ({"adUseCheckpoint": True, "adCheckpoint": "shallow"}, {"clipSkip": 4}, "adCheckpoint"),
+    ],
+)
+def test_nor_by_a_look_of_its_own(look: dict[str, Any], stage: dict[str, Any], field: str) -> None:
+    asked = with_stage("IMAGE_TO_ADETAILER", "imageToAdetailer", {"args": [look]}, **stage)
+
+    assert "has 3 layers" in faults(asked)[f"stages[2].imageToAdetailer.args[0].{field}"]
