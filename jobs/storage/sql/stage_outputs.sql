@@ -9,8 +9,9 @@ UPDATE stage_outputs SET expires_at = now() + :kept::interval
 WHERE account_id = :account_id AND address = ANY(:addresses::bytea[]) AND expires_at > now()
 RETURNING address, canvas;
 
--- name: expired_stage_outputs(limit)
-SELECT account_id, address FROM stage_outputs WHERE expires_at < now() ORDER BY expires_at LIMIT :limit;
+-- name: expired_stage_outputs(limit, after)
+SELECT account_id, address FROM stage_outputs WHERE expires_at < now()
+ORDER BY expires_at LIMIT :limit OFFSET :after;
 
 -- name: forget_stage_outputs(account_ids, addresses)!
 -- Unless they have been kept again since.
