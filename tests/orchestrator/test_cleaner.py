@@ -344,3 +344,22 @@ async def test_what_is_found_is_kept_for_longer(database: Database) -> None:
     await asyncio.sleep(0.6)
 
     assert await store.find(account_id, [b"x"], kept=timedelta(hours=1)) == {b"x": {}}
+
+
+async def test_what_is_found_again_and_again_is_not_kept_for_ever(database: Database) -> None:
+    store, account_id = StageStore(database), (await AccountStore(database).ensure("tester")).id
+    hour, output = timedelta(hours=1), StageOutput(account_id, b"x")
+    await store.keep(output, {}, kept=hour)
+    left = []
+    for hours_ago in (20, 23.5, 24.1):
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE stage_outputs SET expires_at = now() + interval '1 second',"
+                " canvas = jsonb_build_object('drawn_at', now() - $1 * interval '1 hour')",
+                hours_ago,
+            )
+            await store.find(account_id, [b"x"], kept=hour)
+            left.append(await connection.fetchval("SELECT extract(epoch FROM expires_at - now()) FROM stage_outputs"))
+
+    assert [round(float(each) / 3600, 1) for each in left] == [1.0, 0.5, -0.1]
+    assert await store.find(account_id, [b"x"], kept=hour) == {}
