@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-from importlib.metadata import version
 
 import structlog
 import uvloop
@@ -13,6 +12,7 @@ from config.catalog import read_catalog
 from config.logs import configure_logs
 from config.settings import Settings
 from gpu_worker.arq_worker import WakingWorker
+from gpu_worker.drawn_by import drawn_by
 from gpu_worker.engine.device import best_device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.client import open_heart
@@ -98,16 +98,10 @@ def _options(settings: Settings, catalog: Catalog) -> RunnerOptions:
         max_attempts=settings.max_attempts,
         attempt_within=settings.attempt_within,
         hung_after=settings.hung_after,
-        drawn_by=_drawn_by(catalog),
+        drawn_by=drawn_by(catalog),
         stage_outputs_kept=settings.stage_outputs_kept,
         outputs_kept=settings.outputs_kept(),
     )
-
-
-def _drawn_by(catalog: Catalog) -> str:
-    """Another catalogue, or another version of what draws, makes other pictures of the same stages."""
-    models = [(model.id, model.sha256, str(model.path), model.guidance_rescale) for model in catalog.models]
-    return f"{version('darkroom')} {version('torch')} {version('diffusers')} {models}"
 
 
 def main() -> None:

@@ -4,8 +4,10 @@ Any number of cleaners may run; one works at a time, and each step is safe to re
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -17,8 +19,9 @@ from jobs.storage.files import Files, output_folder, upload_folder
 
 EVERY = timedelta(minutes=1)
 BATCH = 200
-BATCH_WITHIN_S = 300
 AT_ONCE = 8
+# What takes longer goes on at the next round.
+DELETE_WITHIN_S = 10
 # Longer than a request takes from the look at a picture to the commit of the job that begins from it, and than the
 # clocks of two machines differ.
 GRACE = timedelta(hours=1)
@@ -36,6 +39,8 @@ class Cleaner:
     def __init__(self, store: CleaningStore, files: Files) -> None:
         self._store = store
         self._files = files
+        # By kind, how many of the oldest cannot be deleted: they are passed over until all behind them were tried.
+        self._stuck: Counter[str] = Counter()
 
     async def clean_for_ever(self) -> None:
         while True:
@@ -54,7 +59,7 @@ class Cleaner:
 
     async def _clean_some(self) -> bool:
         """Whether there may be more."""
-        async with asyncio.timeout(BATCH_WITHIN_S), self._store.alone() as cleaning:
+        async with self._store.alone() as cleaning:
             if cleaning is None:
                 return False
             # All, whatever the first says.
@@ -69,25 +74,40 @@ class Cleaner:
             return any(more)
 
     async def _clean_expired(self, cleaning: Cleaning) -> bool:
-        expired = await cleaning.expired(grace=GRACE, limit=BATCH)
         # The file first and then its row: no query shows a row that has expired, so a crash between the two loses
         # nothing that is shown, and the row is found again. The other way round a file would stay that no row names.
-        deleted = await _each(self._delete, expired)
-        await cleaning.removed(deleted)
-        return _told("expired_pictures_removed", deleted, expired)
+        find = partial(cleaning.expired, grace=GRACE)
+        return await self._clean_batch("expired_pictures_removed", find, self._delete, cleaning.removed)
 
     async def _clean_leftovers(self, cleaning: Cleaning) -> bool:
-        leftovers = await cleaning.leftovers(grace=LEFTOVERS_GRACE, limit=BATCH)
-        deleted = await _each(self._delete_leftovers, leftovers)
-        await cleaning.leftovers_removed(deleted)
-        return _told("leftovers_removed", deleted, leftovers)
+        find = partial(cleaning.leftovers, grace=LEFTOVERS_GRACE)
+        return await self._clean_batch("leftovers_removed", find, self._delete_leftovers, cleaning.leftovers_removed)
 
     async def _clean_stage_outputs(self, cleaning: Cleaning) -> bool:
         # The files first, as above: a worker that finds a row without them draws again.
-        expired = await cleaning.expired_stage_outputs(limit=BATCH)
-        deleted = await _each(lambda each: self._files.delete_folder(each.folder), expired)
-        await cleaning.stage_outputs_removed(deleted)
-        return _told("stage_outputs_removed", deleted, expired)
+        return await self._clean_batch(
+            "stage_outputs_removed",
+            cleaning.expired_stage_outputs,
+            lambda each: self._files.delete_folder(each.folder),
+            cleaning.stage_outputs_removed,
+        )
+
+    async def _clean_batch(
+        self,
+        event: str,
+        find: Callable[..., Awaitable[list[T]]],
+        delete: Callable[[T], Awaitable[None]],
+        removed: Callable[[list[T]], Awaitable[None]],
+    ) -> bool:
+        """Whether another batch is worth a try now."""
+        found = await find(after=self._stuck[event], limit=BATCH)
+        deleted = await _each(delete, found)
+        await removed(deleted)
+        if deleted:
+            log.info(event, count=len(deleted))
+        is_last = len(found) < BATCH
+        self._stuck[event] = 0 if is_last else self._stuck[event] + len(found) - len(deleted)
+        return bool(deleted) and not is_last
 
     async def _delete(self, expired: Expired) -> None:
         if not expired.is_output:
@@ -106,7 +126,7 @@ async def _each(delete: Callable[[T], Awaitable[None]], things: Sequence[T]) -> 
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def in_turn(thing: T) -> None:
-        async with turns:
+        async with turns, asyncio.timeout(DELETE_WITHIN_S):
             await delete(thing)
 
     outcomes = await asyncio.gather(*map(in_turn, things), return_exceptions=True)
@@ -114,10 +134,3 @@ async def _each(delete: Callable[[T], Awaitable[None]], things: Sequence[T]) -> 
         if isinstance(outcome, Exception):
             log.warning("not_deleted", what=repr(thing), error=repr(outcome))
     return [thing for thing, outcome in zip(things, outcomes, strict=True) if outcome is None]
-
-
-def _told(event: str, deleted: Sequence[object], found: Sequence[object]) -> bool:
-    """Whether another batch is worth a try now: not where one could not be deleted, it would be found again."""
-    if deleted:
-        log.info(event, count=len(deleted))
-    return len(deleted) == len(found) == BATCH

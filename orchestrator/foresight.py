@@ -1,8 +1,8 @@
 """The web process's newest outlook, and what it tells of starts. It reads it once a second: no request waits for it."""
 
 import asyncio
+import random
 from collections.abc import Iterable
-from itertools import islice
 
 import structlog
 from redis.exceptions import RedisError
@@ -14,8 +14,8 @@ from jobs.storage.outlook_board import OutlookBoard
 
 LOOK_EVERY_S = 1
 WITHIN_S = 2
-# Of each batch of new jobs. As many are remembered as are needed to learn from.
-PROMISES_PER_BATCH = 8
+# Of all new jobs, as many as are needed to learn from.
+PROMISES_AT_ONCE = 8
 
 log = structlog.get_logger()
 
@@ -25,6 +25,7 @@ class Foresight:
         self.outlook = Outlook(spreads={})
         self._board = board
         self._queue = queue
+        self._unpromised: list[tuple[int, QueuePlace]] = []
         self._promising: asyncio.Task[None] | None = None
 
     async def look_for_ever(self) -> None:
@@ -50,9 +51,18 @@ class Foresight:
         return None
 
     def promise(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
-        """Remembers what these new jobs are being told, in the background: nobody waits for it."""
+        """Remembers what some of these new jobs are being told, in the background: nobody waits for it."""
+        self._unpromised += queued
+        if len(self._unpromised) > PROMISES_AT_ONCE:
+            # At random: the first of a batch wait for less than the others, and would make waits seem short.
+            self._unpromised = random.sample(self._unpromised, PROMISES_AT_ONCE)
         if self._promising is None or self._promising.done():
-            self._promising = asyncio.create_task(self._remember(list(islice(queued, PROMISES_PER_BATCH))))
+            self._promising = asyncio.create_task(self._keep_promises())
+
+    async def _keep_promises(self) -> None:
+        while self._unpromised:
+            queued, self._unpromised = self._unpromised, []
+            await self._remember(queued)
 
     async def _remember(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
         raw = {job_id: self.outlook.raw_start_s(place.work_before_s or 0.0, place.ahead_s) for job_id, place in queued}

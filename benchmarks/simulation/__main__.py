@@ -21,6 +21,9 @@ LEARNT_AFTER = 100
 
 async def simulate(knobs: Knobs, redis_url: str) -> str:
     """The table."""
+    jobs = traffic(knobs)
+    if not jobs:
+        return _title(knobs, 0)
     async with open_redis(redis_url) as redis:
         await redis.flushall()
         orders: dict[str, Callable[[Callable[[], float]], Order]] = {
@@ -30,7 +33,6 @@ async def simulate(knobs: Knobs, redis_url: str) -> str:
             "without affinity": lambda now: Darkroom(redis, now, swap_s=0.0),
             "Darkroom": lambda now: Darkroom(redis, now, swap_s=knobs.swap_s),
         }
-        jobs = traffic(knobs)
         outcomes = {name: await Run(knobs, jobs).play(make) for name, make in orders.items()}
     return "\n".join([_title(knobs, len(jobs)), *_rows(outcomes), "", *_told(outcomes["Darkroom"].starts)])
 
@@ -63,9 +65,10 @@ def _longest(outcome: Outcome) -> str:
 def _told(starts: Sequence[Start]) -> Iterable[str]:
     """Of all starts that were foretold, once there was something to learn from."""
     foretold = [start for start in starts if start.told and start.job.id > LEARNT_AFTER]
-    groups = {"all": foretold}
+    groups: dict[str, list[Start]] = {}
     for start in foretold:
-        groups.setdefault(start.job.account, []).append(start)
+        for name in ("all", start.job.account):
+            groups.setdefault(name, []).append(start)
     yield "what was told of starts: share before p50, share before p90 (goal: 85 to 95 % of all)"
     for name, group in sorted(groups.items()):
         p50 = sum(start.waited_s <= start.told.p50 for start in group if start.told) / len(group)

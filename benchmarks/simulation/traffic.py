@@ -63,6 +63,8 @@ def _arrivals(knobs: Knobs, draw: random.Random) -> Iterator[tuple[float, str, i
 
 
 def _poisson(rate: float, end_s: float, draw: random.Random) -> Iterator[float]:
+    if not rate:
+        return
     at = draw.expovariate(rate)
     while at < end_s:
         yield at

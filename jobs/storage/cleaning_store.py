@@ -29,14 +29,14 @@ class Leftovers:
 
 
 class Cleaning:
-    """What was marked is so when the transaction that found it commits."""
+    """`after` so many that were found before and are still there."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def expired(self, *, grace: timedelta, limit: int) -> list[Expired]:
+    async def expired(self, *, grace: timedelta, limit: int, after: int = 0) -> list[Expired]:
         """Those that expired longer than `grace` ago, oldest first."""
-        rows = await rows_of(queries.expired_resources(self._connection, grace=grace, limit=limit))
+        rows = await rows_of(queries.expired_resources(self._connection, grace=grace, limit=limit, after=after))
         return [Expired(row["id"], row["key"], row["job_id"] is not None) for row in rows]
 
     async def removed(self, resources: Sequence[Expired]) -> None:
@@ -45,17 +45,17 @@ class Cleaning:
         await queries.forget_uploads(self._connection, ids=ids)
         await queries.mark_outputs_removed(self._connection, ids=ids)
 
-    async def leftovers(self, *, grace: timedelta, limit: int) -> list[Leftovers]:
+    async def leftovers(self, *, grace: timedelta, limit: int, after: int = 0) -> list[Leftovers]:
         """Of jobs that ended longer than `grace` ago, oldest first."""
-        rows = await rows_of(queries.jobs_with_leftovers(self._connection, grace=grace, limit=limit))
+        rows = await rows_of(queries.jobs_with_leftovers(self._connection, grace=grace, limit=limit, after=after))
         return [_leftovers(row["id"], row["attempt"], JobStatus(row["status"])) for row in rows]
 
     async def leftovers_removed(self, leftovers: Sequence[Leftovers]) -> None:
         await queries.mark_leftovers_removed(self._connection, job_ids=[each.job_id for each in leftovers])
 
-    async def expired_stage_outputs(self, *, limit: int) -> list[StageOutput]:
+    async def expired_stage_outputs(self, *, limit: int, after: int = 0) -> list[StageOutput]:
         """Oldest first."""
-        rows = await rows_of(queries.expired_stage_outputs(self._connection, limit=limit))
+        rows = await rows_of(queries.expired_stage_outputs(self._connection, limit=limit, after=after))
         return [StageOutput(row["account_id"], row["address"]) for row in rows]
 
     async def stage_outputs_removed(self, outputs: Sequence[StageOutput]) -> None:
@@ -79,9 +79,23 @@ class CleaningStore:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[Cleaning | None]:
-        """None while another process is cleaning."""
-        async with self._database.transaction() as connection:
-            yield Cleaning(connection) if await queries.clean_alone(connection) else None
+        """None while another process is cleaning. No transaction is open while files are deleted, for minutes."""
+        async with self._database.connection() as connection:
+            if not await queries.begin_cleaning(connection):
+                yield None
+                return
+            try:
+                yield Cleaning(connection)
+            finally:
+                await _end_cleaning(connection)
+
+
+async def _end_cleaning(connection: Connection) -> None:
+    try:
+        await queries.end_cleaning(connection)
+    except BaseException:
+        connection.terminate()  # or it would go back to the pool with the lock
+        raise
 
 
 def _leftovers(job_id: int, attempt: int, status: JobStatus) -> Leftovers:

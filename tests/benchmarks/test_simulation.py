@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from arq.connections import ArqRedis
 
+from benchmarks.simulation.__main__ import simulate
 from benchmarks.simulation.orders import Darkroom, Order, RoundRobin, Sorted
 from benchmarks.simulation.run import Outcome, Run
 from benchmarks.simulation.traffic import Knobs, traffic
+from embedded.servers import Servers
 
 KNOBS = Knobs(minutes=10, workers=2, accounts=3, burst=60, burst_every=10, load=0.3)
 
@@ -28,6 +30,19 @@ def median_wait(outcome: Outcome, *accounts: str) -> float:
 
 def test_the_same_seed_is_the_same_traffic() -> None:
     assert traffic(KNOBS) == traffic(KNOBS) != traffic(Knobs(minutes=10, seed=2))
+
+
+def test_steady_accounts_without_load_send_nothing() -> None:
+    accounts = {job.account for job in traffic(replace(KNOBS, load=0))}
+
+    assert accounts == {"burst", "single", "hurried"}
+
+
+@pytest.mark.parametrize("knobs", [Knobs(minutes=0.2, workers=1), Knobs(minutes=0)], ids=["nothing foretold", "no job"])
+async def test_the_table_of_a_short_run_is_without_what_there_was_not(servers: Servers, knobs: Knobs) -> None:
+    table = await simulate(knobs, servers.redis_url)
+
+    assert table.startswith(f"{len(traffic(knobs))} jobs; minutes {knobs.minutes:g}")
 
 
 async def test_every_job_is_played_once_and_no_worker_waits_while_jobs_do(redis: ArqRedis) -> None:

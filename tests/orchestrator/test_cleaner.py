@@ -180,6 +180,56 @@ async def test_a_file_that_cannot_be_deleted_keeps_its_row_and_no_other_from_goi
     assert kept(files_folder) == [] and await _count(database, "resources") == 0
 
 
+async def test_what_cannot_be_deleted_is_passed_over_and_tried_again_later(
+    api: Api, cleaner: Cleaner, database: Database, files: Files, files_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaner_module, "BATCH", 2)
+    stuck = {(await api.upload(png()))[0] for _ in range(3)}
+    for _ in range(2):
+        await api.upload(png())
+    await age(database, 8)
+    delete_folder = files.delete_folder
+
+    async def stubborn(folder: str) -> None:
+        if folder.removeprefix("uploads/") in stuck:
+            raise Unavailable
+        await delete_folder(folder)
+
+    monkeypatch.setattr(files, "delete_folder", stubborn)
+    await cleaner.clean()  # the first two, which stay
+    await cleaner.clean()
+    left = kept(files_folder)
+    monkeypatch.setattr(files, "delete_folder", delete_folder)
+    await cleaner.clean()
+
+    assert left == sorted(f"uploads/{each}" for each in stuck)
+    assert kept(files_folder) == [] and await _count(database, "resources") == 0
+
+
+async def test_a_deletion_that_hangs_ends_and_no_transaction_is_open_meanwhile(
+    api: Api, cleaner: Cleaner, database: Database, files: Files, files_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaner_module, "DELETE_WITHIN_S", 0.2)
+    hangs, _, _ = await api.upload(png())
+    await api.upload(png())
+    await age(database, 8)
+    delete_folder, states = files.delete_folder, list[str]()
+
+    async def hanging(folder: str) -> None:
+        async with database.connection() as connection:
+            rows = await connection.fetch("SELECT state FROM pg_stat_activity WHERE datname = current_database()")
+        states.extend(row["state"] for row in rows)
+        if hangs in folder:
+            await asyncio.Event().wait()
+        await delete_folder(folder)
+
+    monkeypatch.setattr(files, "delete_folder", hanging)
+    await cleaner.clean()
+
+    assert kept(files_folder) == [f"uploads/{hangs}"]
+    assert "active" in states and "idle in transaction" not in states
+
+
 async def test_a_crash_between_file_and_row_is_mended_by_the_next_round(
     api: Api, cleaner: Cleaner, database: Database, files: Files, files_folder: Path
 ) -> None:
@@ -294,3 +344,22 @@ async def test_what_is_found_is_kept_for_longer(database: Database) -> None:
     await asyncio.sleep(0.6)
 
     assert await store.find(account_id, [b"x"], kept=timedelta(hours=1)) == {b"x": {}}
+
+
+async def test_what_is_found_again_and_again_is_not_kept_for_ever(database: Database) -> None:
+    store, account_id = StageStore(database), (await AccountStore(database).ensure("tester")).id
+    hour, output = timedelta(hours=1), StageOutput(account_id, b"x")
+    await store.keep(output, {}, kept=hour)
+    left = []
+    for hours_ago in (20, 23.5, 24.1):
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE stage_outputs SET expires_at = now() + interval '1 second',"
+                " canvas = jsonb_build_object('drawn_at', now() - $1 * interval '1 hour')",
+                hours_ago,
+            )
+            await store.find(account_id, [b"x"], kept=hour)
+            left.append(await connection.fetchval("SELECT extract(epoch FROM expires_at - now()) FROM stage_outputs"))
+
+    assert [round(float(each) / 3600, 1) for each in left] == [1.0, 0.5, -0.1]
+    assert await store.find(account_id, [b"x"], kept=hour) == {}

@@ -12,8 +12,9 @@ from arq.connections import ArqRedis
 from jobs.storage.background import beside
 from jobs.storage.database import Database
 from jobs.storage.job_queue import PROMISES, JobQueue
-from jobs.storage.job_store import JobStore
+from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.outlook_board import SPREADS, OutlookBoard
+from jobs.turn import Turn
 from orchestrator import foresight
 from orchestrator.app import WebOptions
 from orchestrator.foresight import Foresight
@@ -84,6 +85,24 @@ async def test_what_was_told_is_compared_with_the_start(api: Api, redis: ArqRedi
 
 async def _promised(redis: ArqRedis, number: int) -> bool:
     return int(await redis.hlen(PROMISES)) == number
+
+
+async def test_any_job_of_a_batch_may_be_learned_from_and_some_of_each(redis: ArqRedis) -> None:
+    queue, looking = JobQueue(redis), Foresight(OutlookBoard(redis), JobQueue(redis))
+    await OutlookBoard(redis).tell("one:1")
+    await looking.look()
+    ids = range(1, 101)
+    queued = list(zip(ids, await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in ids]), strict=True))
+
+    looking.promise(queued[:50])
+    await asyncio.sleep(0)  # then the first ones are on their way
+    looking.promise(queued[50:])
+    await until(lambda: _promised(redis, 2 * foresight.PROMISES_AT_ONCE))
+
+    promised = {int(each.partition(b":")[0]) for each in await redis.hkeys(PROMISES)}
+    assert len(promised & set(range(1, 51))) == foresight.PROMISES_AT_ONCE
+    # That these were drawn by chance is as likely as to win in a lottery, twice.
+    assert promised != {*range(1, 9), *range(51, 59)}
 
 
 async def test_what_was_measured_makes_the_next_jobs_costlier(api: Api, redis: ArqRedis, database: Database) -> None:

@@ -1,8 +1,11 @@
--- name: clean_alone()$
--- One cleaner at a time, in all processes; the lock ends with the transaction.
-SELECT pg_try_advisory_xact_lock(hashtext('darkroom cleaner'));
+-- name: begin_cleaning()$
+-- One cleaner at a time, in all processes; the lock ends with `end_cleaning`, or the connection.
+SELECT pg_try_advisory_lock(hashtext('darkroom cleaner'));
 
--- name: expired_resources(grace, limit)
+-- name: end_cleaning()$
+SELECT pg_advisory_unlock(hashtext('darkroom cleaner'));
+
+-- name: expired_resources(grace, limit, after)
 -- An expired picture may still be the beginning of a job that was accepted before: it stays until no job of its
 -- account is left that was. Whose job names which picture is in the submissions; not looking there costs a picture
 -- some hours more and saves reading them.
@@ -16,7 +19,7 @@ WITH unfinished AS (
 SELECT id, key, job_id FROM resources LEFT JOIN oldest USING (account_id)
 WHERE removed_at IS NULL AND expires_at < now() - :grace::interval
   AND (stored_at IS NULL OR oldest.created_at IS NULL OR oldest.created_at > expires_at + :grace::interval)
-ORDER BY expires_at LIMIT :limit;
+ORDER BY expires_at LIMIT :limit OFFSET :after;
 
 -- name: forget_uploads(ids)!
 DELETE FROM resources WHERE id = ANY(:ids::uuid[]) AND job_id IS NULL;
@@ -24,11 +27,11 @@ DELETE FROM resources WHERE id = ANY(:ids::uuid[]) AND job_id IS NULL;
 -- name: mark_outputs_removed(ids)!
 UPDATE resources SET removed_at = now() WHERE id = ANY(:ids::uuid[]) AND job_id IS NOT NULL;
 
--- name: jobs_with_leftovers(grace, limit)
+-- name: jobs_with_leftovers(grace, limit, after)
 SELECT id, attempt, status FROM jobs
 WHERE leftovers_removed_at IS NULL AND attempt > 0 AND (attempt > 1 OR status <> 'SUCCESS')
   AND finished_at < now() - :grace::interval
-ORDER BY finished_at LIMIT :limit;
+ORDER BY finished_at LIMIT :limit OFFSET :after;
 
 -- name: mark_leftovers_removed(job_ids)!
 UPDATE jobs SET leftovers_removed_at = now() WHERE id = ANY(:job_ids::bigint[]);

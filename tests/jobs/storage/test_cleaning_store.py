@@ -163,8 +163,10 @@ async def test_the_oldest_come_first_and_no_more_than_asked(
     async with store.alone() as cleaning:
         assert cleaning is not None
         found = await cleaning.expired(grace=HOUR, limit=2)
+        behind = await cleaning.expired(grace=HOUR, limit=2, after=1)
 
     assert [each.id for each in found] == [ids[1], ids[2]]
+    assert behind[0].id == ids[2]
 
 
 async def test_one_cleans_at_a_time(store: CleaningStore) -> None:
@@ -216,8 +218,8 @@ async def test_the_searches_use_their_indexes(database: Database, jobs: JobStore
         plans = [
             await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
             for statement, arguments in (
-                (_sql("expired_resources"), (HOUR, 100)),
-                (_sql("jobs_with_leftovers"), (DAY, 100)),
+                (_sql("expired_resources"), (HOUR, 100, 0)),
+                (_sql("jobs_with_leftovers"), (DAY, 100, 0)),
             )
         ]
 
