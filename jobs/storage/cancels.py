@@ -65,6 +65,9 @@ class Cancels:
                 log.warning("cancels_not_heard", error=repr(error), next_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            except Exception:
+                log.exception("cancels_broke")  # and not ended: no cancel would be heard any more
+                await asyncio.sleep(LONGEST_PAUSE_S)
 
     async def _listen(self) -> None:
         """From the last that was heard, so that none is missed while the connection is away."""
