@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 
@@ -92,7 +93,8 @@ async def _until_settled(worker: WakingWorker, runner: Runner) -> None:
 
 def _options(settings: Settings, catalog: Catalog) -> RunnerOptions:
     return RunnerOptions(
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        # In containers the next worker often has this one's host name and process id: it is not to be paused like it.
+        worker=f"{socket.gethostname()}-{secrets.token_hex(2)}:{os.getpid()}",
         lease=settings.lease,
         retry_delay=settings.retry_delay,
         max_attempts=settings.max_attempts,
