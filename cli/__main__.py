@@ -8,6 +8,7 @@ import sys
 import time
 
 import asyncpg
+from redis.exceptions import RedisError
 
 from cli.accounts import add_account_commands
 from cli.apps import add_apps_commands
@@ -16,7 +17,7 @@ from cli.demo import PROMPT, DemoFailed, run_demo
 from cli.keys import add_keys_commands
 from cli.models import ModelsFailed, add_models_commands
 from cli.queue import add_queue_command
-from cli.stack import FOLDER, StackFailed, address_of, running_stack, start_again
+from cli.stack import FOLDER, StackFailed, address_of, knows_a_worker, running_stack, start_again
 from cli.webhooks import add_webhooks_commands
 from cli.workers import add_workers_commands
 from embedded import EmbeddedError
@@ -39,11 +40,15 @@ def up(arguments: argparse.Namespace) -> None:
     print("starting PostgreSQL, Redis, web, worker and webhooks …")
     with running_stack(FOLDER, port=arguments.port) as stack:
         print(f"Darkroom listens on {stack.url}\nAPI key: {stack.api_key}")
-        print(f"both are in {FOLDER / 'env'}, logs in {FOLDER / 'logs'}; Ctrl-C stops it", flush=True)
+        print(f"both are in {FOLDER / 'env'}, logs in {FOLDER / 'logs'}; Ctrl-C stops it")
+        print("the worker loads its model; jobs may be sent already", flush=True)
+        has_worker = False
         try:
             while True:
-                for line in start_again(stack.processes):
+                for line in start_again(stack):
                     print(line, flush=True)
+                if not has_worker and (has_worker := knows_a_worker(stack)):
+                    print("the worker is ready to draw", flush=True)
                 time.sleep(0.5)
         except KeyboardInterrupt:
             print("\nstopping; a job that is being drawn has 15 seconds to end", flush=True)
@@ -61,8 +66,12 @@ def administer(arguments: argparse.Namespace) -> None:
 
 
 async def _act(arguments: argparse.Namespace) -> list[str]:
-    async with open_database(address_of("DATABASE_URL"), connections=1) as database:
-        lines: list[str] = await arguments.act(database, arguments)
+    address = address_of("DATABASE_URL")
+    try:
+        async with open_database(address, connections=1) as database:
+            lines: list[str] = await arguments.act(database, arguments)
+    except (ConnectionError, FileNotFoundError) as error:
+        raise StackFailed(f"PostgreSQL at {address} does not answer: {error}. Is `make up` running?") from error
     return lines
 
 
@@ -114,6 +123,8 @@ def main() -> None:
         arguments.run(arguments)
     except KeyboardInterrupt:
         print("stopped")
+    except RedisError as error:
+        sys.exit(f"darkroom: Redis does not answer: {error}. Is `make up` running?")
     except (
         StackFailed,
         DemoFailed,

@@ -11,10 +11,14 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
+
+from redis import Redis
+from redis.exceptions import RedisError
 
 from cli.accounts import written_secret
 from cli.process import Process, running
@@ -23,6 +27,9 @@ from embedded.redis import EmbeddedRedis
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import open_database
 from jobs.storage.migrate import migrate
+from jobs.storage.outlook_board import ALIVE_S, WORKERS
+
+EmbeddedServer: TypeAlias = EmbeddedPostgres | EmbeddedRedis
 
 FOLDER = Path(".darkroom").absolute()
 ACCOUNT = "local"
@@ -42,13 +49,14 @@ class StackFailed(Exception):
 class Stack:
     """A running installation, and what a client needs to use it. `webhook_secret` is `whsec_<base64>`.
 
-    `environment` is what each of the processes was started with.
+    `environment` is what each of the processes was started with, `servers` the stores that were started for them.
     """
 
     url: str
     api_key: str
     webhook_secret: str
     processes: list[Process]
+    servers: Sequence[EmbeddedServer]
     environment: Mapping[str, str] = field(repr=False)
 
 
@@ -62,7 +70,7 @@ def running_stack(folder: Path, *, port: int, env_file: Path | None = None) -> I
     folder.mkdir(parents=True, exist_ok=True)
     port = _checked_port(port)
     with ExitStack() as exits:
-        environment = _environment(folder, port, exits)
+        environment, servers = _environment(folder, port, exits)
         asyncio.run(migrate(environment["DATABASE_URL"]))
         url = f"http://{HOST}:{port}"
         api_key, webhook_secret = asyncio.run(_account(environment["DATABASE_URL"], env_file))
@@ -75,12 +83,14 @@ def running_stack(folder: Path, *, port: int, env_file: Path | None = None) -> I
             api_key=api_key,
             webhook_secret=webhook_secret,
             processes=processes,
+            servers=servers,
             environment=environment,
         )
 
 
-def _environment(folder: Path, port: int, exits: ExitStack) -> dict[str, str]:
-    """What the processes are told. A DATABASE_URL or REDIS_URL of ours switches that embedded server off."""
+def _environment(folder: Path, port: int, exits: ExitStack) -> tuple[dict[str, str], Sequence[EmbeddedServer]]:
+    """What the processes are told, and the embedded servers. A DATABASE_URL or REDIS_URL switches one off, but for its
+    own address, which a shell that has read the env file has."""
     environment = {
         "DARKROOM_LOG_FORMAT": "text",
         "DARKROOM_EGRESS_ALLOW": PRIVATE_NETWORKS,
@@ -90,11 +100,14 @@ def _environment(folder: Path, port: int, exits: ExitStack) -> dict[str, str]:
         "DARKROOM_HOST": HOST,
         "PORT": str(port),
     }
-    if "DATABASE_URL" not in environment:
-        environment["DATABASE_URL"] = exits.enter_context(EmbeddedPostgres(folder)).url
-    if "REDIS_URL" not in environment:
-        environment["REDIS_URL"] = exits.enter_context(EmbeddedRedis(folder)).url
-    return environment
+    servers: list[EmbeddedServer] = []
+    known: dict[str, EmbeddedServer]
+    known = {"DATABASE_URL": EmbeddedPostgres(folder), "REDIS_URL": EmbeddedRedis(folder)}
+    for name, server in known.items():
+        if environment.setdefault(name, server.url) == server.url:
+            exits.enter_context(server)
+            servers.append(server)
+    return environment, servers
 
 
 def _checked_port(port: int) -> int:
@@ -160,14 +173,36 @@ def _wait_until_ready(url: str, processes: list[Process]) -> None:
         time.sleep(0.05)
 
 
-def start_again(processes: list[Process]) -> list[str]:
-    """Replaces each process that has ended, and says which. Raises StackFailed for one that ended too soon."""
+def start_again(stack: Stack) -> list[str]:
+    """Starts each store and each process again that has ended, and says which. Raises EmbeddedError where a store does
+    not start, and StackFailed for a process that ended too soon."""
+    return [*_servers_again(stack.servers), *_processes_again(stack.processes)]
+
+
+def _servers_again(servers: Sequence[EmbeddedServer]) -> Iterator[str]:
+    for server in servers:
+        if not server.is_running:
+            server.stop()
+            server.start()
+            yield f"{type(server).__name__.removeprefix('Embedded')} ended and was started again"
+
+
+def _processes_again(processes: list[Process]) -> list[str]:
     ended = [(position, process) for position, process in enumerate(processes) if not process.is_running]
     for position, process in ended:
         if process.age_s < HOPELESS_WITHIN_S:
             check_running([process])
         processes[position] = process.again()
     return [f"{process.module} ended ({process.exit_code}) and was started again" for _, process in ended]
+
+
+def knows_a_worker(stack: Stack) -> bool:
+    """Whether one is there to draw."""
+    try:
+        with Redis.from_url(stack.environment["REDIS_URL"]) as redis:
+            return any(time.time() - float(told.split()[0]) <= ALIVE_S for told in redis.hvals(WORKERS))
+    except RedisError:
+        return False
 
 
 def check_running(processes: list[Process]) -> None:

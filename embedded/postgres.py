@@ -54,6 +54,7 @@ class EmbeddedPostgres:
         self._data = self._folder / "postgres"
         self._sockets = socket_folder(self._folder, "postgres")
         self._opened = ExitStack()
+        self._child: Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -69,13 +70,17 @@ class EmbeddedPostgres:
         """A DSN for asyncpg; the same for every start on this folder."""
         return f"postgresql://{USER}@/postgres?host={quote(str(self._sockets), safe='')}&port={PORT}"
 
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None and self._child.status is None
+
     def start(self) -> None:
         """Return when it takes connections. Raises EmbeddedError; what was started by then is stopped again."""
         started = time.monotonic()
         self._folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             child = self._open(opened)
-            self._opened = opened.pop_all()
+            self._opened, self._child = opened.pop_all(), child
         seconds = round(time.monotonic() - started, 3)
         log.info("embedded_server_started", server="postgres", process_id=child.process_id, seconds=seconds)
 

@@ -41,6 +41,7 @@ class EmbeddedRedis:
         self._socket_folder = socket_folder(self._folder, "redis")
         self._socket = self._socket_folder / "redis.sock"
         self._opened = ExitStack()
+        self._child: Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,13 +57,17 @@ class EmbeddedRedis:
         """A URL for redis-py; the same for every start on this folder."""
         return f"unix://{quote(str(self._socket))}?db=0"
 
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None and self._child.status is None
+
     def start(self) -> None:
         """Return when it answers PING. Raises EmbeddedError; what was started by then is stopped again."""
         started = time.monotonic()
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as opened:
             child = self._open(opened)
-            self._opened = opened.pop_all()
+            self._opened, self._child = opened.pop_all(), child
         seconds = round(time.monotonic() - started, 3)
         log.info("embedded_server_started", server="redis", process_id=child.process_id, seconds=seconds)
 

@@ -1,6 +1,7 @@
 """Real PostgreSQL and Redis for every test that asks: one pair per run, a fresh database per test."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,10 @@ from jobs.storage.migrate import migrate
 from jobs.storage.redis_connection import open_redis
 
 TEMPLATE = "darkroom_template"
+
+# A shell that has read `.darkroom/env` has the addresses of an installation that is in use.
+for name in ("DATABASE_URL", "REDIS_URL"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

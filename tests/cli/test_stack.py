@@ -1,0 +1,67 @@
+"""The stores of a local installation: which are started, and what becomes of one that dies."""
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from cli.stack import Stack, _environment, knows_a_worker, start_again
+from embedded.redis import EmbeddedRedis
+from jobs.storage.outlook_board import WORKERS
+
+ELSEWHERE = "postgresql://elsewhere/darkroom"
+
+
+@pytest.fixture(autouse=True)
+def database_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", ELSEWHERE)
+
+
+def stack(*servers: EmbeddedRedis) -> Stack:
+    environment = {"REDIS_URL": servers[0].url if servers else "redis://127.0.0.1:1"}
+    return Stack(url="", api_key="", webhook_secret="", processes=[], servers=servers, environment=environment)
+
+
+def test_a_store_that_dies_is_started_again_with_what_it_held(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server, Redis.from_url(server.url) as redis:
+        redis.set("kept", "yes")
+        assert list(start_again(stack(server))) == []
+        os.kill(redis.info("server")["process_id"], signal.SIGKILL)  # type: ignore[index]
+        while server.is_running:
+            pass
+
+        assert start_again(stack(server)) == ["Redis ended and was started again"]
+        assert server.is_running and redis.get("kept") == b"yes"
+
+
+def test_a_shell_that_has_read_the_env_file_still_starts_its_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", EmbeddedRedis(tmp_path).url)
+    with ExitStack() as exits:
+        environment, servers = _environment(tmp_path, 1, exits)
+
+        assert [server.is_running for server in servers] == [True]
+        assert environment["DATABASE_URL"] == ELSEWHERE
+
+
+def test_other_stores_take_the_place_of_the_embedded_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    with ExitStack() as exits:
+        environment, servers = _environment(tmp_path, 1, exits)
+
+        assert (environment["REDIS_URL"], list(servers)) == ("redis://elsewhere", [])
+
+
+def test_a_worker_is_known_once_it_has_told_of_itself(tmp_path: Path) -> None:
+    assert not knows_a_worker(stack())
+    with EmbeddedRedis(tmp_path) as server, Redis.from_url(server.url) as redis:
+        assert not knows_a_worker(stack(server))
+        redis.hset(WORKERS, "one that died:1", "0 0 0")
+        assert not knows_a_worker(stack(server))
+        redis.hset(WORKERS, "one:1", f"{time.time()} 0 0")
+        assert knows_a_worker(stack(server))
