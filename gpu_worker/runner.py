@@ -221,16 +221,20 @@ class Runner:
     async def _run_stages(self, job: Job, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
         stages, tools = runnable(job.submission), Tools(engine=self._engine, watch=watch, pictures=inputs)
         async with self._turn_at_engine():
-            began = perf_counter()
+            began, loaded = perf_counter(), self._loaded()
             done, canvas, notes = await self._stage_outputs.resume(job)
             watch.notes += notes
             for part in parts(stages, done):
                 canvas = await self._on_engine_thread(_run_part, part, stages, canvas, tools, watch)
                 await self._stage_outputs.keep(job, part.stop, canvas, watch.notes)
-            if not done:
+            # Forecasts are of jobs as most are: what was loaded for this one is there for the next.
+            if not done and self._loaded() <= loaded:
                 factor = (perf_counter() - began) / work_of(job.submission.stages).nominal_s
                 self.presence.drew(job.kind, factor)
         return canvas
+
+    def _loaded(self) -> set[str]:
+        return {model for model, seconds in self._engine.loading_s().items() if not seconds}
 
     @asynccontextmanager
     async def _turn_at_engine(self) -> AsyncIterator[None]:

@@ -74,6 +74,20 @@ async def test_only_a_success_says_how_long_jobs_take(bench: Bench, redis: ArqRe
     assert await redis.hlen(SPREADS) == 0
 
 
+async def test_a_job_that_waits_for_a_model_to_be_loaded_says_nothing_of_how_long_jobs_take(
+    bench: Bench, redis: ArqRedis
+) -> None:
+    engine = ScriptedEngine(loaded={"101": 3.0})
+    engine.on_step = lambda _step: engine.loaded.update({"101": 0.0})
+    runner = bench.runner(engine)
+
+    async with beside(runner.presence.tell_for_ever()):
+        for number in range(2):
+            await runner.run((await bench.accept(seed=number), 1))
+            await asyncio.sleep(0.3)
+            assert await redis.hexists(SPREADS, "scripted") == bool(number)
+
+
 async def _seen(board: OutlookBoard, *, workers: int, busy: int) -> bool:
     outlook = await board.read()
     return (outlook.workers, outlook.busy_workers) == (workers, busy)
