@@ -278,5 +278,9 @@ def _reason(error: ErrorDetails, hints: Iterator[int]) -> str:
             return "must be an object"
         case "too_long" if error["ctx"].get("field_type") == "Value":
             return f"must have at most {error['ctx']['max_length']} characters"
+        case "too_long":
+            return f"must have at most {error['ctx']['max_length']} of them, and has {error['ctx']['actual_length']}"
+        case "too_short":
+            return f"must have {error['ctx']['min_length']} or more, and has {error['ctx']['actual_length']}"
         case _:
             return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

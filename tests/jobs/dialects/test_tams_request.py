@@ -391,3 +391,10 @@ def test_any_mutation_is_a_submission_or_a_list_of_faults(draw: st.DataObject) -
         assert refused.faults
     else:
         assert isinstance(submission, Submission)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(0, "must have 1 or more, and has 0"), (17, "must have at most 16 of them, and has 17")]
+)
+def test_too_few_and_too_many_stages_are_told_in_words(number: int, told: str) -> None:
+    assert faults({"requestId": "r", "stages": [{}] * number})["stages"] == told
