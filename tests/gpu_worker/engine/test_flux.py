@@ -201,13 +201,16 @@ def test_where_memory_is_short_pictures_are_drawn_one_by_one(flow_engine: Any, m
     answer, most = Flux.answer, 2  # a picture's two rows
 
     def short(self: Flux, denoiser: Any, call: Call) -> torch.Tensor:
-        if len(call.latents) > most:
+        if len(call.latents) > most:  # the test lowers it
             raise torch.OutOfMemoryError("CUDA out of memory")
         return answer(self, denoiser, call)
 
     monkeypatch.setattr(Flux, "answer", short)
 
     torch.testing.assert_close(flow_engine.sample(checkpoint, conditioning, **told), together, rtol=0, atol=1e-4)
+    most = 1
+    with pytest.raises(FatalFailure, match="with no other model loaded and one picture at a time"):
+        flow_engine.sample(checkpoint, conditioning, **told)
 
 
 def test_it_computes_in_bfloat16_where_that_is_as_fast_as_float16(monkeypatch: pytest.MonkeyPatch) -> None:
