@@ -194,7 +194,8 @@ def _check_index(model: Model) -> None:
 def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
     architecture = ARCHITECTURES[model.family]
     encoders = tuple(_encoder(pipeline, number, device) for number in architecture.clips)
-    denoiser = ready(getattr(pipeline, architecture.denoiser), device)
+    # In diffusers 0.42 SD 3's stays in the precision of its file, whatever is asked for.
+    denoiser = ready(getattr(pipeline, architecture.denoiser).to(device.dtype), device)
     return Checkpoint(
         model=model,
         device=device,

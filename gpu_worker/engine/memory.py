@@ -44,12 +44,11 @@ DENOISING = (*LOADING, Thrift.SLICES, Thrift.ONE_BY_ONE)
 # Of denoisers whose attention is not computed in slices.
 DENOISING_WHOLE = (*LOADING, Thrift.ONE_BY_ONE)
 
-_TRIED = {
-    Thrift.NONE: "",
-    Thrift.ALONE: ", with no other model loaded",
-    Thrift.TILES: ", with no other model loaded and in small tiles",
-    Thrift.SLICES: ", with no other model loaded and attention in slices",
-    Thrift.ONE_BY_ONE: ", with no other model loaded, attention in slices and one picture at a time",
+_WAYS = {
+    Thrift.ALONE: "no other model loaded",
+    Thrift.TILES: "in small tiles",
+    Thrift.SLICES: "attention in slices",
+    Thrift.ONE_BY_ONE: "one picture at a time",
 }
 
 
@@ -60,6 +59,7 @@ class Ladder:
         self._device = device
         self._doing = doing
         self._rungs = list(rungs)
+        self._ways: list[str] = []
         self._make_room = make_room
 
     def run(self, work: Callable[[Thrift], T]) -> T:
@@ -82,10 +82,18 @@ class Ladder:
         tried = self._rungs[0]
         if len(self._rungs) == 1:
             raise FatalFailure(
-                f"out of memory while {self._doing}{_TRIED[tried]}{_state(self._device)}: {lack}"
+                f"out of memory while {self._doing}{_with(self._ways)}{_state(self._device)}: {lack}"
             ) from lack
         self._rungs.pop(0)
+        self._ways.append(_WAYS[self._rungs[0]])
         log.warning("memory_short", doing=self._doing, tried=tried.name, next=self._rungs[0].name)
+
+
+def _with(ways: Sequence[str]) -> str:
+    if not ways:
+        return ""
+    *others, last = ways
+    return f", with {', '.join(others)} and {last}" if others else f", with {last}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

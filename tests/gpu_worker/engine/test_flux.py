@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -16,10 +17,13 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from gpu_worker.engine.architectures.architecture import Call
+from gpu_worker.engine.architectures.flux import Flux
 from gpu_worker.engine.checkpoint import load_checkpoint
-from gpu_worker.engine.device import CPU
+from gpu_worker.engine.device import CPU, Device
+from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.flow import new_flow_scheduler
-from jobs.catalog import Family, Model
+from jobs.catalog import Catalog, Family, Model
 from jobs.errors import FatalFailure
 from jobs.prompt import Piece
 from tests.gpu_worker.engine.conftest import Seen
@@ -187,3 +191,45 @@ def test_a_folder_of_another_family_is_refused(flow_folders: dict[str, Path], mo
 def test_sizes_are_of_whole_tokens(flow_engine: Any) -> None:
     with pytest.raises(FatalFailure, match="multiples of 16"):
         drawn(flow_engine, "flux-dev", width=136)
+
+
+def test_where_memory_is_short_pictures_are_drawn_one_by_one(flow_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = flow_engine.load("flux-dev")
+    conditioning = flow_engine.encode_prompt(checkpoint, prompt=PROMPT, negative=AVOIDED, clip_skip=1)
+    told = {**SIZE, "seeds": [7, 8], "sampler": "Euler", "steps": 2, "guidance_scale": 3.0, "watch": Seen()}
+    together = flow_engine.sample(checkpoint, conditioning, **told)
+    answer, most = Flux.answer, 2  # a picture's two rows
+
+    def short(self: Flux, denoiser: Any, call: Call) -> torch.Tensor:
+        if len(call.latents) > most:  # the test lowers it
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return answer(self, denoiser, call)
+
+    monkeypatch.setattr(Flux, "answer", short)
+
+    torch.testing.assert_close(flow_engine.sample(checkpoint, conditioning, **told), together, rtol=0, atol=1e-4)
+    most = 1
+    with pytest.raises(FatalFailure, match="with no other model loaded and one picture at a time"):
+        flow_engine.sample(checkpoint, conditioning, **told)
+
+
+def test_it_computes_in_bfloat16_where_that_is_as_fast_as_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_it, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has_it=has_it: has_it)
+        assert Flux().dtype(torch.float16) is expected
+    assert Flux().dtype(torch.float32) is torch.float32
+
+
+@pytest.mark.parametrize("model", ["flux-dev", "sd3", "sd3-short"])
+def test_half_precision_draws_nearly_the_same(flow_engine: Any, flow_folders: dict[str, Path], model: str) -> None:
+    family = Family(model.partition("-")[0].upper())
+    half = Device(torch_device=torch.device("cpu"), dtype=torch.bfloat16)
+    catalog = Catalog([Model(id=model, name=model, family=family, path=flow_folders[model])])
+    engine = DiffusersEngine(catalog, half, max_cached_bytes=2**30)
+
+    rough, fine = (
+        np.asarray(drawn(each, model, negative=AVOIDED, steps=2, guidance_scale=1.5), int)
+        for each in (engine, flow_engine)
+    )
+
+    assert np.abs(rough - fine).mean() < 0.3 * fine.std()
