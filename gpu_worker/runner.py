@@ -4,12 +4,14 @@ Every way out is here: success, failure, another try, handed back, or lost: canc
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from statistics import median
 from time import perf_counter
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -55,6 +57,10 @@ STORING_AT_ONCE = 1
 # A job that was given together with others, because all should be short, and waits longer than this for its turn, is
 # left to another worker.
 TURN_WITHIN_S = 1
+# The median of so many runs tells how much of the foretold time jobs need, and so how many are short enough to be run
+# together.
+LAST_SHARES = 16
+LEAST_SHARE = 1e-6
 # Two minutes in all.
 PAUSES_S = (0.2, 0.5, 1.0, *(2.0,) * 60)
 
@@ -99,8 +105,9 @@ class Runner:
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._engine_turn = asyncio.Lock()
         self._outcomes = Outcomes(stores.jobs)
+        # What was foretold when they were accepted may be much too long, such as for the first jobs of a kind.
+        self._shares = deque([1.0], maxlen=LAST_SHARES)
         self._watches: set[JobWatch] = set()
         self._attempts: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -109,13 +116,13 @@ class Runner:
     async def warm_up(self, model_id: str) -> None:
         """Loads this model, so that the first job does not wait for it."""
         try:
-            await self._on_engine_thread(self._engine.load, model_id)
+            await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._engine.load, model_id)
         except StageFailed as error:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
 
     async def pick(self) -> Sequence[Attempt]:
         """What to run next: one attempt, or several that are short. None while an operator has paused this worker."""
-        picked = await self._queue.pick(self._options.worker)
+        picked = await self._queue.pick(self._options.worker, share=median(self._shares))
         self.presence.rest(picked is None)
         return picked or ()
 
@@ -133,10 +140,12 @@ class Runner:
                 await self._draw(jobs)
 
     async def _draw(self, jobs: Sequence[Job]) -> None:
-        self.presence.begin(sum(job.cost_s for job in jobs))
+        began, cost_s = perf_counter(), sum(job.cost_s for job in jobs)
+        self.presence.begin(cost_s)
         for drawn in [self._begin(job) for job in jobs]:
             await drawn.wait()
         self.presence.end()
+        self._shares.append(min(max((perf_counter() - began) / max(cost_s, LEAST_SHARE), LEAST_SHARE), 1.0))
         while len(self._attempts) > max(STORING_AT_ONCE, len(jobs)):
             await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
 
@@ -203,33 +212,30 @@ class Runner:
 
     async def _run_stages(self, job: Job, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
         stages, tools = runnable(job.submission), Tools(engine=self._engine, watch=watch, pictures=inputs)
-        async with self._turn_at_engine():
-            began = perf_counter()
-            done, canvas, notes = await self._stage_outputs.resume(job)
-            watch.notes += notes
-            for part in parts(stages, done):
-                canvas = await self._on_engine_thread(_run_part, part, stages, canvas, tools, watch)
-                await self._stage_outputs.keep(job, part.stop, canvas, watch.notes)
-            if not done:
-                factor = (perf_counter() - began) / work_of(job.submission.stages).nominal_s
-                self.presence.drew(job.kind, factor)
+        done, canvas, notes = await self._stage_outputs.resume(job)
+        watch.notes += notes
+        seconds = 0.0
+        for part in parts(stages, done):
+            canvas, took_s = await self._at_engine(_run_part, part, stages, canvas, tools, watch)
+            seconds += took_s
+            await self._stage_outputs.keep(job, part.stop, canvas, watch.notes)
+        if not done:
+            self.presence.drew(job.kind, seconds / work_of(job.submission.stages).nominal_s)
         return canvas
 
-    @asynccontextmanager
-    async def _turn_at_engine(self) -> AsyncIterator[None]:
-        """One job after the other, in the order in which they were given."""
+    async def _at_engine(self, function: Callable[..., T], *arguments: object) -> T:
+        """Jobs that were given together are drawn in their order. Raises EngineBusy where its turn does not come."""
+        work = self._engine_thread.submit(function, *arguments)
+        # Does nothing once it has begun.
+        giving_up = asyncio.get_running_loop().call_later(TURN_WITHIN_S, work.cancel)
+        done = asyncio.wrap_future(work)
         try:
-            async with asyncio.timeout(TURN_WITHIN_S):
-                await self._engine_turn.acquire()
-        except TimeoutError as error:
-            raise EngineBusy from error
-        try:
-            yield
+            await asyncio.wait([done])
         finally:
-            self._engine_turn.release()
-
-    async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
+            giving_up.cancel()
+        if done.cancelled():
+            raise EngineBusy
+        return done.result()
 
     async def _inputs(self, job: Job) -> dict[str, Picture]:
         stages = enumerate(job.submission.stages)
@@ -253,6 +259,9 @@ class Runner:
         try:
             with self._cancels.when_canceled(job.id, job.attempt, cancel):
                 async with beside(self._keep_lease(job, watch), watch.publish_for_ever()):
+                    # Two turns of the loop, so that the heart knows: what the engine begins may hold Python's lock.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
                     yield
         finally:
             self._watches.discard(watch)
@@ -350,11 +359,15 @@ class Runner:
         return "REQUEUED"
 
 
-def _run_part(part: range, stages: Sequence[RunnableStage], canvas: Canvas, tools: Tools, watch: JobWatch) -> Canvas:
+def _run_part(
+    part: range, stages: Sequence[RunnableStage], canvas: Canvas, tools: Tools, watch: JobWatch
+) -> tuple[Canvas, float]:
+    """What it made, and the seconds that it took."""
+    began = perf_counter()
     for position in part:
         watch.begin_stage(position)
         canvas = _run_stage(position, stages[position], canvas, tools)
-    return canvas
+    return canvas, perf_counter() - began
 
 
 def _run_stage(position: int, stage: RunnableStage, canvas: Canvas, tools: Tools) -> Canvas:

@@ -95,10 +95,11 @@ class JobQueue:
             ]
         await self._promise(keys=_KEYS, args=arguments)
 
-    async def pick(self, worker: str) -> list[Attempt] | None:
+    async def pick(self, worker: str, *, share: float = 1.0) -> list[Attempt] | None:
         """What this worker is to claim next, and nobody else for a while: one, or several that are short; or nothing.
-        None while an operator has paused it."""
-        arguments: list[str | int] = [worker, PICK_MOST, PICK_UP_TO // MILLISECOND, PICK_LASTS // MILLISECOND]
+        None while an operator has paused it. `share`: it needs that part of the time that was foretold."""
+        enough = round(PICK_UP_TO / share / MILLISECOND)
+        arguments: list[str | int] = [worker, PICK_MOST, enough, PICK_LASTS // MILLISECOND]
         picked = await self._pick(keys=[*_KEYS, PAUSED], args=arguments)
         return None if picked == 0 else [_attempt(arq_id) for arq_id in picked]
 
