@@ -5,6 +5,7 @@ Every way out is here: success, failure, another try, handed back, or lost: canc
 
 import asyncio
 import statistics
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -59,6 +60,10 @@ STORING_AT_ONCE = 1
 # A job that was given together with others, because all should be short, and waits longer than this for its turn, is
 # left to another worker.
 TURN_WITHIN_S = 1
+# The median of so many runs tells how much of the foretold time jobs need, and so how many are short enough to be run
+# together.
+LAST_SHARES = 16
+LEAST_SHARE = 1e-6
 FIRST_PAUSES_S = (0.2, 0.5, 1.0)
 PAUSE_S = 2.0
 # Then one more try, which has a deadline of its own.
@@ -105,8 +110,9 @@ class Runner:
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._engine_turn = asyncio.Lock()
         self._outcomes = Outcomes(stores.jobs)
+        # What was foretold when they were accepted may be much too long, such as for the first jobs of a kind.
+        self._shares = deque([1.0], maxlen=LAST_SHARES)
         self._watches: set[JobWatch] = set()
         self._attempts: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -117,7 +123,7 @@ class Runner:
         within_s = self._options.attempt_within.total_seconds()
         try:
             async with asyncio.timeout(within_s):
-                await self._on_engine_thread(self._engine.load, model_id)
+                await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._engine.load, model_id)
         except StageFailed as error:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
         except TimeoutError:
@@ -131,7 +137,8 @@ class Runner:
         loading_s = self._engine.loading_s()
         measured = [seconds for seconds in loading_s.values() if seconds]
         otherwise_s = statistics.mean(measured) if measured else LOADING_S
-        picked = await self._queue.pick(self._options.worker, loading_s, otherwise_s)
+        share = statistics.median(self._shares)
+        picked = await self._queue.pick(self._options.worker, loading_s, otherwise_s, share=share)
         self.presence.rest(picked is None)
         return picked or ()
 
@@ -149,10 +156,12 @@ class Runner:
                 await self._draw(jobs)
 
     async def _draw(self, jobs: Sequence[Job]) -> None:
-        self.presence.begin(sum(job.cost_s for job in jobs))
+        began, cost_s = perf_counter(), sum(job.cost_s for job in jobs)
+        self.presence.begin(cost_s)
         for drawn in [self._begin(job) for job in jobs]:
             await drawn.wait()
         self.presence.end()
+        self._shares.append(min(max((perf_counter() - began) / max(cost_s, LEAST_SHARE), LEAST_SHARE), 1.0))
         while len(self._attempts) > max(STORING_AT_ONCE, len(jobs)):
             await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
 
@@ -220,37 +229,34 @@ class Runner:
 
     async def _run_stages(self, job: Job, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
         stages, tools = runnable(job.submission), Tools(engine=self._engine, watch=watch, pictures=inputs)
-        async with self._turn_at_engine():
-            began, loaded = perf_counter(), self._loaded()
-            done, canvas, notes = await self._stage_outputs.resume(job)
-            watch.notes += notes
-            for part in parts(stages, done):
-                canvas = await self._on_engine_thread(_run_part, part, stages, canvas, tools, watch)
-                await self._stage_outputs.keep(job, part.stop, canvas, watch.notes)
-            # Forecasts are of jobs as most are: what was loaded for this one is there for the next.
-            if not done and self._loaded() <= loaded:
-                factor = (perf_counter() - began) / work_of(job.submission.stages).nominal_s
-                self.presence.drew(job.kind, factor)
+        done, canvas, notes = await self._stage_outputs.resume(job)
+        watch.notes += notes
+        seconds, loaded = 0.0, self._loaded()
+        for part in parts(stages, done):
+            canvas, took_s = await self._at_engine(_run_part, part, stages, canvas, tools, watch)
+            seconds += took_s
+            await self._stage_outputs.keep(job, part.stop, canvas, watch.notes)
+        # Forecasts are of jobs as most are: what was loaded for this one is there for the next.
+        if not done and self._loaded() <= loaded:
+            self.presence.drew(job.kind, seconds / work_of(job.submission.stages).nominal_s)
         return canvas
 
     def _loaded(self) -> set[str]:
         return {model for model, seconds in self._engine.loading_s().items() if not seconds}
 
-    @asynccontextmanager
-    async def _turn_at_engine(self) -> AsyncIterator[None]:
-        """One job after the other, in the order in which they were given."""
+    async def _at_engine(self, function: Callable[..., T], *arguments: object) -> T:
+        """Jobs that were given together are drawn in their order. Raises EngineBusy where its turn does not come."""
+        work = self._engine_thread.submit(function, *arguments)
+        # Does nothing once it has begun.
+        giving_up = asyncio.get_running_loop().call_later(TURN_WITHIN_S, work.cancel)
+        done = asyncio.wrap_future(work)
         try:
-            async with asyncio.timeout(TURN_WITHIN_S):
-                await self._engine_turn.acquire()
-        except TimeoutError as error:
-            raise EngineBusy from error
-        try:
-            yield
+            await asyncio.wait([done])
         finally:
-            self._engine_turn.release()
-
-    async def _on_engine_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, function, *arguments)
+            giving_up.cancel()
+        if done.cancelled():
+            raise EngineBusy
+        return done.result()
 
     async def _inputs(self, job: Job) -> dict[str, Picture]:
         stages = enumerate(job.submission.stages)
@@ -274,6 +280,9 @@ class Runner:
         try:
             with self._cancels.when_canceled(job.id, job.attempt, cancel):
                 async with beside(self._keep_lease(job, watch, drawn), watch.publish_for_ever()):
+                    # Two turns of the loop, so that the heart knows: what the engine begins may hold Python's lock.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
                     yield
         finally:
             self._watches.discard(watch)
@@ -375,11 +384,15 @@ class Runner:
         return "REQUEUED"
 
 
-def _run_part(part: range, stages: Sequence[RunnableStage], canvas: Canvas, tools: Tools, watch: JobWatch) -> Canvas:
+def _run_part(
+    part: range, stages: Sequence[RunnableStage], canvas: Canvas, tools: Tools, watch: JobWatch
+) -> tuple[Canvas, float]:
+    """What it made, and the seconds that it took."""
+    began = perf_counter()
     for position in part:
         watch.begin_stage(position)
         canvas = _run_stage(position, stages[position], canvas, tools)
-    return canvas
+    return canvas, perf_counter() - began
 
 
 async def _unbind(bound: asyncio.Timeout, drawn: asyncio.Event) -> None:

@@ -24,6 +24,7 @@ class Heart:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._kept: dict[tuple[int, int], asyncio.Future[None]] = {}
+        self._untold = bytearray()
         self.has_stopped = asyncio.Event()
 
     async def keep(self, job_id: int, attempt: int) -> None:
@@ -60,9 +61,16 @@ class Heart:
             lost.set_exception(AttemptLost())
 
     def _tell(self, message: dict[str, Any]) -> None:
+        """In the loop's next turn, together with all else that is told in this one."""
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._untold += json.dumps(message).encode() + b"\n"
+
+    def _write(self) -> None:
         pipe = self._process.stdin
         if pipe is not None and not pipe.is_closing():
-            pipe.write(json.dumps(message).encode() + b"\n")
+            pipe.write(bytes(self._untold))
+        self._untold.clear()
 
 
 @asynccontextmanager

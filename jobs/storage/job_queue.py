@@ -110,14 +110,18 @@ class JobQueue:
             ]
         await self._promise(keys=_KEYS, args=arguments)
 
-    async def pick(self, worker: str, loading_s: Mapping[str, float], otherwise_s: float) -> list[Attempt] | None:
+    async def pick(
+        self, worker: str, loading_s: Mapping[str, float], otherwise_s: float, *, share: float = 1.0
+    ) -> list[Attempt] | None:
         """What this worker is to claim next, and nobody else for a while: one, or several that are short; or nothing.
         None while an operator has paused it.
 
         `loading_s` is how long it takes to load a model, 0 where that is loaded, and `otherwise_s` what others take: so
-        much, and more, a job is put off for one that needs no loading.
+        much, and more, a job is put off for one that needs no loading. `share`: it needs that part of the time that was
+        foretold.
         """
-        arguments: list[str | int] = [worker, PICK_MOST, PICK_UP_TO // MILLISECOND, PICK_LASTS // MILLISECOND]
+        enough = round(PICK_UP_TO / share / MILLISECOND)
+        arguments: list[str | int] = [worker, PICK_MOST, enough, PICK_LASTS // MILLISECOND]
         arguments += [repr(PATIENCE * otherwise_s)]
         for model, seconds in loading_s.items():
             arguments += [model, repr(PATIENCE * seconds)]

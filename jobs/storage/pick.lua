@@ -1,25 +1,27 @@
--- Gives a worker the first of the line that nobody else was just given: one, and more as long as all are short. A job
--- counts as if its turn came later, by so much as the worker puts it off for one whose model it has loaded.
+-- Gives a worker the first of the line that nobody else was just given: one, and more as long as all are short, but
+-- never more than half of what waits: others may be idle. A job counts as if its turn came later, by so much as the
+-- worker puts it off for one whose model it has loaded.
 -- What was picked is forgotten as such after a while; until then its worker has claimed it and taken it out of the line.
 -- KEYS[9]: who is paused (set). ARGV: the worker, how many at most, the milliseconds of work from which on no more are
 -- added, how long a pick lasts in ms, how far jobs of models that are not named here are put off, then models and how
 -- far in turns: 0 where one is loaded. Returns 0 where the worker is paused, else the arq ids.
 
--- Beyond these somebody else is picking right now.
-local FIRST = 256
+-- Where all of these were just given to others, they are coming to it right now. They are looked at in batches.
+local FIRST, BATCH = 256, 32
 
 local worker, most, enough, lasts, otherwise = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 for _, is_member in ipairs(redis.call('SMISMEMBER', KEYS[9], '*', worker)) do
     if is_member == 1 then return 0 end
 end
+most = math.min(most, math.ceil(redis.call('ZCARD', LINE) / 2))
 local put_off = {}
 for i = 6, #ARGV, 2 do put_off[ARGV[i]] = tonumber(ARGV[i + 1]) end
 
 local function goes_first(a, b) return a.turn < b.turn or a.turn == b.turn and a.place < b.place end
 
--- As many of the line as may be picked, as this worker should take them.
+-- A batch of the line, as this worker should take it.
 local function suited(from)
-    local found, ids, jobs = redis.call('ZRANGE', LINE, from, from + most - 1, 'WITHSCORES'), {}, {}
+    local found, ids, jobs = redis.call('ZRANGE', LINE, from, from + BATCH - 1, 'WITHSCORES'), {}, {}
     if #found == 0 then return jobs end
     for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
     for i, entry in ipairs(redis.call('HMGET', ENTRIES, unpack(ids))) do

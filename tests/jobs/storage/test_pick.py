@@ -37,11 +37,14 @@ async def test_each_is_given_the_first_that_no_other_was_given(queue: JobQueue) 
 @pytest.mark.parametrize(
     ("costs_s", "first"),
     [
-        ([0.05, 0.0], [1]),
+        ([0.05, *[0.0] * 9], [1]),
         # 20 + 20 are not yet 50, and 60 are.
-        ([0.02, 0.02, 0.02, 0.02], [1, 2, 3]),
-        # The long one waits for whoever comes next.
-        ([0.01, 0.01, 9.0, 0.0], [1, 2, 3]),
+        ([0.02] * 10, [1, 2, 3]),
+        # The long one ends it.
+        ([0.01, 0.01, 9.0, *[0.0] * 7], [1, 2, 3]),
+        # Half of them, so that others have some too.
+        ([0.0] * 5, [1, 2, 3]),
+        ([0.0, 0.0], [1]),
         ([0.0] * 100, list(range(1, PICK_MOST + 1))),
     ],
 )
@@ -49,6 +52,13 @@ async def test_several_are_given_while_all_are_short(queue: JobQueue, costs_s: l
     await line(queue, *costs_s)
 
     assert await picked(queue) == first
+
+
+async def test_where_less_time_is_needed_than_was_foretold_more_are_given(queue: JobQueue) -> None:
+    await line(queue, *[1.0] * 20)
+
+    # A hundredth of a second each.
+    assert await queue.pick("one:1", share=0.01) == [(job_id, 1) for job_id in range(1, 6)]
 
 
 async def test_the_attempt_is_told(queue: JobQueue) -> None:
