@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
+
 from jobs.job import JobStatus
 from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.storage.stage_store import StageOutput
@@ -70,7 +72,10 @@ class Cleaning:
     async def forget_destinations(self, *, limit: int) -> int:
         """How many of those that no delivery is left of."""
         rows = await rows_of(queries.unused_destinations(self._connection, limit=limit))
-        return int(await queries.forget_destinations(self._connection, ids=[row["id"] for row in rows]))
+        try:
+            return int(await queries.forget_destinations(self._connection, ids=[row["id"] for row in rows]))
+        except asyncpg.ForeignKeyViolationError:
+            return 0  # one of them was used just now: the others are found again
 
 
 class CleaningStore:

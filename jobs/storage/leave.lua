@@ -36,5 +36,5 @@ end
 
 local work = 0
 for i = 3, #ARGV do work = work + leave(ARGV[i]) end
-redis.call('HINCRBY', CLOCK, 'work', string.format('%d', -work))
+if work > 0 then redis.call('HINCRBY', CLOCK, 'work', string.format('%d', -work)) end
 return 1

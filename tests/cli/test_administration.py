@@ -244,7 +244,7 @@ async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
     await board.tell("one:1", began=time.time(), cost_s=9)
     before = await queue_lines(servers.redis_url)
     await queue.promise([(1, 0.0, Range(4.0, 60.0))])
-    await JobQueue(redis, lambda: time.time() + 5).start(1, 1)
+    await JobQueue(redis, lambda: time.time() + 5).start((1, 1))
 
     after = await queue_lines(servers.redis_url)
 
