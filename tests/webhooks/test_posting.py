@@ -34,7 +34,7 @@ class Server:
 async def server() -> AsyncIterator[Server]:
     server = Server()
     listening = await asyncio.start_server(server.serve, "127.0.0.1")
-    server.url = "http://127.0.0.1:{}".format(listening.sockets[0].getsockname()[1])
+    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     yield server
     listening.close()
 
