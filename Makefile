@@ -56,6 +56,9 @@ format: install ## Format and mend what can be mended
 bench: install ## Speed against bare aiohttp and stock diffusers, side by side
 	$(BIN)/python -m benchmarks
 
+crowd: install ## GET with its rank, a million jobs waiting against a thousand (minutes)
+	$(BIN)/python -m benchmarks.crowd
+
 likeness: install ## Each stage against the stock diffusers pipelines, in 8-bit units (minutes)
 	$(BIN)/python -W ignore -m benchmarks.likeness
 
@@ -68,4 +71,4 @@ model: install ## Train the bundled model again (hours; goes on where it was cut
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install demo up test fuzz chaos check lint types imports format bench likeness simulate model clean
+.PHONY: help install demo up test fuzz chaos check lint types imports format bench crowd likeness simulate model clean
