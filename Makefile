@@ -65,6 +65,9 @@ format: develop ## Format and mend what can be mended
 bench: develop ## Speed against bare aiohttp and stock diffusers, side by side
 	$(BIN)/python -m benchmarks
 
+crowd: develop ## GET with its rank, a million jobs waiting against a thousand (minutes)
+	$(BIN)/python -m benchmarks.crowd
+
 likeness: develop ## Each stage against the stock diffusers pipelines, in 8-bit units (minutes)
 	$(BIN)/python -W ignore -m benchmarks.likeness
 
@@ -77,4 +80,4 @@ model: develop ## Train the bundled model again (hours; goes on where it was cut
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install develop demo up test fuzz chaos check lint types imports format bench likeness simulate model clean
+.PHONY: help install develop demo up test fuzz chaos check lint types imports format bench crowd likeness simulate model clean

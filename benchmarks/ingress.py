@@ -83,22 +83,23 @@ def _posts(api_key: str) -> Request:
     """A request with a new requestId at each call; all else is made once."""
     template = job_body(steps=20)
     numbers = itertools.count()
-    head = _head("POST /v1/jobs", api_key) + "Content-Type: application/json\r\n"
+    beginning = head("POST /v1/jobs", api_key) + "Content-Type: application/json\r\n"
 
     def request() -> bytes:
         body = orjson.dumps(template | {"requestId": f"{template['requestId']}-{next(numbers)}"})
-        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        return f"{beginning}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     return request
 
 
 def _gets(api_key: str) -> Request:
     """Of one of the first jobs, which all wait."""
-    requests = [f"{_head(f'GET /v1/jobs/{i}', api_key)}\r\n".encode() for i in range(1, FEW + 1)]
+    requests = [f"{head(f'GET /v1/jobs/{i}', api_key)}\r\n".encode() for i in range(1, FEW + 1)]
     return lambda: random.choice(requests)
 
 
-def _head(line: str, api_key: str) -> str:
+def head(line: str, api_key: str) -> str:
+    """Of a request, up to the empty line."""
     return f"{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api_key}\r\n"
 
 

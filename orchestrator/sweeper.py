@@ -4,8 +4,10 @@ Any number of sweepers may run: each step is safe to repeat.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import structlog
 from redis.exceptions import RedisError
@@ -14,9 +16,14 @@ from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
 
-PAGE = 1000
+# A page is one call that keeps Redis, and this process, from all else.
+PAGE = 250
 # Finds what another web process stored and died before it queued; our own crash is mended when we start.
-FILL_ANYWAY_EVERY = timedelta(minutes=1)
+COMPARE_EVERY = timedelta(minutes=1)
+# What is older than the newest is compared bit by bit, so that a long line costs no more than a short one.
+COMPARED_AT_ONCE = 10_000
+# Of two jobs the one with the lower id may be committed later, but not by so much.
+COMMITTED_WITHIN = timedelta(minutes=1)
 # A worker that has just parked a job must have removed its signal before there is another one of the same attempt.
 UNPARK_AFTER = timedelta(seconds=1)
 
@@ -40,7 +47,10 @@ class Sweeper:
         self._now = now
         self._epoch: str | None = None
         self._asked = self._answered = 0
-        self._filled_at = datetime.min.replace(tzinfo=UTC)
+        self._compared_at = datetime.min.replace(tzinfo=UTC)
+        # When it was compared, and the id that it reached.
+        self._marks = deque([(self._compared_at, 0)])
+        self._old = 0
 
     async def sweep_for_ever(self) -> None:
         while True:
@@ -55,7 +65,7 @@ class Sweeper:
             await asyncio.sleep(self._every.total_seconds())
 
     def fill_soon(self) -> None:
-        """Asks for a full comparison at the next sweep: something that was stored could not be queued."""
+        """Asks for a comparison at the next sweep: something that was stored could not be queued."""
         self._asked += 1
 
     async def sweep(self) -> None:
@@ -67,17 +77,36 @@ class Sweeper:
             await self._queue.cancel(job_id, attempt)
         await self._add(await self._jobs.retried())
         await self._add(await self._jobs.unpark(parked_for=UNPARK_AFTER))
-        is_due = self._asked != self._answered or self._now() - self._filled_at > FILL_ANYWAY_EVERY
-        if is_due or await self._queue.epoch() != self._epoch:
+        if self._epoch is None or await self._queue.epoch() != self._epoch:
             await self._fill()
+        elif self._asked != self._answered or self._now() - self._compared_at > COMPARE_EVERY:
+            await self._compare()
 
     async def _fill(self) -> None:
-        # All is remembered as it was before the work: what happens meanwhile makes the next sweep fill again.
-        started, asked, epoch, after = self._now(), self._asked, await self._marked_epoch(), 0
-        while page := await self._jobs.waiting(after=after, limit=PAGE):
+        # All is remembered as it was before the work: what happens meanwhile makes the next sweep compare again.
+        started, asked, epoch = self._now(), self._asked, await self._marked_epoch()
+        self._marks.append((started, await self._add_after(0)))
+        self._compared_at, self._answered, self._epoch = started, asked, epoch
+
+    async def _compare(self) -> None:
+        """The newest jobs with the queue, and some of the others; in a few turns all of them."""
+        started, asked = self._now(), self._asked
+        while len(self._marks) > 1 and self._marks[1][0] < started - COMMITTED_WITHIN:
+            self._marks.popleft()
+        self._marks.append((started, await self._add_after(self._marks[0][1])))
+        self._old = await self._add_after(self._old, pages=COMPARED_AT_ONCE // PAGE, at_the_end=0)
+        self._compared_at, self._answered = started, asked
+
+    async def _add_after(self, after: int, *, pages: int | None = None, at_the_end: int | None = None) -> int:
+        """Queues what is not queued of the waiting jobs with higher ids. Returns the id that it reached, or
+        `at_the_end` where there are no more."""
+        for _ in count() if pages is None else range(pages):
+            page = await self._jobs.waiting(after=after, limit=PAGE)
             await self._add(page)
+            if len(page) < PAGE:
+                return at_the_end if at_the_end is not None else page[-1].job_id if page else after
             after = page[-1].job_id
-        self._filled_at, self._answered, self._epoch = started, asked, epoch
+        return after
 
     async def _marked_epoch(self) -> str | None:
         if await self._queue.epoch() is None:

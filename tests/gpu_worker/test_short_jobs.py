@@ -115,7 +115,7 @@ async def test_ends_that_come_while_one_is_being_stored_are_one_statement(
     may_store.set()
     await running
 
-    assert len(sizes) == 2 and sum(sizes) == NUMBER
+    assert (len(sizes), sum(sizes)) == (2, NUMBER)
     assert await statuses(bench, ids) == [JobStatus.SUCCESS] * NUMBER
 
 

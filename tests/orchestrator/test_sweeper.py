@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import JobStatus
@@ -11,7 +12,7 @@ from jobs.storage.job_queue import QUEUE, JobQueue
 from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions
-from orchestrator.sweeper import FILL_ANYWAY_EVERY, Sweeper
+from orchestrator.sweeper import COMPARE_EVERY, Sweeper
 from tests.jobs.samples import Clock
 from tests.orchestrator.conftest import Api, body, open_api
 
@@ -56,11 +57,40 @@ async def test_a_job_that_only_one_lost_signal_concerns_is_queued_within_a_minut
 
     await sweeping.sweep()
     at_once = await _places(redis, [job_id])
-    clock.time += FILL_ANYWAY_EVERY + timedelta(seconds=1)
+    clock.time += COMPARE_EVERY + timedelta(seconds=1)
     await sweeping.sweep()
 
     assert at_once == [None]
     assert await _places(redis, [job_id]) == [(1, 1)]
+
+
+async def test_in_a_long_line_the_newest_are_compared_each_minute_and_the_others_bit_by_bit(
+    api: Api, database: Database, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.sweeper.PAGE", 2)
+    monkeypatch.setattr("orchestrator.sweeper.COMPARED_AT_ONCE", 4)
+    clock = Clock()
+    sweeping = sweeper(database, redis, clock)
+    old = await _accepted(api, 9)
+    await sweeping.sweep()
+    await _a_minute_later(clock, sweeping)  # of the old ones it compares the first four
+    new = await _accepted(api, 5)
+    for job_id in (*old, *new):
+        await JobQueue(redis).remove((job_id, 1))
+
+    queued = []
+    for _ in range(4):
+        await _a_minute_later(clock, sweeping)
+        queued.append([place is not None for place in await _places(redis, [*old, *new])])
+
+    second = [False] * 4 + [True] * 4 + [False] + [True] * 5
+    third = [False] * 4 + [True] * 10
+    assert queued == [second, third, third, [True] * 14]
+
+
+async def _a_minute_later(clock: Clock, sweeping: Sweeper) -> None:
+    clock.time += COMPARE_EVERY + timedelta(seconds=1)
+    await sweeping.sweep()
 
 
 async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(

@@ -1,0 +1,111 @@
+"""`python -m benchmarks.crowd`: GET of a waiting job with its rank, a million waiting against a thousand, in turns.
+
+Two installations stand side by side. The jobs are copies of one that came through the API, and are put into the real
+queue as the sweeper does it. Takes minutes: most of them to fill.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import asyncpg
+import uvloop
+
+from benchmarks.ingress import head, post_one_each
+from benchmarks.load import Load, load
+from cli.stack import Stack, running_stack
+from jobs.storage.database import open_database
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import JobStore
+from jobs.storage.redis_connection import open_redis
+
+CONNECTIONS = 48
+SECONDS = 4.0
+REPEATS = 7
+PAGE = 1000
+FEW, MANY = 1_000, 1_000_000
+
+COPY = """
+INSERT INTO jobs (
+    account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority)
+SELECT account_id, 'copy-' || number, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority
+FROM (SELECT * FROM jobs ORDER BY id LIMIT 1) AS first, generate_series(1, $1::integer) AS number
+"""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--many", type=int, default=MANY)
+    many = arguments.parse_args().many
+    os.environ.setdefault("DARKROOM_LOG_FORMAT", "json")
+    with ExitStack() as exits:
+        stacks = [exits.enter_context(_crowded(number)) for number in (FEW, many)]
+        runs = [[_load(stacks[0], FEW), _load(stacks[1], many)] for _ in range(1 + REPEATS)]
+        print(_report(runs[1:], many))  # the first round warms all up
+
+
+@contextmanager
+def _crowded(number: int) -> Iterator[Stack]:
+    """An installation with so many waiting jobs and no worker."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder, running_stack(Path(folder), port=0) as stack:
+        for process in stack.processes[1:]:
+            process.kill()
+        post_one_each(_port(stack), stack.api_key, 1)
+        asyncio.run(_fill(stack, number))
+        yield stack
+
+
+async def _fill(stack: Stack, number: int) -> None:
+    connection = await asyncpg.connect(stack.environment["DATABASE_URL"])
+    try:
+        await connection.execute(COPY, number - 1, timeout=1200)
+        await connection.execute("VACUUM ANALYZE jobs", timeout=600)
+    finally:
+        await connection.close()
+    async with (
+        open_database(stack.environment["DATABASE_URL"], connections=1) as database,
+        open_redis(stack.environment["REDIS_URL"]) as redis,
+    ):
+        jobs, queue, after = JobStore(database), JobQueue(redis), 0
+        while page := await jobs.waiting(after=after, limit=PAGE):
+            await queue.add(page)
+            after = page[-1].job_id
+        assert (await queue.length())[0] == number
+
+
+def _load(stack: Stack, number: int) -> Load:
+    """Of jobs anywhere in the line."""
+
+    def request() -> bytes:
+        return f"{head(f'GET /v1/jobs/{random.randint(1, number)}', stack.api_key)}\r\n".encode()
+
+    return uvloop.run(load(_port(stack), request, connections=CONNECTIONS, seconds=SECONDS))
+
+
+def _port(stack: Stack) -> int:
+    return int(stack.url.rpartition(":")[2])
+
+
+def _report(runs: list[list[Load]], many: int) -> str:
+    title = f"GET /v1/jobs/{{id}}, one process, {CONNECTIONS} connections, {REPEATS} × {SECONDS:g} s in turns"
+    return "\n".join([title, _row("p50", 0.5, runs, many), _row("p99", 0.99, runs, many) + " (goal <= 1.3)"])
+
+
+def _row(name: str, share: float, runs: list[list[Load]], many: int) -> str:
+    pairs = [(few.percentile(share), crowd.percentile(share)) for few, crowd in runs]
+    ratios = sorted(crowd / few for few, crowd in pairs)
+    few_ms, crowd_ms = (statistics.median(each) for each in zip(*pairs, strict=True))
+    return (
+        f"  {name} with {many:,} waiting {crowd_ms:.1f} ms, with {FEW:,} {few_ms:.1f} ms: "
+        f"{statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
