@@ -36,9 +36,11 @@ def add_scopes_option(command: argparse.ArgumentParser) -> None:
 
 async def create_key(database: Database, arguments: argparse.Namespace) -> list[str]:
     accounts = AccountStore(database)
+    is_new = not await accounts.exists(arguments.account)
     account = await accounts.ensure(arguments.account)
     key = await accounts.new_key(account.id, scopes=arguments.scopes, lifetime=arguments.expires)
-    return [f"DARKROOM_API_KEY={key}", f"DARKROOM_WEBHOOK_SECRET={written_secret(account)}"]
+    made = [f"# a new account: {account.name}"] if is_new else []
+    return [f"DARKROOM_API_KEY={key}", f"DARKROOM_WEBHOOK_SECRET={written_secret(account)}", *made]
 
 
 async def list_keys(database: Database, arguments: argparse.Namespace) -> list[str]:

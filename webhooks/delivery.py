@@ -168,7 +168,7 @@ class Courier:
         if 200 <= status < 300:
             return Verdict(attempt=Attempt(seconds=seconds, status=status, answer=beginning or None))
         return Verdict(
-            attempt=Attempt(seconds=seconds, status=status, error=f"answered {status}", answer=beginning or None),
+            attempt=Attempt(seconds=seconds, status=status, error=_refusal(status), answer=beginning or None),
             may_retry=status != GONE,
             wait=wait_asked_for(status, answer.headers.get("Retry-After"), self._now()),
         )
@@ -185,6 +185,10 @@ class Courier:
         except (TimeoutError, aiohttp.ClientError, OSError):
             pass
         return content.decode("utf-8", "replace").replace("\x00", "")[:KEPT_OF_AN_ANSWER]
+
+
+def _refusal(status: int) -> str:
+    return f"answered {status}{': redirects are not followed' if 300 <= status < 400 else ''}"
 
 
 def _told(failure: Exception) -> str:

@@ -44,6 +44,10 @@ class AccountStore:
                 row = await queries.account_by_name(connection, name=name)
             return account_from(row)
 
+    async def exists(self, name: str) -> bool:
+        async with self._database.connection() as connection:
+            return await queries.account_by_name(connection, name=name) is not None
+
     async def named(self, name: str) -> Account:
         """Raises NotFound."""
         async with self._database.connection() as connection:

@@ -61,6 +61,12 @@ async def test_a_key_that_is_created_works_and_comes_with_the_webhook_secret(
     assert re.fullmatch(r"DARKROOM_WEBHOOK_SECRET=whsec_[A-Za-z0-9+/]{43}=", lines[1])
 
 
+async def test_who_makes_a_key_hears_whether_its_account_is_new(database: Database) -> None:
+    first, second = [await typed(database, "keys create ours") for _ in range(2)]
+
+    assert first[2:] == ["# a new account: ours"] and second[2:] == []
+
+
 async def test_scopes_and_an_end_can_be_given(database: Database, accounts: AccountStore) -> None:
     await typed(database, "keys create ours --scopes jobs:read,resources:write --expires 90d")
 

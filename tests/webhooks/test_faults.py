@@ -61,6 +61,16 @@ async def test_a_fault_is_waited_out_and_the_callback_arrives(
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
 
 
+async def test_a_redirect_is_refused_in_words(office: Office, receiver: Receiver) -> None:
+    receiver.answers = [says(302, Location="http://elsewhere.example/")]
+    job = await office.ended_job(receiver.url)
+
+    async with office.dispatching(delays_s=DELAYS_S, deadlines=HASTY):
+        await office.has_attempts(job, 1)
+
+    assert (await office.delivery(job))["last_error"] == "answered 302: redirects are not followed"
+
+
 async def test_a_port_that_speaks_no_tls_and_one_that_nobody_hears_on_are_failures(
     office: Office, receiver: Receiver
 ) -> None:
