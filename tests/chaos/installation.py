@@ -62,7 +62,7 @@ class Installation:
                 each.kill()
 
     async def kill_postgres(self, away_s: float) -> None:
-        os.kill(int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        os.kill(int((self.folder / "stores" / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
         await asyncio.sleep(away_s)
         self.postgres.stop()
         self.postgres.start()
@@ -83,8 +83,9 @@ class Installation:
 @contextmanager
 def installation(folder: Path) -> Iterator[Installation]:
     with (
-        EmbeddedPostgres(folder) as postgres,
-        EmbeddedRedis(folder) as redis_server,
+        # In a folder of their own: those of its own folder the stack would start itself.
+        EmbeddedPostgres(folder / "stores") as postgres,
+        EmbeddedRedis(folder / "stores") as redis_server,
         pytest.MonkeyPatch.context() as patch,
     ):
         stores = {"DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url}

@@ -76,7 +76,8 @@ async def test_what_waits_for_the_engine_for_longer_than_was_foretold_is_left_to
     assert await statuses(bench, [slow, second, third]) == [JobStatus.SUCCESS, JobStatus.WAITING, JobStatus.WAITING]
     # At the front, and no attempt is counted.
     assert {(await bench.job(job_id)).tries for job_id in (second, third)} == {0}
-    assert sorted(await bench.queue.pick("other:1", {}, 0.0) or []) == [(second, 2)]
+    places = await bench.queue.places([(second, 2), (third, 2)])
+    assert sorted(place.rank for place in places if place) == [1, 2]
     assert await bench.last_event(second) == ("REQUEUED", "The job before it takes longer than was foretold.")
 
 
@@ -121,19 +122,23 @@ async def test_ends_that_come_while_one_is_being_stored_are_one_statement(
 
 async def test_one_that_cannot_be_stored_keeps_no_other_from_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [await bench.accept() for _ in range(NUMBER)]
-    succeed_all = bench.jobs.succeed_all
+    succeed_all, may_store, engine = bench.jobs.succeed_all, asyncio.Event(), ScriptedEngine()
 
     async def spoiled(successes: Sequence[Success]) -> set[tuple[int, int]]:
-        if ids[2] in [each.job.id for each in successes]:
+        await may_store.wait()
+        if ids[-1] in [each.job.id for each in successes]:
             raise ValueError("no such thing")
         return await succeed_all(successes)
 
     monkeypatch.setattr(bench.jobs, "succeed_all", spoiled)
-    await bench.runner(ScriptedEngine()).run(*((job_id, 1) for job_id in ids))
+    running = asyncio.create_task(bench.runner(engine).run(*((job_id, 1) for job_id in ids)))
+    await until(lambda: _has_drawn(engine, NUMBER))
+    await asyncio.sleep(0.3)  # their pictures are being encoded
+    may_store.set()
+    await running
 
-    others = [job_id for job_id in ids if job_id != ids[2]]
-    assert await statuses(bench, others) == [JobStatus.SUCCESS] * (NUMBER - 1)
-    assert await bench.last_event(ids[2]) == ("REQUEUED", "the worker broke unexpectedly (ValueError)")
+    assert await statuses(bench, ids[:-1]) == [JobStatus.SUCCESS] * (NUMBER - 1)
+    assert await bench.last_event(ids[-1]) == ("REQUEUED", "the worker broke unexpectedly (ValueError)")
 
 
 async def _wait(bench: Bench, *ids: int) -> bool:
