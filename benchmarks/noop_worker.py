@@ -7,7 +7,9 @@ from typing import Any
 
 import uvloop
 
+from config.catalog import read_catalog
 from config.logs import configure_logs
+from config.settings import ModelSettings
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
@@ -31,10 +33,15 @@ OPTIONS = RunnerOptions(
 
 
 class NoEngine:
-    """Answers whatever a DIFFUSION stage asks for with nothing."""
+    """Answers whatever a DIFFUSION stage asks for with nothing. It has every model loaded."""
+
+    def __init__(self) -> None:
+        settings = ModelSettings()
+        catalog = read_catalog(settings.catalog_file, settings.models_folder)
+        self._loading_s = {model.id: 0.0 for model in catalog.models}
 
     def loading_s(self) -> dict[str, float]:
-        return {}
+        return self._loading_s
 
     def __getattr__(self, verb: str) -> Any:
         return lambda *_given, **_wish: ()

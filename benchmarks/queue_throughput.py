@@ -20,7 +20,8 @@ from benchmarks.ingress import post_one_each
 from cli.stack import Stack, running_stack
 from jobs.storage.redis_connection import open_redis
 
-JOBS = 1000
+# With fewer the start of the worker and its heart counts.
+JOBS = 3000
 REPEATS = 5
 DRAINED_WITHIN_S = 300
 
