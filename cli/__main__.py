@@ -16,8 +16,8 @@ from cli.credits import add_grant_command
 from cli.demo import PROMPT, DemoFailed, run_demo
 from cli.keys import add_keys_commands
 from cli.models import ModelsFailed, add_models_commands
-from cli.queue import add_queue_command
-from cli.stack import FOLDER, StackFailed, address_of, knows_a_worker, running_stack, start_again
+from cli.queue import add_queue_command, knows_a_worker
+from cli.stack import FOLDER, StackFailed, address_of, running_stack, start_again
 from cli.webhooks import add_webhooks_commands
 from cli.workers import add_workers_commands
 from embedded import EmbeddedError
@@ -47,7 +47,7 @@ def up(arguments: argparse.Namespace) -> None:
             while True:
                 for line in start_again(stack):
                     print(line, flush=True)
-                if not has_worker and (has_worker := knows_a_worker(stack)):
+                if not has_worker and (has_worker := knows_a_worker(stack.environment["REDIS_URL"])):
                     print("the worker is ready to draw", flush=True)
                 time.sleep(0.5)
         except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from arq.connections import ArqRedis
+from redis.exceptions import RedisError
 
 from cli.stack import address_of
 from jobs.outlook import Outlook
@@ -54,3 +55,16 @@ def _lines(length: int, work_s: float, outlook: Outlook) -> list[str]:
         shares = f"{calibration.before_p50:.0%} before their p50, {calibration.before_p90:.0%} before their p90"
         lines.append(f"forecasts: of {calibration.starts} starts, the last of each length of wait, {shares}")
     return lines
+
+
+def knows_a_worker(redis_url: str) -> bool:
+    """Whether one is there to draw."""
+    try:
+        return bool(asyncio.run(_alive(redis_url)))
+    except (RedisError, OSError):
+        return False
+
+
+async def _alive(redis_url: str) -> set[str]:
+    async with opened_redis(redis_url) as redis:
+        return await OutlookBoard(redis).alive()

@@ -17,9 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from redis import Redis
-from redis.exceptions import RedisError
-
 from cli.accounts import written_secret
 from cli.process import Process, running
 from embedded.postgres import EmbeddedPostgres
@@ -27,7 +24,6 @@ from embedded.redis import EmbeddedRedis
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import open_database
 from jobs.storage.migrate import migrate
-from jobs.storage.outlook_board import ALIVE_S, WORKERS
 
 EmbeddedServer: TypeAlias = EmbeddedPostgres | EmbeddedRedis
 
@@ -194,15 +190,6 @@ def _processes_again(processes: list[Process]) -> list[str]:
             check_running([process])
         processes[position] = process.again()
     return [f"{process.module} ended ({process.exit_code}) and was started again" for _, process in ended]
-
-
-def knows_a_worker(stack: Stack) -> bool:
-    """Whether one is there to draw."""
-    try:
-        with Redis.from_url(stack.environment["REDIS_URL"]) as redis:
-            return any(time.time() - float(told.split()[0]) <= ALIVE_S for told in redis.hvals(WORKERS))
-    except RedisError:
-        return False
 
 
 def check_running(processes: list[Process]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from cli.stack import Stack, _environment, knows_a_worker, start_again
+from cli.queue import knows_a_worker
+from cli.stack import Stack, _environment, start_again
 from embedded.redis import EmbeddedRedis
 from jobs.storage.outlook_board import WORKERS
 
@@ -22,8 +23,7 @@ def database_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stack(*servers: EmbeddedRedis) -> Stack:
-    environment = {"REDIS_URL": servers[0].url if servers else "redis://127.0.0.1:1"}
-    return Stack(url="", api_key="", webhook_secret="", processes=[], servers=servers, environment=environment)
+    return Stack(url="", api_key="", webhook_secret="", processes=[], servers=servers, environment={})
 
 
 def test_a_store_that_dies_is_started_again_with_what_it_held(tmp_path: Path) -> None:
@@ -58,10 +58,10 @@ def test_other_stores_take_the_place_of_the_embedded_ones(tmp_path: Path, monkey
 
 
 def test_a_worker_is_known_once_it_has_told_of_itself(tmp_path: Path) -> None:
-    assert not knows_a_worker(stack())
+    assert not knows_a_worker("redis://127.0.0.1:1")
     with EmbeddedRedis(tmp_path) as server, Redis.from_url(server.url) as redis:
-        assert not knows_a_worker(stack(server))
+        assert not knows_a_worker(server.url)
         redis.hset(WORKERS, "one that died:1", "0 0 0")
-        assert not knows_a_worker(stack(server))
+        assert not knows_a_worker(server.url)
         redis.hset(WORKERS, "one:1", f"{time.time()} 0 0")
-        assert knows_a_worker(stack(server))
+        assert knows_a_worker(server.url)
