@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_worker.engine.architectures.architecture import Call
+from gpu_worker.engine.architectures.architecture import Call, Course
 from gpu_worker.engine.checkpoint import Checkpoint
 from gpu_worker.engine.control import Adapter, Control
 from gpu_worker.engine.dpm import AdaptiveScheduler
@@ -235,15 +235,10 @@ def begin(
     later_seeds = [(seed + noise_seed_delta) % SEEDS for seed in seeds]
     architecture = checkpoint.architecture
     _, *size = latent_shape(checkpoint, width=width, height=height)
-    scheduler = architecture.scheduler(
-        checkpoint.scheduler_config,
-        sampler=sampler,
-        schedule=schedule,
-        steps=steps,
-        seeds=later_seeds,
-        size=(size[0], size[1]),
-        device=device,
+    course = Course(
+        sampler=sampler, schedule=schedule, steps=steps, seeds=later_seeds, size=(size[0], size[1]), device=device
     )
+    scheduler = architecture.scheduler(checkpoint.scheduler_config, course)
     first_call = _first_call(scheduler, steps, strength=1.0 if start is None else strength)
     by_seed = generators(seeds)
     fresh = noise(checkpoint, by_seed, width=width, height=height)

@@ -29,6 +29,24 @@ class Call:
     residuals: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """The way from noise to picture: `seeds` are those of the noise that comes later, `size` is height and width of the
+    latents. Without a `schedule` it is the sampler's own."""
+
+    sampler: str
+    schedule: str | None
+    steps: int
+    seeds: Sequence[int]
+    size: tuple[int, int]
+    device: Any
+
+    def tokens(self, patch: int) -> int:
+        """As many as the picture is to a denoiser that takes `patch` latents of width or height for one."""
+        height, width = self.size
+        return (height // patch) * (width // patch)
+
+
 class Architecture(Protocol):
     """`pipeline` is diffusers' class, `unused` its parts that are not loaded, `denoiser` the name of that part.
 
@@ -87,18 +105,8 @@ class Architecture(Protocol):
         `long` is (1, tokens, width), T5's.
         """
 
-    def scheduler(
-        self,
-        config: Mapping[str, Any],
-        *,
-        sampler: str,
-        schedule: str | None,
-        steps: int,
-        seeds: Sequence[int],
-        size: tuple[int, int],
-        device: Any,
-    ) -> Any:
-        """A fresh scheduler, its timesteps set for latents of `size`, height and width.
+    def scheduler(self, config: Mapping[str, Any], course: Course) -> Any:
+        """A fresh scheduler, its timesteps set.
 
         Raises FatalFailure for a sampler or schedule that does not go with it.
         """

@@ -7,7 +7,7 @@ import torch
 from diffusers import FluxPipeline
 from torch import Tensor
 
-from gpu_worker.engine.architectures.architecture import Call, Encoded
+from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.flow import new_flow_scheduler
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
@@ -55,20 +55,15 @@ class Flux:
         pooled = clips[0].pooled
         return Encoded(long, None if pooled is None else pooled[:1])
 
-    def scheduler(
-        self,
-        config: Mapping[str, Any],
-        *,
-        sampler: str,
-        schedule: str | None,
-        steps: int,
-        seeds: Sequence[int],
-        size: tuple[int, int],
-        device: Any,
-    ) -> Any:
-        tokens = (size[0] // self.patch) * (size[1] // self.patch)
+    def scheduler(self, config: Mapping[str, Any], course: Course) -> Any:
         return new_flow_scheduler(
-            sampler, config, schedule=schedule, steps=steps, tokens=tokens, ends_at_a_step=True, device=device
+            course.sampler,
+            config,
+            schedule=course.schedule,
+            steps=course.steps,
+            tokens=course.tokens(self.patch),
+            ends_at_a_step=True,
+            device=course.device,
         )
 
     def added(

@@ -7,7 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor
 
-from gpu_worker.engine.architectures.architecture import Call, Encoded
+from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.samplers import new_scheduler
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
@@ -47,18 +47,15 @@ class StableDiffusion:
         pooled = clips[-1].pooled
         return Encoded(states.reshape(1, -1, states.shape[-1]), None if pooled is None else pooled[:1])
 
-    def scheduler(
-        self,
-        config: Mapping[str, Any],
-        *,
-        sampler: str,
-        schedule: str | None,
-        steps: int,
-        seeds: Sequence[int],
-        size: tuple[int, int],
-        device: Any,
-    ) -> Any:
-        return new_scheduler(sampler, config, steps=steps, seeds=seeds, device=device, schedule=schedule)
+    def scheduler(self, config: Mapping[str, Any], course: Course) -> Any:
+        return new_scheduler(
+            course.sampler,
+            config,
+            steps=course.steps,
+            seeds=course.seeds,
+            device=course.device,
+            schedule=course.schedule,
+        )
 
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None

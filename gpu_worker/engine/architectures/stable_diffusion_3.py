@@ -8,7 +8,7 @@ from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_worker.engine.architectures.architecture import Call, Encoded
+from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.flow import new_flow_scheduler
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
@@ -51,20 +51,15 @@ class StableDiffusion3:
         pooled = torch.cat([part.pooled[:1] for part in clips if part.pooled is not None], dim=-1)
         return Encoded(torch.cat([filled, long], dim=1), pooled)
 
-    def scheduler(
-        self,
-        config: Mapping[str, Any],
-        *,
-        sampler: str,
-        schedule: str | None,
-        steps: int,
-        seeds: Sequence[int],
-        size: tuple[int, int],
-        device: Any,
-    ) -> Any:
-        tokens = (size[0] // self.patch) * (size[1] // self.patch)
+    def scheduler(self, config: Mapping[str, Any], course: Course) -> Any:
         return new_flow_scheduler(
-            sampler, config, schedule=schedule, steps=steps, tokens=tokens, ends_at_a_step=False, device=device
+            course.sampler,
+            config,
+            schedule=course.schedule,
+            steps=course.steps,
+            tokens=course.tokens(self.patch),
+            ends_at_a_step=False,
+            device=course.device,
         )
 
     def added(
