@@ -78,7 +78,7 @@ async def _fill(stack: Stack, number: int) -> None:
         while page := await jobs.waiting(after=after, limit=PAGE):
             await queue.add(page)
             after = page[-1].job_id
-        assert (await queue.length())[0] == number
+        assert await queue.length() == number
 
 
 def _load(stack: Stack, first: int) -> Load:

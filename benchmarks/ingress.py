@@ -22,7 +22,7 @@ from redis import Redis
 from benchmarks.client import free_port, job_body
 from benchmarks.load import Load, load
 from cli.stack import Stack, running_stack
-from jobs.storage.job_queue import QUEUE
+from jobs.storage.job_queue import ENTRIES
 
 CONNECTIONS = 48
 SECONDS = 4.0
@@ -109,7 +109,7 @@ def post_one_each(port: int, api_key: str, connections: int) -> None:
 
 def _waiting(stack: Stack) -> int:
     with Redis.from_url(stack.environment["REDIS_URL"]) as redis:
-        return int(redis.zcard(QUEUE))
+        return int(redis.hlen(ENTRIES))
 
 
 def _table(title: str, runs: Mapping[str, list[Load]]) -> str:

@@ -1,16 +1,20 @@
 """The same web process with each request by itself, one call after the other: what the batches are measured against."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from jobs.job import JobStatus, JobView, QueuePlace
-from jobs.storage.job_queue import FUNCTION, QUEUE, JobQueue
+from jobs.pool import NOBODY
+from jobs.storage.job_queue import FUNCTION, LINE, JobQueue
 from jobs.storage.job_store import JobStore, NewJob
 from orchestrator import app
 from orchestrator.__main__ import main
 from orchestrator.intake import Accepted, stored
 from orchestrator.job_views import JobViews
+
+# Where what no worker can run waits: here is none.
+QUEUE = LINE + NOBODY
 
 
 class NaiveIntake:
@@ -45,7 +49,7 @@ async def _place(redis: Any, member: str) -> QueuePlace:
 
 
 @asynccontextmanager
-async def _open_intake(jobs: JobStore, queue: JobQueue, *_told: Callable[..., None]) -> AsyncIterator[NaiveIntake]:
+async def _open_intake(jobs: JobStore, queue: JobQueue, *_told: Any) -> AsyncIterator[NaiveIntake]:
     yield NaiveIntake(jobs, queue._redis)
 
 

@@ -10,7 +10,9 @@ import uvloop
 from config.catalog import read_catalog
 from config.logs import configure_logs
 from config.settings import ModelSettings
+from gpu_worker.ability import ability_of
 from gpu_worker.arq_worker import WakingWorker
+from gpu_worker.engine.device import CPU
 from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
@@ -21,8 +23,14 @@ from jobs.storage.files import open_files
 from jobs.storage.redis_connection import open_redis
 
 HOUR = timedelta(hours=1)
+POOL = "bench"
+SETTINGS = ModelSettings()
+CATALOG = read_catalog(SETTINGS.catalog_file, SETTINGS.models_folder)
+ABILITY = ability_of(CATALOG, CPU)
 OPTIONS = RunnerOptions(
     worker="bench",
+    pool=POOL,
+    ability=ABILITY,
     lease=timedelta(seconds=5),
     retry_delay=HOUR,
     max_attempts=1,
@@ -36,9 +44,7 @@ class NoEngine:
     """Answers whatever a DIFFUSION stage asks for with nothing. It has every model loaded."""
 
     def __init__(self) -> None:
-        settings = ModelSettings()
-        catalog = read_catalog(settings.catalog_file, settings.models_folder)
-        self._loading_s = {model.id: 0.0 for model in catalog.models}
+        self._loading_s = {model.id: 0.0 for model in CATALOG.models}
 
     def loading_s(self) -> dict[str, float]:
         return self._loading_s
@@ -58,7 +64,7 @@ async def main() -> None:
         stores = stores_on(database, redis, files, cancels)
         runner = Runner(OPTIONS, engine=NoEngine(), keeper=heart, stores=stores)
         async with beside(runner.presence.tell_for_ever()):
-            await WakingWorker(runner, redis).main()
+            await WakingWorker(runner, redis, POOL).main()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from config.catalog import read_catalog
 from config.catalog_file import add_entry, remove_entry
 from config.settings import ModelSettings
 from jobs.catalog import KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
-from jobs.weights import Weights, WrongWeights, check_safetensors, main_file
+from jobs.weights import Weights, WrongWeights, main_file, safetensors_header
 
 # Files that run code when they are read.
 PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -122,7 +122,7 @@ def _checked(arguments: argparse.Namespace, path: Path, catalog: Catalog) -> Mod
     )
     file = main_file(model)
     if file.suffix.lower() not in PICKLED:
-        check_safetensors(file)
+        safetensors_header(file)
     weights = Weights()
     weights.check(model)
     return replace(model, sha256=weights.sha256(model))

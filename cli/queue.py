@@ -34,10 +34,11 @@ def opened_redis(url: str | None = None) -> AbstractAsyncContextManager[ArqRedis
 
 async def queue_lines(url: str | None = None) -> list[str]:
     async with opened_redis(url) as redis:
-        length, work_s = await JobQueue(redis).length()
         board = OutlookBoard(redis)
-        lines = _lines(length, work_s, await board.read())
-        lines += [f"takes jobs: {name}" for name in sorted(await board.alive())]
+        outlook = await board.read()
+        lines = _lines(await JobQueue(redis).length(), outlook)
+        lines += [_pool_line(name, outlook) for name in sorted({*outlook.pools, *outlook.work_s})]
+        lines += [f"takes jobs: {worker}, pool {pool}" for worker, pool in sorted((await board.alive()).items())]
         return lines + [f"paused: {_everyone(name)}" for name in sorted(await Pauses(redis).named())]
 
 
@@ -45,10 +46,18 @@ def _everyone(name: str) -> str:
     return "all workers" if name == ALL else name
 
 
-def _lines(length: int, work_s: float, outlook: Outlook) -> list[str]:
+def _pool_line(name: str, outlook: Outlook) -> str:
+    work = f"{outlook.work_s.get(name, 0.0):.0f} s of work"
+    if name not in outlook.pools:
+        return f"pool {name}: {work}, no worker"
+    pool = outlook.pools[name]
+    return f"pool {name}: {work}, {pool.workers} alive, {pool.busy_workers} at work"
+
+
+def _lines(length: int, outlook: Outlook) -> list[str]:
     calibration = outlook.calibration()
     lines = [
-        f"waiting: {length} jobs, {work_s:.0f} s of work",
+        f"waiting: {length} jobs, {sum(outlook.work_s.values()):.0f} s of work",
         f"workers: {outlook.workers} alive, {outlook.busy_workers} at work",
     ]
     if calibration.starts:
@@ -65,6 +74,6 @@ def knows_a_worker(redis_url: str) -> bool:
         return False
 
 
-async def _alive(redis_url: str) -> set[str]:
+async def _alive(redis_url: str) -> dict[str, str]:
     async with opened_redis(redis_url) as redis:
         return await OutlookBoard(redis).alive()

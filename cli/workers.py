@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -12,20 +13,20 @@ from cli.stack import StackFailed, address_of
 from jobs.storage.database import Database, open_database
 from jobs.storage.job_store import JobStore
 from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import ALL, Pauses
+from jobs.storage.pauses import ALL, Pauses, of_pool
 
 LOOK_EVERY_S = 0.5
 
 
 def add_workers_commands(commands: Any) -> None:
-    command = commands.add_parser("pause", help="let a worker, or all, take no new job")
+    command = commands.add_parser("pause", help="let a worker, a pool (pool:NAME) or all take no new job")
     command.add_argument("worker", nargs="?", default=ALL)
     command.set_defaults(run=_runs(pause))
-    command = commands.add_parser("resume", help="let a worker, or all, take jobs again")
+    command = commands.add_parser("resume", help="let a worker, a pool (pool:NAME) or all take jobs again")
     command.add_argument("worker", nargs="?", default=ALL)
     command.set_defaults(run=_runs(resume))
-    command = commands.add_parser("drain", help="pause a worker, or all, and return when they are idle")
-    command.add_argument("worker", help=f"its name, or '{ALL}'")
+    command = commands.add_parser("drain", help="pause a worker, a pool or all, and return when they are idle")
+    command.add_argument("worker", help=f"its name, pool:NAME, or '{ALL}'")
     command.add_argument("--within", type=float, default=3600, metavar="SECONDS")
     command.set_defaults(run=lambda arguments: print(asyncio.run(_drain(arguments))))
 
@@ -44,10 +45,11 @@ async def resume(redis: ArqRedis, arguments: argparse.Namespace) -> str:
 async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespace) -> str:
     """What a worker tells of itself is not enough: it may be silent because it is stuck, and it tells nothing of the
     pictures that it still stores. Nor is what PostgreSQL knows: it may be about to claim."""
-    worker = arguments.worker
+    worker, alive = arguments.worker, await OutlookBoard(redis).alive()
+    workers = [name for name, pool in alive.items() if worker in (ALL, name, of_pool(pool))] or [worker]
     await pause(redis, arguments)
     deadline = time.monotonic() + arguments.within
-    while await _is_present(redis, worker) or await JobStore(database).running_at(None if worker == ALL else worker):
+    while await _are_present(redis, workers) or await _are_at_work(database, [None] if worker == ALL else workers):
         if not await Pauses(redis).hold(worker):
             raise StackFailed(f"{_told(worker)} jobs again: somebody resumed it, or Redis was emptied")
         if time.monotonic() > deadline:
@@ -56,15 +58,21 @@ async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespa
     return f"{_named(worker)} idle, and {_told(worker)} no new job: now it can be stopped"
 
 
-async def _is_present(redis: ArqRedis, worker: str) -> bool:
+async def _are_present(redis: ArqRedis, workers: Sequence[str]) -> bool:
     """One that is paused is not told of any more when its last job was drawn."""
     alive = await OutlookBoard(redis).alive()
-    return bool(alive) if worker == ALL else worker in alive
+    return any(worker in alive for worker in workers)
+
+
+async def _are_at_work(database: Database, workers: Iterable[str | None]) -> bool:
+    jobs = JobStore(database)
+    return any([await jobs.running_at(worker) for worker in workers])
 
 
 async def _check(redis: ArqRedis, worker: str) -> None:
     alive = await OutlookBoard(redis).alive()
-    if worker != ALL and worker not in alive and worker not in await Pauses(redis).named():
+    known = {ALL, *alive, *map(of_pool, alive.values()), *await Pauses(redis).named()}
+    if worker not in known:
         raise StackFailed(f"no worker is named {worker!r}; alive are {', '.join(sorted(alive)) or 'none'}")
 
 

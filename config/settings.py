@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from jobs.capabilities import RUNNABLE
+from jobs.catalog import Family
 from jobs.storage.files import FilesPlace, S3Place
 
 
@@ -77,6 +79,12 @@ class Settings(ModelSettings):
     """How long the pictures of a job are kept after its end; 0 for ever."""
     credits_file: Path = Path(__file__).parent / "credits.toml"
     model_cache_bytes: PositiveInt = 8 * 2**30
+    pool: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    """To which a worker belongs: its line is served by no other. By default those that can do the same are one."""
+    families: Annotated[tuple[Family, ...], NoDecode] = ()
+    """Of whose models a worker draws, e.g. `SD15,SDXL`; by default all."""
+    stages: Annotated[tuple[str, ...], NoDecode] = ()
+    """Which a worker runs, e.g. `INPUT_INITIALIZE,DIFFUSION`; by default all."""
     log_format: Literal["text", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -120,10 +128,18 @@ class Settings(ModelSettings):
     progress_callbacks_every: Duration = timedelta(seconds=2)
     """How often runningNotifyUrl hears of one job's progress, at most."""
 
-    @field_validator("egress_allow", "delivery_delays_s", "upload_origins", mode="before")
+    @field_validator("egress_allow", "delivery_delays_s", "upload_origins", "families", "stages", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("stages")
+    @classmethod
+    def _known_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(stages) - RUNNABLE:
+            known = ", ".join(sorted(RUNNABLE))
+            raise ValueError(f"no stage is called {', '.join(sorted(unknown))}; there are {known}")
+        return stages
 
     @model_validator(mode="after")
     def _bucket_is_named(self) -> "Settings":

@@ -12,6 +12,7 @@ import uvloop
 from config.catalog import read_catalog
 from config.logs import configure_logs
 from config.settings import Settings
+from gpu_worker.ability import ability_of
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.drawn_by import drawn_by
 from gpu_worker.engine.device import best_device
@@ -19,6 +20,7 @@ from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
+from jobs.ability import Ability
 from jobs.catalog import Catalog
 from jobs.storage.background import beside
 from jobs.storage.cancels import open_cancels
@@ -48,9 +50,12 @@ async def work(settings: Settings) -> int:
         open_heart() as heart,
         open_cancels(redis) as cancels,
     ):
+        device = best_device()
+        ability = ability_of(catalog, device, families=settings.families, stages=settings.stages)
+        options = _options(settings, catalog, ability)
         runner = Runner(
-            _options(settings, catalog),
-            engine=DiffusersEngine(catalog, best_device(), max_cached_bytes=settings.model_cache_bytes),
+            options,
+            engine=DiffusersEngine(catalog, device, max_cached_bytes=settings.model_cache_bytes),
             keeper=heart,
             stores=stores_on(database, redis, files, cancels),
         )
@@ -59,7 +64,7 @@ async def work(settings: Settings) -> int:
         await asyncio.wait([warming, stop, broken], return_when=asyncio.FIRST_COMPLETED)
         if not stop.done():
             async with beside(runner.presence.tell_for_ever()):
-                await _work_until([stop, broken], WakingWorker(runner, redis), runner)
+                await _work_until([stop, broken], WakingWorker(runner, redis, options.pool), runner)
             await runner.presence.leave()
         log.info("worker_stopped", is_broken=broken.done())
         return BROKEN if broken.done() else 0
@@ -91,10 +96,12 @@ async def _until_settled(worker: WakingWorker, runner: Runner) -> None:
     await runner.settled()
 
 
-def _options(settings: Settings, catalog: Catalog) -> RunnerOptions:
+def _options(settings: Settings, catalog: Catalog, ability: Ability) -> RunnerOptions:
     return RunnerOptions(
         # In containers the next worker often has this one's host name and process id: it is not to be paused like it.
         worker=f"{socket.gethostname()}-{secrets.token_hex(2)}:{os.getpid()}",
+        pool=settings.pool or ability.digest,
+        ability=ability,
         lease=settings.lease,
         retry_delay=settings.retry_delay,
         max_attempts=settings.max_attempts,

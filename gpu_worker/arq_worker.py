@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from gpu_worker.runner import Runner
 from jobs.storage.background import beside
-from jobs.storage.job_queue import FUNCTION, QUEUE, WAKE, Attempt
+from jobs.storage.job_queue import FUNCTION, LINE, WAKE, Attempt
 
 BLOCK_S = 5
 POLL_S = 0.5
@@ -27,16 +27,17 @@ log = structlog.get_logger()
 class WakingWorker(Worker):
     """Looks for jobs when it is told of one, when its own have been drawn, and twice a second in any case."""
 
-    def __init__(self, runner: Runner, redis: ArqRedis) -> None:
+    def __init__(self, runner: Runner, redis: ArqRedis, pool: str) -> None:
         async def run_job(_context: dict[str, Any], *attempts: Attempt) -> None:
             await runner.run(*attempts)
 
         self._runner = runner
+        self._wake_ups = WAKE + pool
         self._is_stopping = False
         super().__init__(
             functions=[func(cast(Any, run_job), name=FUNCTION)],
             redis_pool=redis,
-            queue_name=QUEUE,
+            queue_name=LINE + pool,
             poll_delay=POLL_S,
             handle_signals=False,
             job_serializer=redis.job_serializer,
@@ -90,7 +91,7 @@ class WakingWorker(Worker):
         while True:
             await self._idle.wait()
             try:
-                if await cast(Awaitable[Any], self.pool.blpop([WAKE], timeout=BLOCK_S)):
+                if await cast(Awaitable[Any], self.pool.blpop([self._wake_ups], timeout=BLOCK_S)):
                     # Not listening again until the look that follows finds nothing: a busy worker must leave the
                     # wake-ups to others.
                     self._idle.clear()

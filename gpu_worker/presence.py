@@ -1,4 +1,6 @@
-"""Tells the others that this worker is alive, and until when it should be busy. It knows no job."""
+"""Tells the others that this worker is alive, what it can run, and until when it should be busy. It knows no
+job.
+"""
 
 import asyncio
 import time
@@ -6,6 +8,7 @@ import time
 import structlog
 from redis.exceptions import RedisError
 
+from jobs.ability import Ability
 from jobs.storage.outlook_board import OutlookBoard
 
 TELL_EVERY_S = 2
@@ -17,9 +20,11 @@ log = structlog.get_logger()
 
 
 class Presence:
-    def __init__(self, board: OutlookBoard, worker: str) -> None:
+    def __init__(self, board: OutlookBoard, worker: str, pool: str, ability: Ability) -> None:
         self._board = board
         self._worker = worker
+        self._pool = pool
+        self._ability = ability
         self._began = self._cost_s = 0.0
         self._is_away = False
         self._durations: list[tuple[str, float]] = []
@@ -72,7 +77,9 @@ class Presence:
         if self._is_away and not self._began:
             await self._board.forget(self._worker)
         else:
-            await self._board.tell(self._worker, began=self._began, cost_s=self._cost_s)
+            await self._board.tell(
+                self._worker, pool=self._pool, ability=self._ability, began=self._began, cost_s=self._cost_s
+            )
 
     async def leave(self) -> None:
         self._is_away, self._began = True, 0.0

@@ -28,8 +28,9 @@ from gpu_worker.presence import Presence
 from gpu_worker.stage_outputs import StageOutputs, parts
 from gpu_worker.stores import Stores
 from gpu_worker.watch import JobWatch
+from jobs.ability import Ability
 from jobs.capabilities import RunnableStage, runnable
-from jobs.cost import model_of, work_of
+from jobs.cost import work_of
 from jobs.engine import Engine, Picture
 from jobs.errors import (
     AttemptLost,
@@ -37,12 +38,15 @@ from jobs.errors import (
     FatalFailure,
     HandedBack,
     NotFound,
+    OutOfReach,
     StageFailed,
     TransitoryFailure,
     Unavailable,
     WorkerStopping,
 )
 from jobs.job import Failure, FailureCode, Image, Job
+from jobs.need import need_of
+from jobs.pool import NOBODY
 from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.background import beside
@@ -76,12 +80,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """`worker` names this process in events. `retry_delay` doubles with each attempt. An engine that does not stop
-    within `hung_after`, when its attempt has had its time, hangs. `drawn_by` names the models and the code that draw,
-    and `stage_outputs_kept` how long what they made is of use again. `outputs_kept` is counted from the job's end; None
-    is for ever."""
+    """`worker` names this process in events; it serves the line of `pool`, as far as its `ability` goes. `retry_delay`
+    doubles with each attempt. An engine that does not stop within `hung_after`, when its attempt has had its time,
+    hangs. `drawn_by` names the models and the code that draw, and `stage_outputs_kept` how long what they made is of
+    use again. `outputs_kept` is counted from the job's end; None is for ever."""
 
     worker: str
+    pool: str
+    ability: Ability
     lease: timedelta
     retry_delay: timedelta
     max_attempts: int
@@ -106,7 +112,7 @@ class Runner:
         self._stage_outputs = StageOutputs(
             stores.stages, stores.files, drawn_by=options.drawn_by, kept=options.stage_outputs_kept
         )
-        self.presence = Presence(stores.outlook, options.worker)
+        self.presence = Presence(stores.outlook, options.worker, options.pool, options.ability)
         # The engine is used from this one thread only. A second thread that computes, even once and before, gives
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -138,7 +144,7 @@ class Runner:
         measured = [seconds for seconds in loading_s.values() if seconds]
         otherwise_s = statistics.mean(measured) if measured else LOADING_S
         share = statistics.median(self._shares)
-        picked = await self._queue.pick(self._options.worker, loading_s, otherwise_s, share=share)
+        picked = await self._queue.pick(self._options.worker, self._options.pool, loading_s, otherwise_s, share=share)
         self.presence.rest(picked is None)
         return picked or ()
 
@@ -219,6 +225,8 @@ class Runner:
             return await self._try_again(job, f"the worker broke unexpectedly ({type(error).__name__})")
 
     async def _make_pictures(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> None:
+        if lacks := self._options.ability.lacks(need_of(job.submission.stages)):
+            raise OutOfReach(lacks)
         inputs = await self._inputs(job)
         canvas = await self._run_stages(job, watch, inputs)
         drawn.set()
@@ -370,8 +378,10 @@ class Runner:
         outcome = await self._unless_lost(self._jobs.hand_back, job, reason=reason.message)
         if outcome != "REQUEUED":
             return outcome
+        pool = NOBODY if isinstance(reason, OutOfReach) else self._options.pool
+        need = str(need_of(job.submission.stages))
         try:
-            await self._queue.add([Waiting(job.id, job.attempt + 1, job.cost_s, turn=None, model=model_of(job.kind))])
+            await self._queue.add([Waiting(job.id, job.attempt + 1, job.cost_s, None, need, pool)])
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", job_id=job.id, error=repr(error))  # the sweeper tells it
         return outcome

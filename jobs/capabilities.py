@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from jobs.errors import Fault, TransitoryFailure
 from jobs.stages.diffusion import Diffusion
@@ -15,6 +15,11 @@ from jobs.stages.redrawing import Redrawing
 from jobs.submission import Submission
 
 RunnableStage: TypeAlias = InputInitialize | Diffusion | ImageToInpaint | ImageToUpscaler | ImageToAdetailer
+
+RUNNABLE = frozenset(
+    str(field.default) for stage in get_args(RunnableStage) for field in fields(stage) if field.name == "type"
+)
+"""The types of the stages that workers of this version run."""
 
 
 @dataclass(frozen=True, slots=True)

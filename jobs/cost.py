@@ -39,11 +39,6 @@ def work_of(stages: Sequence[Stage]) -> Work:
     return Work(seconds, f"{model} {largest.bit_length()} {types}")
 
 
-def model_of(kind: str) -> str:
-    """The model that jobs of this kind draw with first."""
-    return kind.partition(" ")[0]
-
-
 def _drawings(stages: Sequence[Stage]) -> Iterator[tuple[int, Size]]:
     """Steps, and the size at which a picture takes them."""
     sizes = picture_sizes(stages)

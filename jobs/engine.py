@@ -63,7 +63,8 @@ class Engine(Protocol):
     """All methods but `loading_s` block, and are called from one thread at a time."""
 
     def loading_s(self) -> Mapping[str, float]:
-        """By model: 0 for one that is loaded, and for others in how many seconds it was loaded the last time."""
+        """By model: 0 for one that is loaded, and for others in how many seconds it was loaded the last time; of LoRAs,
+        merged."""
 
     def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         """The checkpoint of this catalogue id, from the cache or from disk, with these LoRAs until it is loaded again.

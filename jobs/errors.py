@@ -29,6 +29,7 @@ DarkroomError
     └── EngineBusy        the job before it takes longer than was foretold
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -162,6 +163,13 @@ class WorkerStopping(HandedBack):
 
 class EngineBusy(HandedBack):
     """The job before it takes longer than was foretold."""
+
+
+class OutOfReach(HandedBack):
+    """The worker cannot run the job, which was put into its line all the same."""
+
+    def __init__(self, lacks: Sequence[str]) -> None:
+        super().__init__(f"The worker that was given it cannot run it: {'; '.join(lacks)}.")
 
 
 def _written(credits: Decimal) -> str:

@@ -11,7 +11,7 @@ SOON_S = 1.5
 class Circumstances:
     """What a waiting job waits for. `own_before`: jobs of its account that wait and came before it. `held_s` is the
     rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it may. `is_paused`: by the
-    operator, for all workers."""
+    operator, for all workers of its pool, who are counted."""
 
     own_before: int
     held_s: float
@@ -41,10 +41,11 @@ def _waiting(view: JobView, around: Circumstances) -> list[str]:
             f"it is tried again in {_s(around.held_s)}",
         ]
     if around.is_paused:
-        return [_before(view.place, around.own_before), "the operator has paused all workers"]
+        return [_before(view.place, around.own_before), "the operator has paused its workers"]
+    if view.missing:
+        return [_before(view.place, around.own_before), *view.missing, "it starts when a worker comes that can run it"]
     start = view.estimate.starts_in if view.estimate else None
-    when = _in(start, "it should start") if around.workers else "it starts when one comes"
-    return [_before(view.place, around.own_before), _workers(around), when]
+    return [_before(view.place, around.own_before), _workers(around), _in(start, "it should start")]
 
 
 def _before(place: QueuePlace | None, own: int) -> str:
@@ -63,7 +64,7 @@ def _workers(around: Circumstances) -> str:
     busy = around.busy_workers
     match around.workers:
         case 0:
-            return "no worker is alive"
+            return ""
         case 1:
             return f"1 worker is alive{' and at work' if busy else ''}"
         case number:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from jobs.pool import NOBODY
 from jobs.submission import Submission
 
 
@@ -87,7 +88,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePlace:
-    """`rank` counts from 1: the jobs that start before this one, and itself. `length` counts all waiting jobs.
+    """In the line of `pool`, whose workers serve no other. `rank` counts from 1: the jobs that start before this one,
+    and itself. `length` counts all that wait there.
 
     `work_before_s` is what those before it should take one worker; None where nobody knows. `ahead_s`: how much work
     other accounts may still send each, and be served before it, because its own has so much before them.
@@ -95,6 +97,7 @@ class QueuePlace:
 
     rank: int
     length: int
+    pool: str = NOBODY
     work_before_s: float | None = None
     ahead_s: float = field(default=0.0, compare=False)  # it changes with every start, and no place with it
 
@@ -145,9 +148,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A job as its account may see it now: what is durable, and what is live."""
+    """A job as its account may see it now: what is durable, and what is live. `missing`: why no worker that is alive
+    can run it, each in a sentence; nothing where one can, and None where nobody asked."""
 
     job: Job
     place: QueuePlace | None = None
     progress: Progress | None = None
     estimate: Estimate | None = None
+    missing: tuple[str, ...] | None = None

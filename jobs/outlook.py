@@ -8,9 +8,11 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from types import MappingProxyType
 
-from jobs.job import Estimate, Range
+from jobs.job import Estimate, QueuePlace, Range
+from jobs.need import Need, read_need
+from jobs.pool import Pool
 
 # Errors are ratios. This is added to both sides, so that a second more or less is nothing at all to a long wait, and
 # half a second instead of none is no infinite error.
@@ -19,8 +21,6 @@ SECOND = 1.0
 BOUNDS_S = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 LENGTHS = len(BOUNDS_S) + 1
 ENOUGH = 20
-# The share of the workers that those who come later are taken to have at most.
-MOST_OVERTAKEN = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +54,44 @@ class Calibration:
 
 
 class Outlook:
-    """`fresh_per_s` is the work that comes in a second and stands at the front at once. `free_in_s` has an entry for
-    each worker that is alive: 0 where it has nothing to do. Of `spreads`, the one of "" is of all kinds. `waits` are
-    the last starts of each length of wait."""
+    """`pools` are those that have a worker that is alive, and `work_s` is what waits in each line, theirs and others'.
+    Of `spreads`, the one of "" is of all kinds. `waits` are the last starts of each length of wait."""
 
     def __init__(
         self,
         *,
         spreads: Mapping[str, Spread],
-        free_in_s: Iterable[float] = (),
+        pools: Mapping[str, Pool] = MappingProxyType({}),
+        work_s: Mapping[str, float] = MappingProxyType({}),
         waits: Sequence[Wait] = (),
-        fresh_per_s: float = 0.0,
     ) -> None:
+        self.pools = pools
+        self.work_s = work_s
         self._spreads = spreads
-        self._free = sorted(free_in_s)
-        self._sums = [0.0, *accumulate(self._free)]
-        # The work after which all workers up to this one are at it.
-        self._filled = [free * i - self._sums[i] for i, free in enumerate(self._free)]
         self._waits = waits
-        self._fresh_per_s = fresh_per_s
         self._errors = _errors(waits)
+        self._able: dict[str, tuple[str, ...]] = {}
 
     @property
     def workers(self) -> int:
-        return len(self._free)
+        return sum(pool.workers for pool in self.pools.values())
 
     @property
     def busy_workers(self) -> int:
-        return sum(free > 0 for free in self._free)
+        return sum(pool.busy_workers for pool in self.pools.values())
+
+    def able(self, need: str) -> tuple[str, ...]:
+        """The pools of which every worker can run what needs this, as `Need` writes it."""
+        if need not in self._able:
+            asked = read_need(need)
+            self._able[need] = tuple(name for name, pool in self.pools.items() if not pool.lacks(asked))
+        return self._able[need]
+
+    def missing(self, need: Need) -> tuple[str, ...]:
+        """Why no pool can run this, by the one that lacks least; nothing where one can."""
+        if not self.pools:
+            return ("no worker that takes jobs is alive",)
+        return min((pool.lacks(need) for pool in self.pools.values()), key=len)
 
     def calibration(self) -> Calibration:
         number = max(len(self._waits), 1)
@@ -93,9 +103,9 @@ class Outlook:
         """By which the nominal seconds of such jobs are to be multiplied."""
         return self._spread(kind).mean
 
-    def waiting(self, work_before_s: float, ahead_s: float, kind: str, cost_s: float) -> Estimate | None:
-        """None where no worker is alive."""
-        raw = self.raw_start_s(work_before_s, ahead_s)
+    def waiting(self, place: QueuePlace, kind: str, cost_s: float) -> Estimate | None:
+        """None where nobody knows."""
+        raw = self.raw_start_s(place)
         if raw is None:
             return None
         start, length = self.start(raw), self._length(kind, cost_s)
@@ -103,20 +113,15 @@ class Outlook:
         ends_in = Range(p50, p50 + math.hypot(start.p90 - start.p50, length.p90 - length.p50))
         return Estimate(starts_in=start, ends_in=ends_in)
 
+    def raw_start_s(self, place: QueuePlace) -> float | None:
+        """Not yet corrected by errors. None where its pool has no worker, or nobody knows the work before it."""
+        if place.pool not in self.pools or place.work_before_s is None:
+            return None
+        return self.pools[place.pool].raw_start_s(place.work_before_s, place.ahead_s)
+
     def running(self, fraction: float, kind: str, cost_s: float) -> Estimate:
         length = self._length(kind, cost_s * (1 - fraction))
         return Estimate(starts_in=None, ends_in=length)
-
-    def raw_start_s(self, work_before_s: float, ahead_s: float = 0.0) -> float | None:
-        """When the workers have done this much besides what they are at, if each takes the next job when it is free.
-
-        Where the job's account is ahead of the clock, what comes fresh until then is done before it.
-        """
-        if not self._free:
-            return None
-        at_work = bisect_right(self._filled, work_before_s)
-        start_s = (work_before_s + self._sums[at_work]) / at_work
-        return start_s if ahead_s < SECOND else start_s / (1 - min(self._fresh_per_s / self.workers, MOST_OVERTAKEN))
 
     def start(self, raw_s: float) -> Range:
         """Corrected by what the last starts that were told about the same have come to."""

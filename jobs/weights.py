@@ -61,17 +61,22 @@ class Weights:
         return self._digests[key]
 
 
-def check_safetensors(file: Path) -> None:
-    """Raises WrongWeights where the file is none, or is cut off: it is compared with its own header, and not loaded."""
+def safetensors_header(file: Path) -> dict[str, list[int]]:
+    """The shapes of its tensors, by name; they are not loaded.
+
+    Raises WrongWeights where the file is none, or is cut off: it is compared with its own header.
+    """
     try:
         with file.open("rb") as content:
             length = int.from_bytes(content.read(8), "little")
             if not 0 < length <= min(MAX_HEADER_BYTES, file.stat().st_size):
                 raise ValueError("its header has no length")
             header = json.loads(content.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        ends = [entry["data_offsets"][1] for entry in entries.values()]
         if not ends or file.stat().st_size != 8 + length + max(ends):
             raise ValueError("it is not as long as its header says")
+        return {name: [int(side) for side in entry["shape"]] for name, entry in entries.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise WrongWeights(f"{file} is no whole safetensors file: {error}") from error
 

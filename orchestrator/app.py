@@ -97,7 +97,12 @@ class Parts:
         self.views = JobViews(self.jobs, self.queue, self.board, self.foresight)
         self.feed = JobFeed(self.jobs, self.events, self.views)
         self.sweeper = Sweeper(
-            self.jobs, self.queue, every=options.sweep_every, max_attempts=options.max_attempts, now=now
+            self.jobs,
+            self.queue,
+            self.foresight,
+            every=options.sweep_every,
+            max_attempts=options.max_attempts,
+            now=now,
         )
 
 
@@ -114,7 +119,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     )
     async with (
         open_files(options.files) as files,
-        open_intake(parts.jobs, parts.queue, parts.sweeper.fill_soon, parts.foresight.promise) as intake,
+        open_intake(parts.jobs, parts.queue, parts.foresight, parts.sweeper.fill_soon) as intake,
         open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
         # Of its own: who looks at many pictures shall not keep others from uploading theirs.

@@ -1,14 +1,20 @@
-"""The web process's newest outlook, and what it tells of starts. It reads it once a second: no request waits for it."""
+"""The web process's newest outlook: which pool a job goes to, and what it is told of its start.
+
+It is read once a second: no request waits for it.
+"""
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Iterable
 
 import structlog
 from redis.exceptions import RedisError
 
 from jobs.job import Estimate, Job, JobStatus, Progress, QueuePlace
+from jobs.need import need_of
 from jobs.outlook import Outlook
+from jobs.pool import NOBODY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.outlook_board import OutlookBoard
 
@@ -25,6 +31,8 @@ class Foresight:
         self.outlook = Outlook(spreads={})
         self._board = board
         self._queue = queue
+        # Seconds of work that were sent to each pool after the outlook was made.
+        self._sent_s: defaultdict[str, float] = defaultdict(float)
         self._unpromised: list[tuple[int, QueuePlace]] = []
         self._promising: asyncio.Task[None] | None = None
 
@@ -37,6 +45,7 @@ class Foresight:
         try:
             async with asyncio.timeout(WITHIN_S):
                 self.outlook = await self._board.read()
+                self._sent_s.clear()
         except (RedisError, OSError) as error:
             log.warning("outlook_not_read", error=repr(error))
         except Exception:
@@ -46,9 +55,30 @@ class Foresight:
         """None where nothing can be said."""
         if job.status == JobStatus.RUNNING:
             return self.outlook.running(progress.fraction if progress else 0.0, job.kind, job.cost_s)
-        if job.status == JobStatus.WAITING and place and place.work_before_s is not None:
-            return self.outlook.waiting(place.work_before_s, place.ahead_s, job.kind, job.cost_s)
+        if job.status == JobStatus.WAITING and place:
+            return self.outlook.waiting(place, job.kind, job.cost_s)
         return None
+
+    def pool_for(self, need: str, cost_s: float) -> str:
+        """Where a job that needs this should start first, of the pools that can run it; NOBODY where none can."""
+        able = self.outlook.able(need)
+        if len(able) < 2:
+            return able[0] if able else NOBODY
+        pool = min(able, key=self._start_s)
+        self._sent_s[pool] += cost_s
+        return pool
+
+    def _start_s(self, pool: str) -> float:
+        return self.outlook.pools[pool].raw_start_s(self.outlook.work_s.get(pool, 0.0) + self._sent_s[pool])
+
+    def missing(self, job: Job, place: QueuePlace | None) -> tuple[str, ...] | None:
+        """Why no worker that is alive can run it, each in a sentence; nothing where one can. None of a job that does
+        not wait."""
+        if job.status != JobStatus.WAITING:
+            return None
+        if place and place.pool in self.outlook.pools:
+            return ()
+        return self.outlook.missing(need_of(job.submission.stages))
 
     def promise(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
         """Remembers what some of these new jobs are being told, in the background: nobody waits for it."""
@@ -65,7 +95,7 @@ class Foresight:
             await self._remember(queued)
 
     async def _remember(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
-        raw = {job_id: self.outlook.raw_start_s(place.work_before_s or 0.0, place.ahead_s) for job_id, place in queued}
+        raw = {job_id: self.outlook.raw_start_s(place) for job_id, place in queued}
         told = [(job_id, raw_s, self.outlook.start(raw_s)) for job_id, raw_s in raw.items() if raw_s is not None]
         try:
             async with asyncio.timeout(WITHIN_S):

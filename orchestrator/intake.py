@@ -1,7 +1,7 @@
 """How jobs get in: many requests share one commit and one call to Redis. It does not parse or render."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,7 +10,6 @@ import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.cost import model_of
 from jobs.errors import DarkroomError, RequestIdConflict, Unavailable
 from jobs.job import Job, JobStatus, QueuePlace
 from jobs.storage.database import DATABASE_AWAY
@@ -18,6 +17,7 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobKey, JobStore, NewJob, Waiting
 from jobs.turn import turn
 from orchestrator.batcher import Batcher, Pending
+from orchestrator.foresight import Foresight
 
 FLUSH_WITHIN_S = 15
 LATE = "The job may or may not have been stored; send the same request again to know."
@@ -47,13 +47,13 @@ class Intake:
         self,
         jobs: JobStore,
         queue: JobQueue,
+        foresight: Foresight,
         on_unqueued: Callable[[], None],
-        on_queued: Callable[[Iterable[tuple[int, QueuePlace]]], None],
     ) -> None:
         self._jobs = jobs
         self._queue = queue
+        self._foresight = foresight
         self._on_unqueued = on_unqueued
-        self._on_queued = on_queued
         self._batcher: Batcher[NewJob, Accepted] = Batcher(self._flush_surely, within_s=FLUSH_WITHIN_S, late=LATE)
 
     async def accept(self, new_job: NewJob) -> Accepted:
@@ -107,36 +107,32 @@ class Intake:
             return {}
         first = {each.item.key: each.item for each in reversed(batch)}
         # In the order in which they came, and not that of their ids.
-        waiting = {key: _waiting(job, created[key]) for key, job in reversed(first.items()) if key in created}
+        waiting = {key: self._waiting(job, created[key]) for key, job in reversed(first.items()) if key in created}
         try:
             async with asyncio.timeout(QUEUE_WITHIN_S):
                 places = await self._queue.add(list(waiting.values()))
-            self._on_queued((job.job_id, place) for job, place in zip(waiting.values(), places, strict=True))
+            self._foresight.promise((job.job_id, place) for job, place in zip(waiting.values(), places, strict=True))
             return dict(zip(waiting, places, strict=True))
         except (RedisError, OSError) as error:
             log.warning("jobs_not_queued", jobs=len(created), error=repr(error))
             self._on_unqueued()
             return {}
 
+    def _waiting(self, job: NewJob, job_id: int) -> Waiting:
+        its_turn = turn(job.account_id, cost_s=job.cost_s, weight=job.weight, priority=job.priority)
+        return Waiting(job_id, 1, job.cost_s, its_turn, job.need, self._foresight.pool_for(job.need, job.cost_s))
+
 
 @asynccontextmanager
 async def open_intake(
-    jobs: JobStore,
-    queue: JobQueue,
-    on_unqueued: Callable[[], None],
-    on_queued: Callable[[Iterable[tuple[int, QueuePlace]]], None],
+    jobs: JobStore, queue: JobQueue, foresight: Foresight, on_unqueued: Callable[[], None]
 ) -> AsyncIterator[Intake]:
-    """`on_unqueued` is called when jobs were stored and Redis could not be told, `on_queued` with places else."""
-    intake = Intake(jobs, queue, on_unqueued, on_queued)
+    """`on_unqueued` is called when jobs were stored and Redis could not be told."""
+    intake = Intake(jobs, queue, foresight, on_unqueued)
     try:
         yield intake
     finally:
         intake.close()
-
-
-def _waiting(job: NewJob, job_id: int) -> Waiting:
-    its_turn = turn(job.account_id, cost_s=job.cost_s, weight=job.weight, priority=job.priority)
-    return Waiting(job_id, 1, job.cost_s, its_turn, model_of(job.kind))
 
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:

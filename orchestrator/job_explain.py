@@ -9,8 +9,10 @@ from redis.exceptions import RedisError
 from jobs.account import Scope
 from jobs.dialects.tams_response import explanation_body
 from jobs.explanation import Circumstances
+from jobs.job import QueuePlace
+from jobs.pool import Pool
 from jobs.storage.job_store import JobStore
-from jobs.storage.pauses import ALL, Pauses
+from jobs.storage.pauses import ALL, Pauses, of_pool
 from orchestrator.authentication import Authentication
 from orchestrator.foresight import Foresight
 from orchestrator.job_path import JOB_PATH, job_id_of
@@ -44,21 +46,22 @@ class JobExplainApi:
     async def show(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)
         view = await self._reader.view(account.id, job_id_of(request))
-        hold, outlook = await self._jobs.hold(view.job.id), self._foresight.outlook
+        hold, pools = await self._jobs.hold(view.job.id), self._foresight.outlook.pools
+        pool = (pools.get(view.place.pool) if view.place else None) or Pool()
         around = Circumstances(
             own_before=hold.own_before,
             held_s=hold.held_s,
             is_parked=hold.is_parked,
-            is_paused=await self._are_paused(),
-            workers=outlook.workers,
-            busy_workers=outlook.busy_workers,
+            is_paused=await self._are_paused(view.place),
+            workers=pool.workers,
+            busy_workers=pool.busy_workers,
         )
         return json_response(explanation_body(view, around))
 
-    async def _are_paused(self) -> bool:
+    async def _are_paused(self, place: QueuePlace | None) -> bool:
         try:
             async with asyncio.timeout(WITHIN_S):
-                return await self._pauses.hold(ALL)
+                return await self._pauses.hold(of_pool(place.pool) if place else ALL)
         except (RedisError, OSError) as error:
             log.warning("pauses_not_known", error=repr(error))
             return False

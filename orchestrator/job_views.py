@@ -45,8 +45,13 @@ class JobViews:
         return [self._view(job, places.get(job.id), progress.get(job.id)) for job in jobs]
 
     def _view(self, job: Job, place: QueuePlace | None, progress: Progress | None) -> JobView:
-        estimate = self._foresight.estimate(job, place, progress)
-        return JobView(job=job, place=place, progress=progress, estimate=estimate)
+        return JobView(
+            job=job,
+            place=place,
+            progress=progress,
+            estimate=self._foresight.estimate(job, place, progress),
+            missing=self._foresight.missing(job, place),
+        )
 
     async def _places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace | None]:
         return await _known(jobs, lambda: self._queue.places([(job.id, job.attempt + 1) for job in jobs]))
@@ -56,7 +61,7 @@ class JobViews:
         while Redis is away, of all."""
         try:
             async with asyncio.timeout(LIVE_STATE_WITHIN_S):
-                length, _ = await self._queue.length()
+                length = await self._queue.length()
         except (RedisError, OSError) as error:
             log.warning("live_state_not_known", jobs=len(jobs), error=repr(error))
             return await self._jobs.places(jobs)

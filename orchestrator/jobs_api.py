@@ -22,6 +22,7 @@ from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission
 from jobs.job import Job, JobView
 from jobs.links import Links
+from jobs.need import need_of
 from jobs.stages.input_initialize import MAX_SEED
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.resource_store import ResourceStore
@@ -118,6 +119,7 @@ class JobsApi:
             credits=price(submission.stages, self._catalog, self._rates),
             cost_s=work.nominal_s * self._foresight.outlook.factor(work.kind),
             kind=work.kind,
+            need=str(need_of(submission.stages)),
             weight=account.weight,
             priority=account.priority,
             created_at=now,
@@ -125,8 +127,12 @@ class JobsApi:
 
     async def _body_of(self, accepted: Accepted) -> JobAnswer:
         if accepted.is_new:
-            estimate = self._foresight.estimate(accepted.job, accepted.place)
-            view = JobView(job=accepted.job, place=accepted.place, estimate=estimate)
+            view = JobView(
+                job=accepted.job,
+                place=accepted.place,
+                estimate=self._foresight.estimate(accepted.job, accepted.place),
+                missing=self._foresight.missing(accepted.job, accepted.place),
+            )
             return job_body(view, self._links, just_created=True)
         return job_body(await self._view(accepted.job), self._links)
 

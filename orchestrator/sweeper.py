@@ -6,6 +6,7 @@ Any number of sweepers may run: each step is safe to repeat.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -15,6 +16,8 @@ from redis.exceptions import RedisError
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
+from orchestrator.foresight import Foresight
+from orchestrator.rerouting import Rerouter
 
 # A page is one call that keeps Redis, and this process, from all else.
 PAGE = 250
@@ -35,6 +38,7 @@ class Sweeper:
         self,
         jobs: JobStore,
         queue: JobQueue,
+        foresight: Foresight,
         *,
         every: timedelta,
         max_attempts: int,
@@ -42,6 +46,8 @@ class Sweeper:
     ) -> None:
         self._jobs = jobs
         self._queue = queue
+        self._foresight = foresight
+        self._rerouter = Rerouter(queue, foresight)
         self._every = every
         self._max_attempts = max_attempts
         self._now = now
@@ -81,6 +87,7 @@ class Sweeper:
             await self._fill()
         elif self._asked != self._answered or self._now() - self._compared_at > COMPARE_EVERY:
             await self._compare()
+        await self._rerouter.reroute()
 
     async def _fill(self) -> None:
         # All is remembered as it was before the work: what happens meanwhile makes the next sweep compare again.
@@ -115,4 +122,5 @@ class Sweeper:
 
     async def _add(self, waiting: list[Waiting]) -> None:
         if waiting:
-            await self._queue.add(waiting)
+            pool_for = self._foresight.pool_for
+            await self._queue.add([replace(each, pool=pool_for(each.need, each.cost_s)) for each in waiting])

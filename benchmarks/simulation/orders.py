@@ -9,13 +9,17 @@ from typing import Protocol
 from arq.connections import ArqRedis
 
 from benchmarks.simulation.traffic import SimulatedJob
+from jobs.ability import Ability
 from jobs.job import Range
+from jobs.need import Need
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.turn import turn
 
 KIND = "simulated"
+POOL = "simulated"
+ABILITY = Ability(frozenset(), {})
 LOOK_EVERY_S = 1.0
 
 
@@ -88,8 +92,8 @@ class Darkroom:
         cost_s = job.cost_s * self._outlook.factor(KIND)
         its_turn = turn(account, cost_s=cost_s, weight=1.0, priority=job.priority)
         self._waiting[job.id] = job
-        (place,) = await self._queue.add([Waiting(job.id, 1, cost_s, its_turn, str(job.model))])
-        raw_s = self._outlook.raw_start_s(place.work_before_s or 0.0, place.ahead_s)
+        (place,) = await self._queue.add([Waiting(job.id, 1, cost_s, its_turn, str(Need((str(job.model),), ())), POOL)])
+        raw_s = self._outlook.raw_start_s(place)
         if raw_s is None:
             return None
         told = self._outlook.start(raw_s)
@@ -98,7 +102,7 @@ class Darkroom:
 
     async def take(self, worker: int) -> SimulatedJob | None:
         self._at_work.setdefault(worker, (0.0, 0.0))
-        best = await self._queue.pick(str(worker), {self._loaded.get(worker, ""): 0.0}, self._swap_s)
+        best = await self._queue.pick(str(worker), POOL, {self._loaded.get(worker, ""): 0.0}, self._swap_s)
         if not best:
             return None
         ((job_id, _),) = best
@@ -118,5 +122,5 @@ class Darkroom:
             return
         self._looked = self._now()
         for worker, (began, cost_s) in self._at_work.items():
-            await self._board.tell(str(worker), began=began, cost_s=cost_s)
+            await self._board.tell(str(worker), pool=POOL, ability=ABILITY, began=began, cost_s=cost_s)
         self._outlook = await self._board.read()

@@ -1,5 +1,6 @@
 """Where the numbers are computed, and in which precision. It loads nothing."""
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,13 @@ class Device:
     torch_device: torch.device
     dtype: torch.dtype
     memory_format: torch.memory_format = torch.channels_last
+
+    @property
+    def memory_bytes(self) -> int:
+        """All of it, whoever uses it now."""
+        if self.torch_device.type == "cuda":
+            return torch.cuda.get_device_properties(self.torch_device).total_memory
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     def __str__(self) -> str:
         return f"{self.torch_device} ({str(self.dtype).removeprefix('torch.')})"

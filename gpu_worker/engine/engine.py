@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -52,18 +53,29 @@ class DiffusersEngine:
         self._device = device
         self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
+        # In how many seconds each LoRA that was ever used was merged, and those that now are.
+        self._merging_s: dict[str, float] = {}
+        self._merged_loras: list[str] = []
 
     def loading_s(self) -> Mapping[str, float]:
-        return self._cache.loading_s()
+        merged = dict.fromkeys(self._merged_loras, 0.0)
+        return {**self._cache.loading_s(), **self._merging_s, **merged}
 
     def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
         def work(_thrift: Thrift) -> Checkpoint:
             checkpoint = self._cache.get(model.id, partial(self._load_checked, model))
-            checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
+            self._merge(checkpoint, loras)
             return self._with_vae(checkpoint, self._model(vae)) if vae else checkpoint
 
         model = self._model(model_id)
         return self._ladder(f"loading model {model.id}", LOADING, {model.id, vae}).run(work)
+
+    def _merge(self, checkpoint: Checkpoint, loras: Sequence[Lora]) -> None:
+        began, names = perf_counter(), [lora.model for lora in loras]
+        checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
+        if missing := [name for name in names if name not in self._merged_loras]:
+            self._merging_s = self._merging_s | dict.fromkeys(missing, (perf_counter() - began) / len(missing))
+        self._merged_loras = names
 
     def encode_prompt(
         self,

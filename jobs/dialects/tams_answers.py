@@ -82,6 +82,9 @@ class SuccessInfo(TypedDict):
 
 
 class Job(TypedDict):
+    """`isPossible` is there while the job waits: whether a worker that is alive can run it. If none can, it waits for
+    one, and `impossibleBecause` says what is missing."""
+
     id: Digits
     requestId: str
     status: Literal["CREATED", "WAITING", "RUNNING", "SUCCESS", "FAILED", "CANCELED"]
@@ -91,6 +94,8 @@ class Job(TypedDict):
     successInfo: NotRequired[SuccessInfo]
     failedInfo: NotRequired[FailedInfo]
     estimate: NotRequired[Estimate]
+    isPossible: NotRequired[bool]
+    impossibleBecause: NotRequired[list[str]]
 
 
 class JobAnswer(TypedDict):

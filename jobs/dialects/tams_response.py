@@ -60,6 +60,10 @@ def job_body(view: JobView, links: Links, *, just_created: bool = False) -> answ
             body["failedInfo"] = {"reason": job.failure.reason, "code": job.failure.code.value}
     if view.estimate:
         body["estimate"] = _estimate(view.estimate)
+    if view.missing is not None:
+        body["isPossible"] = not view.missing
+    if view.missing:
+        body["impossibleBecause"] = list(view.missing)
     return {"job": body}
 
 

@@ -94,6 +94,13 @@ class Diffusion:
         return [piece.text for piece in (*self.prompt, *self.negative_prompt)]
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The catalogue ids of all that it draws with, first the checkpoint's."""
+        controls = [each for control in self.controls for each in (control.model, control.preprocessor_model)]
+        named = (self.model, self.vae, *(lora.model for lora in self.loras), *controls, *self.embeddings)
+        return tuple(each for each in named if each)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(name for control in self.controls for name in control.inputs)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import ClassVar, Literal
 
 from jobs.attachments import Lora
-from jobs.detectors import Look
+from jobs.detectors import BUNDLED, Look
 from jobs.engine import Cutout, Engine, Picture
 from jobs.inpainting import Cut
 from jobs.prompt import Prompt
@@ -73,6 +73,12 @@ class ImageToAdetailer(Redrawing):
     field_name: ClassVar[str] = "imageToAdetailer"
     type: Literal["IMAGE_TO_ADETAILER"] = "IMAGE_TO_ADETAILER"
     details: tuple[Detail, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        detectors = (detail.look.detector for detail in self.details if detail.look.detector != BUNDLED)
+        drawn = (model for detail in self.details for model in detail.diffusion(self.diffusion).models)
+        return (*self.diffusion.models, *detectors, *drawn)
 
     @property
     def draws_parts(self) -> bool:

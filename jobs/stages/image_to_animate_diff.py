@@ -16,3 +16,8 @@ class ImageToAnimateDiff(Redrawing):
     field_name: ClassVar[str] = "imageToAnimateDiff"
     type: Literal["IMAGE_TO_ANIMATE_DIFF"] = "IMAGE_TO_ANIMATE_DIFF"
     animations: tuple[Animation, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        motions = (lora.model for animation in self.animations for lora in animation.motion_loras)
+        return (*self.diffusion.models, *motions)

@@ -44,6 +44,10 @@ class ImageToUpscaler(Redrawing):
     denoising_strength: float
 
     @property
+    def models(self) -> tuple[str, ...]:
+        return self.diffusion.models if self.upscaler in set(Upscaler) else (*self.diffusion.models, self.upscaler)
+
+    @property
     def work(self) -> int:
         return self.steps
 

@@ -24,6 +24,11 @@ class InputInitialize:
     picture_size: Size | None = None
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """Catalogue ids; it draws nothing."""
+        return ()
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Ids of the resources it reads."""
         return (self.image_resource_id,) if self.image_resource_id else ()

@@ -24,6 +24,10 @@ class Redrawing:
         return False
 
     @property
+    def models(self) -> tuple[str, ...]:
+        return self.diffusion.models
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return self.diffusion.inputs
 

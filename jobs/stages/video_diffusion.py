@@ -56,6 +56,10 @@ class VideoDiffusion:
     keyframes: tuple[Keyframes, ...] = ()
 
     @property
+    def models(self) -> tuple[str, ...]:
+        return (self.model, *(lora.model for lora in self.loras))
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         pictures = (name for each in self.keyframes for name in (each.start, each.end))
         videos = (control.video for control in self.controls)

@@ -1,4 +1,4 @@
-"""The order of waiting jobs: arq's sorted set in Redis, and what workers are told at once.
+"""The order of waiting jobs: a sorted set as arq's in Redis for each pool, and what workers are told at once.
 
 It may be emptied at any time; the sweeper refills it. Its scripts decide the order, see docs/decisions/0008.
 
@@ -20,22 +20,24 @@ from jobs.storage.cancels import tell_canceled
 from jobs.storage.job_store import Waiting
 from jobs.storage.pauses import PAUSED
 from jobs.storage.redis_connection import serialize
+from jobs.turn import Turn
 
-# Not arq's own name: under that one releases before this one kept an order that is another clock's.
-QUEUE = "darkroom:line"
-CLOCK = "darkroom:line:clock"
-ENDS = "darkroom:line:ends"
-ENTRIES = "darkroom:line:entries"
-WAKE = "darkroom:wake"
-PROMISES = "darkroom:line:promises"
+# What ends in a colon is the beginning of a name: a pool's follows, or a length of wait.
+LINE = "darkroom:pool:line:"
+CLOCK = "darkroom:pool:clock:"
+ENDS = "darkroom:pool:ends:"
+WAKE = "darkroom:pool:wake:"
+ENTRIES = "darkroom:waiting"
+PROMISES = "darkroom:promises"
 WAITS = "darkroom:waits:"
-FRESH = "darkroom:fresh"
-FILLED = "darkroom:line:filled"
+FRESH = "darkroom:pools:fresh"
+WORK = "darkroom:pools:work"
+FILLED = "darkroom:pools:filled"
 FUNCTION = "run_job"
 # Redis forgets a signal after a month; the sweeper would set it again.
 KEY_LIFE_MS = 30 * 24 * 3600 * 1000
 PAGE = 1000
-# For so many times the seconds of loading its model a job is put off. From the simulator, see docs/queue.md.
+# For so many times the seconds of loading its models a job is put off. From the simulator, see docs/queue.md.
 PATIENCE = 4
 
 # A job is claimed and out of the line long before this; should its worker die first, another is given it then.
@@ -51,7 +53,7 @@ Leaving: TypeAlias = Literal["STARTED", "CANCELED", "PASSED"]
 
 MILLISECOND = timedelta(milliseconds=1)
 
-_KEYS = [QUEUE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS, FRESH]
+_KEYS = [LINE, CLOCK, ENDS, WAKE, ENTRIES, PROMISES, WAITS, FRESH, WORK]
 
 
 def _script(name: str) -> str:
@@ -67,6 +69,7 @@ class JobQueue:
         self._enqueue = redis.register_script(_script("enqueue"))
         self._leave = redis.register_script(_script("leave"))
         self._look = redis.register_script(_script("look"))
+        self._page = redis.register_script(_script("page"))
         self._promise = redis.register_script(_script("promise"))
         self._pick = redis.register_script(_script("pick"))
 
@@ -83,7 +86,8 @@ class JobQueue:
                 _arq_id(job.job_id, job.attempt),
                 *_turn(job),
                 _milliseconds(job.cost_s),
-                job.model,
+                job.pool,
+                job.need,
                 _signal(job),
             ]
         return [place for place in _places(await self._enqueue(keys=_KEYS, args=arguments)) if place]
@@ -91,13 +95,17 @@ class JobQueue:
     async def places(self, attempts: Iterable[Attempt]) -> list[QueuePlace | None]:
         """Where each coming attempt (job, number) stands; None when it is not in the queue. One call, O(log n) each."""
         ids = [_arq_id(job_id, attempt) for job_id, attempt in attempts]
-        return _places(await self._look(keys=_KEYS, args=ids))
+        pages = [ids[first : first + PAGE] for first in range(0, len(ids), PAGE)]
+        return [place for page in pages for place in _places(await self._look(keys=_KEYS, args=page))]
 
-    async def length(self) -> tuple[int, float]:
-        """How many jobs wait, and the seconds of work that they are."""
-        *_, length = await self._look(keys=_KEYS, args=[])
-        work = await cast(Awaitable[bytes | None], self._redis.hget(CLOCK, "work"))
-        return length, int(work or 0) / 1000
+    async def page(self, pool: str, after: int, limit: int) -> list[Waiting]:
+        """Of a pool's line those who stand behind the first `after`, in their order."""
+        found = await self._page(keys=_KEYS, args=[pool, after, limit])
+        return [_waiting(*each) for each in zip(found[::2], found[1::2], strict=True) if each[1]]
+
+    async def length(self) -> int:
+        """How many jobs wait, in all pools."""
+        return await cast(Awaitable[int], self._redis.hlen(ENTRIES))
 
     async def promise(self, starts: Iterable[tuple[int, float, Range]]) -> None:
         """Remembers what was told of the first starts of these jobs: in how many seconds, before and after it was
@@ -111,17 +119,17 @@ class JobQueue:
         await self._promise(keys=_KEYS, args=arguments)
 
     async def pick(
-        self, worker: str, loading_s: Mapping[str, float], otherwise_s: float, *, share: float = 1.0
+        self, worker: str, pool: str, loading_s: Mapping[str, float], otherwise_s: float, *, share: float = 1.0
     ) -> list[Attempt] | None:
         """What this worker is to claim next, and nobody else for a while: one, or several that are short; or nothing.
-        None while an operator has paused it.
+        None while an operator has paused it, or its pool.
 
-        `loading_s` is how long it takes to load a model, 0 where that is loaded, and `otherwise_s` what others take: so
-        much, and more, a job is put off for one that needs no loading. `share`: it needs that part of the time that was
-        foretold.
+        `loading_s` is how long it takes to load a model, 0 where that is loaded, and `otherwise_s` what others take
+        that jobs draw with first: so much, and more, a job is put off for one that needs no loading. `share`: it needs
+        that part of the time that was foretold.
         """
         enough = round(PICK_UP_TO / share / MILLISECOND)
-        arguments: list[str | int] = [worker, PICK_MOST, enough, PICK_LASTS // MILLISECOND]
+        arguments: list[str | int] = [worker, pool, PICK_MOST, enough, PICK_LASTS // MILLISECOND]
         arguments += [repr(PATIENCE * otherwise_s)]
         for model, seconds in loading_s.items():
             arguments += [model, repr(PATIENCE * seconds)]
@@ -181,16 +189,21 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _places(answer: Sequence[int | None]) -> list[QueuePlace | None]:
-    """Of ranks from 0, milliseconds of work and of the clock, in turns, and at the end the length."""
-    *standing, length = answer
+def _waiting(arq_id: bytes, entry: bytes) -> Waiting:
+    work, account, share, head_start, pool, need = entry.decode().split(":", 5)
+    its_turn = Turn(int(account), float(share), float(head_start)) if account else None
+    return Waiting(*_attempt(arq_id), int(work) / 1000, its_turn, need, pool)
+
+
+def _places(answer: Sequence[Any]) -> list[QueuePlace | None]:
+    """Of pools, ranks from 0, lengths, milliseconds of work and of the clock, in turns."""
     return [
         None
-        if rank is None
+        if pool is None
         else QueuePlace(
-            rank=rank + 1, length=length or 0, work_before_s=(work or 0) / 1000, ahead_s=(ahead or 0) / 1000
+            pool=pool.decode(), rank=rank + 1, length=length, work_before_s=work / 1000, ahead_s=ahead / 1000
         )
-        for rank, work, ahead in zip(standing[::3], standing[1::3], standing[2::3], strict=True)
+        for pool, rank, length, work, ahead in zip(*(answer[i::5] for i in range(5)), strict=True)
     ]
 
 

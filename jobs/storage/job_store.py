@@ -10,10 +10,10 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
-from jobs.cost import model_of
 from jobs.errors import AttemptLost, DarkroomError, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
 from jobs.listing import JobFilter, Position
+from jobs.pool import NOBODY
 from jobs.standing import Standing
 from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.storage.job_rows import images_of, job_of
@@ -31,7 +31,8 @@ _UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A submission on its way in. `fingerprint` tells bodies apart, `credits` is its price.
+    """A submission on its way in. `fingerprint` tells bodies apart, `credits` is its price, `need` is what it asks of a
+    worker, as `Need` writes it.
 
     `cost_s`, the worker's seconds it should take, and the account's `weight` and `priority` make its turn.
     """
@@ -43,6 +44,7 @@ class NewJob:
     credits: Decimal
     cost_s: float
     kind: str = ""
+    need: str = ""
     weight: float = 1.0
     priority: int = 0
     created_at: datetime
@@ -65,8 +67,8 @@ class Acceptance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job that belongs in the queue. `attempt` is the one that its next claim will have. `model` is the one that it
-    draws with first.
+    """A job that belongs in the queue. `attempt` is the one that its next claim will have. `need` is what it asks of a
+    worker, as `Need` writes it; in the line of `pool` it stands.
 
     `turn` None: it has had its turn already and comes back, to the front.
     """
@@ -75,7 +77,8 @@ class Waiting:
     attempt: int
     cost_s: float
     turn: Turn | None
-    model: str = ""
+    need: str = ""
+    pool: str = NOBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,6 +425,7 @@ def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "credits": [job.credits for job in new_jobs],
         "costs": [job.cost_s for job in new_jobs],
         "kinds": [job.kind for job in new_jobs],
+        "needs": [job.need for job in new_jobs],
         "weights": [job.weight for job in new_jobs],
         "priorities": [job.priority for job in new_jobs],
         "created_ats": [job.created_at for job in new_jobs],
@@ -443,4 +447,4 @@ def _conditions(asked: JobFilter) -> dict[str, Any]:
 def _waiting(row: Any) -> Waiting:
     is_new, cost_s = row["attempt"] == 0, row["cost_s"]
     its_turn = turn(row["account_id"], cost_s=cost_s, weight=row["weight"], priority=row["priority"])
-    return Waiting(row["id"], row["attempt"] + 1, cost_s, its_turn if is_new else None, model_of(row["work_kind"]))
+    return Waiting(row["id"], row["attempt"] + 1, cost_s, its_turn if is_new else None, row["need"])

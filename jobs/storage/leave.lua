@@ -1,4 +1,4 @@
--- Takes jobs out of the line. ARGV: the time in ms, why: STARTED, CANCELED, or another word where their turn only
+-- Takes jobs out of their lines. ARGV: the time in ms, why: STARTED, CANCELED, or another word where their turn only
 -- passes; and their arq ids.
 local time, why = ARGV[1], ARGV[2]
 -- How many starts of about one length of wait are remembered beside what was told of them.
@@ -15,26 +15,39 @@ local function keep_promise(id)
     end
 end
 
--- Returns the work that waits no more.
-local function leave(id)
-    redis.call('DEL', 'arq:job:' .. id, 'arq:in-progress:' .. id)
-    local turn = redis.call('ZSCORE', LINE, id)
-    if not turn then return 0 end
-    local work, account, share = string.match(redis.call('HGET', ENTRIES, id) or '0::0:', '(%d+):(%d*):([^:]*)')
-    redis.call('ZREM', LINE, id)
+-- By pool, of those that wait no more.
+local work = {}
+
+local function leave(id, entry)
+    local its_work, account, share, _, pool = string.match(entry, ENTRY)
+    local line, clock, ends = LINE .. pool, CLOCK .. pool, ENDS .. pool
+    local turn = redis.call('ZSCORE', line, id)
     redis.call('HDEL', ENTRIES, id)
+    if not turn then return end
+    redis.call('ZREM', line, id)
     keep_promise(id)
-    if why == 'STARTED' and tonumber(turn) > tonumber(redis.call('HGET', CLOCK, 'now')) then
-        redis.call('HSET', CLOCK, 'now', turn)
+    if why == 'STARTED' and tonumber(turn) > tonumber(redis.call('HGET', clock, 'now')) then
+        redis.call('HSET', clock, 'now', turn)
         -- Who has nothing ahead of the clock stands like everybody else.
-        redis.call('ZREMRANGEBYSCORE', ENDS, '-inf', turn)
-    elseif why ~= 'STARTED' and account ~= '' and redis.call('ZSCORE', ENDS, account) then
-        redis.call('ZINCRBY', ENDS, '-' .. share, account)
+        redis.call('ZREMRANGEBYSCORE', ends, '-inf', turn)
+    elseif why ~= 'STARTED' and account ~= '' and redis.call('ZSCORE', ends, account) then
+        redis.call('ZINCRBY', ends, '-' .. share, account)
     end
-    return tonumber(work)
+    work[pool] = (work[pool] or 0) + its_work
 end
 
-local work = 0
-for i = 3, #ARGV do work = work + leave(ARGV[i]) end
-if work > 0 then redis.call('HINCRBY', CLOCK, 'work', string.format('%d', -work)) end
+local ids = {unpack(ARGV, 3)}
+for i, entry in ipairs(entries_of(ids)) do
+    redis.call('DEL', 'arq:job:' .. ids[i], 'arq:in-progress:' .. ids[i])
+    if entry then leave(ids[i], entry) end
+end
+for pool, its_work in pairs(work) do
+    if redis.call('EXISTS', LINE .. pool) == 1 then
+        redis.call('HINCRBY', WORK, pool, string.format('%d', -its_work))
+    else
+        -- When nobody waits there is nothing to be fair about: nobody owes anything for having used idle workers.
+        redis.call('DEL', CLOCK .. pool, ENDS .. pool)
+        redis.call('HDEL', WORK, pool)
+    end
+end
 return 1

@@ -4,20 +4,23 @@ It may be lost, and is then measured again.
 """
 
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from arq.connections import ArqRedis
 
+from jobs.ability import Ability, read_ability
 from jobs.job import Range
 from jobs.outlook import LENGTHS, Outlook, Spread, Wait
-from jobs.storage.job_queue import FRESH, WAITS
+from jobs.pool import Pool
+from jobs.storage.job_queue import FRESH, WAITS, WORK
 
 WORKERS = "darkroom:workers"
 SPREADS = "darkroom:durations"
+ABILITIES = "darkroom:abilities"
 # A worker tells of itself every two seconds; one that was silent for so long is not counted, and after a minute
 # forgotten.
 ALIVE_S = 10
@@ -31,11 +34,14 @@ _MEASURE = (Path(__file__).parent / "measure.lua").read_text()
 
 
 class _Told(NamedTuple):
-    """By a worker of itself: when, since when it has been at a job, and how long that should take."""
+    """By a worker of itself: when, since when it has been at a job, and how long that should take; to which pool it
+    belongs, and the digest of what it can do."""
 
     at: float
     began: float
     cost_s: float
+    pool: str
+    digest: str
 
 
 class OutlookBoard:
@@ -43,18 +49,25 @@ class OutlookBoard:
         """`now` is in seconds since 1970."""
         self._redis = redis
         self._now = now
-        self._fresh: deque[tuple[float, float]] = deque()
+        self._fresh: dict[str, deque[tuple[float, float]]] = {}
+        self._abilities: dict[str, Ability] = {}
         self._measure = redis.register_script(_MEASURE)
 
-    async def tell(self, worker: str, *, began: float = 0.0, cost_s: float = 0.0) -> None:
-        """That it is alive; and, where it is at a job, since when, and how long that should take."""
-        told = f"{self._now():.3f} {began:.3f} {cost_s:.3f}"
-        await cast(Awaitable[int], self._redis.hset(WORKERS, worker, told))
+    async def tell(self, worker: str, *, pool: str, ability: Ability, began: float = 0.0, cost_s: float = 0.0) -> None:
+        """That it is alive, and what it can do; where it is at a job, since when, and how long that should take."""
+        told = f"{self._now():.3f} {began:.3f} {cost_s:.3f} {pool} {ability.digest}"
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hset(WORKERS, worker, told)
+        pipeline.hexists(ABILITIES, ability.digest)
+        # It is long, and the same for years: told once, or again after Redis was emptied.
+        if not (await pipeline.execute())[1]:
+            await cast(Awaitable[int], self._redis.hset(ABILITIES, ability.digest, ability.text))
 
-    async def alive(self) -> set[str]:
-        """The workers that take jobs, or are at one."""
+    async def alive(self) -> dict[str, str]:
+        """The workers that take jobs, or are at one, each with its pool."""
         told = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS))
-        return {name.decode() for name, each in _workers(told).items() if self._silent_s(each) <= ALIVE_S}
+        workers = _workers(told).items()
+        return {name.decode(): each.pool for name, each in workers if self._silent_s(each) <= ALIVE_S}
 
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
@@ -68,30 +81,62 @@ class OutlookBoard:
     async def read(self) -> Outlook:
         """As it is now. One call."""
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hgetall(WORKERS)
-        pipeline.hgetall(SPREADS)
-        pipeline.get(FRESH)
+        for name in (WORKERS, ABILITIES, SPREADS, FRESH, WORK):
+            pipeline.hgetall(name)
         for length in range(LENGTHS):
             pipeline.lrange(f"{WAITS}{length}", 0, -1)
-        told_of_workers, spreads, fresh, *waits = await pipeline.execute()
+        told_of_workers, abilities, spreads, fresh, work, *waits = await pipeline.execute()
         workers = _workers(told_of_workers)
-        if forgotten := [name for name, told in workers.items() if self._silent_s(told) > FORGOTTEN_S]:
-            await self.forget(*(name.decode() for name in forgotten))
+        await self._forget_the_silent(workers, abilities)
+        alive = [told for told in workers.values() if self._silent_s(told) <= ALIVE_S]
         return Outlook(
             spreads={kind.decode(): Spread(*_numbers(spread)) for kind, spread in spreads.items()},
-            free_in_s=[self._free_in_s(told) for told in workers.values() if self._silent_s(told) <= ALIVE_S],
+            pools=self._pools(alive, abilities, _seconds(fresh)),
+            work_s={pool: seconds for pool, seconds in _seconds(work).items() if seconds > 0},
             waits=[_wait(told) for of_length in waits for told in of_length],
-            fresh_per_s=self._fresh_per_s(int(fresh or 0) / 1000),
         )
 
-    def _fresh_per_s(self, fresh_s: float) -> float:
+    def _pools(
+        self, alive: Sequence[_Told], abilities: Mapping[bytes, bytes], fresh_s: Mapping[str, float]
+    ) -> dict[str, Pool]:
+        members: defaultdict[str, list[_Told]] = defaultdict(list)
+        for told in alive:
+            if told.digest in self._abilities or self._learn(told.digest, abilities):
+                members[told.pool].append(told)
+        return {
+            name: Pool(
+                free_in_s=[self._free_in_s(told) for told in members_of_one],
+                abilities=[self._abilities[digest] for digest in sorted({told.digest for told in members_of_one})],
+                fresh_per_s=self._fresh_per_s(name, fresh_s.get(name, 0.0)),
+            )
+            for name, members_of_one in members.items()
+        }
+
+    def _learn(self, digest: str, abilities: Mapping[bytes, bytes]) -> bool:
+        """Whether it could be read. It is read once: the digest is of it."""
+        with suppress(ValueError, KeyError, TypeError):
+            self._abilities[digest] = read_ability(abilities[digest.encode()])
+            return True
+        return False
+
+    async def _forget_the_silent(self, workers: Mapping[bytes, _Told], abilities: Mapping[bytes, bytes]) -> None:
+        forgotten = [name.decode() for name, told in workers.items() if self._silent_s(told) > FORGOTTEN_S]
+        if not forgotten:
+            return
+        await self.forget(*forgotten)
+        left = {told.digest for told in workers.values() if self._silent_s(told) <= FORGOTTEN_S}
+        if unused := [digest.decode() for digest in abilities if digest.decode() not in left]:
+            await cast(Awaitable[int], self._redis.hdel(ABILITIES, *unused))
+
+    def _fresh_per_s(self, pool: str, fresh_s: float) -> float:
         """Of the last minutes, as far as this process has looked at them."""
-        if self._fresh and fresh_s < self._fresh[-1][1]:  # Redis was emptied
-            self._fresh.clear()
-        self._fresh.append((self._now(), fresh_s))
-        while self._fresh[0][0] < self._now() - FRESH_OVER_S:
-            self._fresh.popleft()
-        began, before_s = self._fresh[0]
+        looks = self._fresh.setdefault(pool, deque())
+        if looks and fresh_s < looks[-1][1]:  # Redis was emptied
+            looks.clear()
+        looks.append((self._now(), fresh_s))
+        while looks[0][0] < self._now() - FRESH_OVER_S:
+            looks.popleft()
+        began, before_s = looks[0]
         return (fresh_s - before_s) / max(self._now() - began, FRESH_OVER_S / 10)
 
     def _silent_s(self, told: _Told) -> float:
@@ -108,13 +153,18 @@ def _workers(told: Mapping[bytes, bytes]) -> dict[bytes, _Told]:
     readable = {}
     for name, each in told.items():
         with suppress(ValueError, TypeError):
-            readable[name] = _Told(*_numbers(each))
+            at, began, cost_s, pool, digest = each.decode().split()
+            readable[name] = _Told(float(at), float(began), float(cost_s), pool, digest)
     return readable
 
 
 def _wait(told: bytes) -> Wait:
     raw_s, p50, p90, actual_s = _numbers(told)
     return Wait(raw_s, Range(p50, p90), actual_s)
+
+
+def _seconds(milliseconds: Mapping[bytes, bytes]) -> dict[str, float]:
+    return {pool.decode(): int(each) / 1000 for pool, each in milliseconds.items()}
 
 
 def _numbers(text: Any) -> list[float]:

@@ -1,4 +1,7 @@
-"""Which workers take no new job because an operator said so, in Redis. It may be lost with it: then they go on."""
+"""Which workers take no new job because an operator said so, in Redis. It may be lost with it: then they go on.
+
+A name is a worker's, or `pool:` and a pool's.
+"""
 
 from collections.abc import Awaitable
 from typing import Any, cast
@@ -7,7 +10,12 @@ from arq.connections import ArqRedis
 
 PAUSED = "darkroom:paused"
 ALL = "*"
-"""In place of a worker's name."""
+"""In place of a name."""
+
+
+def of_pool(pool: str) -> str:
+    """In place of a worker's name."""
+    return f"pool:{pool}"
 
 
 class Pauses:

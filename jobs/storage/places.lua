@@ -1,35 +1,47 @@
 -- Where jobs stand. What follows this in a script has the keys and the functions that are named here.
--- KEYS: the line (sorted set), its clock (hash), the accounts' ends (sorted set), the jobs' entries (hash), wake-ups,
--- what was told of starts (hash), how they came (the beginning of a list's name for each length of wait), the work
--- that came to stand at the front.
+-- KEYS: the beginnings of the names of each pool's line (sorted set), clock (hash), accounts' ends (sorted set) and
+-- wake-ups; the entries of all that wait (hash), what was told of starts (hash), how they came (the beginning of a list's
+-- name for each length of wait); and by pool the work that came to stand at the front, and all that waits (hashes).
 --
--- The clock holds `now`, the turn of the job that was started last; `back`, how many jobs have come back; `work`, the
--- milliseconds that all that wait should take. An account's end is when its next job's turn comes. An entry is
--- milliseconds:account:share:model, with no account where the job has come back.
-local LINE, CLOCK, ENDS, ENTRIES, WAKE, PROMISES, WAITS, FRESH = unpack(KEYS)
+-- A clock holds `now`, the turn of the job that was started last, and `back`, how many jobs have come back. An account's
+-- end is when its next job's turn comes. Work is in milliseconds. An entry is
+-- work:account:share:head start:pool:models|stages, with no account where the job has come back.
+local LINE, CLOCK, ENDS, WAKE, ENTRIES, PROMISES, WAITS, FRESH, WORK = unpack(KEYS)
+local ENTRY = '^(%d+):(%d*):([^:]*):([^:]*):([^:]*):(.*)'
 -- The work before these is summed up; all behind them are taken to be alike.
 local SUMMED = 64
 
 local function milliseconds(entry) return entry and tonumber(string.match(entry, '^%d+')) or 0 end
 
--- Of each id its rank from 0, the milliseconds of work before it, and those that its turn is after the clock, or thrice
--- false; then the length.
-local function places(ids)
-    local length = redis.call('ZCARD', LINE)
-    local first, before = redis.call('ZRANGE', LINE, 0, SUMMED - 1), {[0] = 0}
-    if #first > 0 then
-        local entries = redis.call('HMGET', ENTRIES, unpack(first))
-        for i = 1, #first do before[i] = before[i - 1] + milliseconds(entries[i]) end
-    end
-    local rest = tonumber(redis.call('HGET', CLOCK, 'work') or 0) - before[#first]
+-- Of many at once: each call from a script takes as long as ten of its lines.
+local function entries_of(ids) return #ids > 0 and redis.call('HMGET', ENTRIES, unpack(ids)) or {} end
+
+-- What all places in one line have in common.
+local function standing_in(pool)
+    local line = LINE .. pool
+    local length, first, before = redis.call('ZCARD', line), redis.call('ZRANGE', line, 0, SUMMED - 1), {[0] = 0}
+    for i, entry in ipairs(entries_of(first)) do before[i] = before[i - 1] + milliseconds(entry) end
+    local rest = tonumber(redis.call('HGET', WORK, pool) or 0) - before[#first]
     local each = length > #first and math.max(rest, 0) / (length - #first) or 0
-    local now, answer = tonumber(redis.call('HGET', CLOCK, 'now') or 0), {}
-    for _, id in ipairs(ids) do
-        local rank = redis.call('ZRANK', LINE, id)
-        answer[#answer + 1] = rank
-        answer[#answer + 1] = rank and (before[rank] or before[#first] + (rank - #first) * each)
-        answer[#answer + 1] = rank and math.max(redis.call('ZSCORE', LINE, id) - now, 0) * 1000
+    local now = tonumber(redis.call('HGET', CLOCK .. pool, 'now') or 0)
+    return {line = line, length = length, first = #first, before = before, each = each, now = now}
+end
+
+-- Of each id its pool, its rank from 0, the length, the milliseconds of work before it, and those that its turn is after
+-- the clock; or false, five times.
+local function places(ids)
+    local standing, answer = {}, {}
+    for i, entry in ipairs(entries_of(ids)) do
+        local pool = entry and select(5, string.match(entry, ENTRY))
+        if pool and not standing[pool] then standing[pool] = standing_in(pool) end
+        local its = pool and standing[pool]
+        local rank = its and redis.call('ZRANK', its.line, ids[i])
+        local at = #answer
+        answer[at + 1] = rank and pool
+        answer[at + 2] = rank
+        answer[at + 3] = rank and its.length
+        answer[at + 4] = rank and (its.before[rank] or its.before[its.first] + (rank - its.first) * its.each)
+        answer[at + 5] = rank and math.max(redis.call('ZSCORE', its.line, ids[i]) - its.now, 0) * 1000
     end
-    answer[#answer + 1] = length
     return answer
 end

@@ -11,7 +11,7 @@ import redis.asyncio
 from jobs.storage.cleaning_store import CleaningStore
 from jobs.storage.database import open_database
 from jobs.storage.files import open_files
-from jobs.storage.job_queue import QUEUE
+from jobs.storage.job_queue import ENTRIES
 from orchestrator.cleaner import LEFTOVERS_GRACE, Cleaner
 from tests.chaos.installation import Installation
 from tests.chaos.load import Load
@@ -58,7 +58,7 @@ async def _check_account(database: Any) -> None:
 
 async def _check_queue(made: Installation) -> None:
     async with redis.asyncio.from_url(made.redis.url) as connection:
-        assert await connection.zcard(QUEUE) == 0
+        assert await connection.hlen(ENTRIES) == 0
 
 
 async def _check_files(made: Installation, database: Any) -> None:

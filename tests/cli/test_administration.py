@@ -28,6 +28,7 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.turn import Turn
+from tests.pools import MEMBER
 
 
 @pytest.fixture
@@ -247,14 +248,20 @@ async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
 ) -> None:
     queue, board = JobQueue(redis), OutlookBoard(redis)
     await queue.add([Waiting(i, 1, 30.0, Turn(1, 30.0)) for i in (1, 2, 3)])
-    await board.tell("one:1", began=time.time(), cost_s=9)
+    await board.tell("one:1", **MEMBER, began=time.time(), cost_s=9)
     before = await queue_lines(servers.redis_url)
     await queue.promise([(1, 0.0, Range(4.0, 60.0))])
     await JobQueue(redis, lambda: time.time() + 5).start((1, 1))
 
     after = await queue_lines(servers.redis_url)
 
-    assert before == ["waiting: 3 jobs, 90 s of work", "workers: 1 alive, 1 at work", "takes jobs: one:1"]
+    assert before == [
+        "waiting: 3 jobs, 90 s of work",
+        "workers: 1 alive, 1 at work",
+        "pool nobody: 90 s of work, no worker",
+        "pool test: 0 s of work, 1 alive, 1 at work",
+        "takes jobs: one:1, pool test",
+    ]
     assert (
         after[2]
         == "forecasts: of 1 starts, the last of each length of wait, 0% before their p50, 100% before their p90"

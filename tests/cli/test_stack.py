@@ -61,7 +61,7 @@ def test_a_worker_is_known_once_it_has_told_of_itself(tmp_path: Path) -> None:
     assert not knows_a_worker("redis://127.0.0.1:1")
     with EmbeddedRedis(tmp_path) as server, Redis.from_url(server.url) as redis:
         assert not knows_a_worker(server.url)
-        redis.hset(WORKERS, "one that died:1", "0 0 0")
+        redis.hset(WORKERS, "one that died:1", "0 0 0 test 1a2b")
         assert not knows_a_worker(server.url)
-        redis.hset(WORKERS, "one:1", f"{time.time()} 0 0")
+        redis.hset(WORKERS, "one:1", f"{time.time()} 0 0 test 1a2b")
         assert knows_a_worker(server.url)

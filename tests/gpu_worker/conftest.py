@@ -32,6 +32,7 @@ from jobs.storage.stage_store import StageStore
 from jobs.submission import Submission
 from jobs.turn import Turn
 from tests.gpu_worker.scripted_engine import ScriptedEngine
+from tests.pools import MEMBER, POOL
 from tests.until import only_this_task
 
 LEASE = timedelta(seconds=0.6)
@@ -69,6 +70,7 @@ class Bench:
     def runner(self, engine: ScriptedEngine, kind: type[Runner] = Settling) -> Runner:
         options = RunnerOptions(
             worker="test:1",
+            **MEMBER,
             lease=self.lease,
             retry_delay=timedelta(minutes=1),
             max_attempts=MAX_ATTEMPTS,
@@ -111,7 +113,7 @@ class Bench:
         )
         created, *_ = await self.jobs.accept([new_job])
         (job_id,) = created.values()
-        await self.queue.add([Waiting(job_id, 1, 1.0, Turn(self.account_id, 1.0))])
+        await self.queue.add([Waiting(job_id, 1, 1.0, Turn(self.account_id, 1.0), pool=POOL)])
         return job_id
 
     async def job(self, job_id: int) -> Job:

@@ -16,11 +16,12 @@ from jobs.job import QueuePlace
 from jobs.storage.job_queue import WAKE, Attempt, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import Turn
+from tests.pools import POOL
 from tests.until import until
 
 
 def waiting(job_id: int, head_start: float = 0.0) -> Waiting:
-    return Waiting(job_id, 1, 1.0, Turn(job_id, 1.0, head_start))
+    return Waiting(job_id, 1, 1.0, Turn(job_id, 1.0, head_start), pool=POOL)
 
 
 class Recorder:
@@ -35,7 +36,7 @@ class Recorder:
         self.now_running = self.most_running = 0
 
     async def pick(self) -> list[Attempt]:
-        return await self._queue.pick("recorder:1", self.loaded, 1.0) or []
+        return await self._queue.pick("recorder:1", POOL, self.loaded, 1.0) or []
 
     async def run(self, *attempts: Attempt) -> None:
         self.started += attempts
@@ -83,7 +84,7 @@ async def test_a_worker_starts_what_it_has_loaded_before_what_it_has_not(redis: 
     queue = JobQueue(redis)
     recorder = Recorder(queue, seconds=0.01)
     recorder.loaded = {"b": 0.0}
-    await queue.add([Waiting(i, 1, 1.0, Turn(i, 1.0), model) for i, model in enumerate("abab", start=1)])
+    await queue.add([Waiting(i, 1, 1.0, Turn(i, 1.0), f"{model}|", POOL) for i, model in enumerate("abab", start=1)])
 
     async with _working(recorder, redis):
         await recorder.has_started(4)
@@ -97,7 +98,7 @@ async def test_a_second_attempt_is_not_blocked_by_what_the_first_left_in_redis(r
     async with _working(recorder, redis):
         await queue.add([waiting(1)])
         await recorder.has_started(1)
-        await queue.add([Waiting(1, 2, 1.0, turn=None)])
+        await queue.add([Waiting(1, 2, 1.0, None, pool=POOL)])
         await recorder.has_started(2)
 
     assert recorder.started == [(1, 1), (1, 2)]
@@ -111,7 +112,7 @@ async def test_a_running_job_is_not_counted_as_waiting(redis: ArqRedis) -> None:
         await recorder.has_started(1)
         places = await queue.add([waiting(2)])
 
-    assert places == [QueuePlace(rank=1, length=1, work_before_s=0)]
+    assert places == [QueuePlace(pool=POOL, rank=1, length=1, work_before_s=0)]
 
 
 async def test_a_worker_goes_on_after_redis_was_emptied(redis: ArqRedis) -> None:
@@ -182,7 +183,7 @@ async def test_a_busy_worker_leaves_the_wake_ups_to_others(redis: ArqRedis) -> N
         await asyncio.sleep(0.05)
         await queue.add([waiting(2)])
 
-        assert await redis.llen(WAKE) == 1
+        assert await redis.llen(WAKE + POOL) == 1
 
 
 async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis) -> None:
@@ -194,7 +195,7 @@ async def test_a_stopping_worker_ends_its_job_and_takes_no_other(redis: ArqRedis
         await recorder.has_started(1)
 
     assert recorder.started == [(1, 1)] and recorder.now_running == 0
-    assert await queue.places([(2, 1)]) == [QueuePlace(rank=1, length=1, work_before_s=0)]
+    assert await queue.places([(2, 1)]) == [QueuePlace(pool=POOL, rank=1, length=1, work_before_s=0)]
 
 
 async def test_a_worker_that_is_told_to_stop_while_it_is_given_a_job_does_not_begin_it(redis: ArqRedis) -> None:
@@ -219,7 +220,7 @@ async def test_a_worker_that_is_told_to_stop_while_it_is_given_a_job_does_not_be
 @asynccontextmanager
 async def _working(recorder: Recorder, redis: ArqRedis) -> AsyncIterator[WakingWorker]:
     """Stops the worker as the process does, and waits for its end."""
-    worker = WakingWorker(cast(Runner, cast(Any, recorder)), redis)
+    worker = WakingWorker(cast(Runner, cast(Any, recorder)), redis, POOL)
     working = asyncio.create_task(worker.main())
     yield worker
     worker.stop_picking()

@@ -12,6 +12,7 @@ from jobs.errors import AttemptLost
 from jobs.job import JobStatus
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at
+from tests.pools import POOL
 from tests.until import until
 
 
@@ -76,7 +77,7 @@ async def test_the_worker_is_free_for_the_next_job_at_once(bench: Bench, redis: 
     reached, go_on = threading.Event(), threading.Event()
     engine = ScriptedEngine(pause_at(1, reached, go_on))
     runner = bench.runner(engine)
-    worker = WakingWorker(runner, redis)
+    worker = WakingWorker(runner, redis, POOL)
 
     working = asyncio.create_task(worker.main())
     await asyncio.to_thread(reached.wait, 10)

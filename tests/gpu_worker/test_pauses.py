@@ -19,6 +19,7 @@ from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.pauses import ALL, Pauses
 from tests.gpu_worker.conftest import Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, nothing, pause_at
+from tests.pools import MEMBER, POOL
 from tests.until import until
 
 NAME = "test:1"
@@ -27,7 +28,7 @@ NAME = "test:1"
 @asynccontextmanager
 async def at_work(bench: Bench, redis: ArqRedis, on_step: Callable[[int], None] = nothing) -> AsyncIterator[None]:
     runner = bench.runner(ScriptedEngine(on_step))
-    worker = WakingWorker(runner, redis)
+    worker = WakingWorker(runner, redis, POOL)
     async with beside(runner.presence.tell_for_ever()):
         working = asyncio.create_task(worker.main())
         try:
@@ -94,7 +95,7 @@ async def test_a_worker_that_is_silent_or_stores_its_pictures_still_is_at_work(b
     job_id = await bench.accept()
     job = await bench.jobs.claim(job_id, 1, worker=NAME, lease=bench.lease)
     assert job is not None
-    await OutlookBoard(redis, lambda: time.time() - 9.9).tell(NAME)
+    await OutlookBoard(redis, lambda: time.time() - 9.9).tell(NAME, **MEMBER)
 
     draining = asyncio.create_task(drain(redis, bench.database, named(NAME, within=10)))
     await until(lambda: is_silent(redis))
@@ -106,7 +107,7 @@ async def test_a_worker_that_is_silent_or_stores_its_pictures_still_is_at_work(b
 
 
 async def test_a_worker_that_takes_jobs_again_is_not_waited_for(bench: Bench, redis: ArqRedis) -> None:
-    await OutlookBoard(redis).tell(NAME)
+    await OutlookBoard(redis).tell(NAME, **MEMBER)
 
     draining = asyncio.create_task(drain(redis, bench.database, named(NAME, within=10)))
     await until(lambda: Pauses(redis).hold(NAME))
@@ -121,7 +122,7 @@ async def is_silent(redis: ArqRedis) -> bool:
 
 
 async def test_a_worker_that_nobody_knows_is_not_paused(redis: ArqRedis) -> None:
-    await OutlookBoard(redis).tell("here:7")
+    await OutlookBoard(redis).tell("here:7", **MEMBER)
 
     with pytest.raises(StackFailed, match="no worker is named 'gone:1'; alive are here:7"):
         await pause(redis, named("gone:1"))

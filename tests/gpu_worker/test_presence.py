@@ -12,18 +12,19 @@ from jobs.storage.background import beside
 from jobs.storage.outlook_board import SPREADS, OutlookBoard
 from tests.gpu_worker.conftest import Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
+from tests.pools import ABLE, POOL
 from tests.until import until
 
 
 async def test_others_see_it_come_work_and_go(redis: ArqRedis) -> None:
     board = OutlookBoard(redis)
-    presence = Presence(board, "one:1")
+    presence = Presence(board, "one:1", POOL, ABLE)
 
     async with beside(presence.tell_for_ever()):
         await until(lambda: _seen(board, workers=1, busy=0))
         presence.begin(60.0)
         await until(lambda: _seen(board, workers=1, busy=1))
-        free_in_s = (await board.read()).raw_start_s(0)
+        free_in_s = (await board.read()).pools[POOL].raw_start_s(0)
         presence.end()
         await until(lambda: _seen(board, workers=1, busy=0))
     await presence.leave()
@@ -34,7 +35,7 @@ async def test_others_see_it_come_work_and_go(redis: ArqRedis) -> None:
 
 async def test_one_that_could_not_be_told_is_told_again(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     board = OutlookBoard(redis)
-    presence, tell, tells = Presence(board, "one:1"), board.tell, []
+    presence, tell, tells = Presence(board, "one:1", POOL, ABLE), board.tell, []
 
     async def breaking(*arguments: Any, **named: Any) -> None:
         tells.append(arguments)

@@ -14,6 +14,7 @@ import gpu_worker.runner
 from gpu_worker.runner import Runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
 from jobs.job import Failure, FailureCode, JobStatus, QueuePlace
+from jobs.pool import NOBODY
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
@@ -21,6 +22,7 @@ from jobs.storage.job_store import Success, Waiting
 from jobs.turn import Turn
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
+from tests.pools import POOL
 from tests.until import until
 
 
@@ -81,7 +83,7 @@ async def test_an_input_that_has_expired_since_the_job_was_accepted_is_still_dra
 async def test_what_was_never_loaded_is_put_off_like_the_mean_of_what_was(bench: Bench) -> None:
     runner = bench.runner(ScriptedEngine(loaded={"here": 0.0, "gone": 2.0, "also gone": 4.0}))
     for job_id, model in enumerate(("unknown", "gone", "also gone", "here"), start=1):
-        await bench.queue.add([Waiting(job_id, 1, 1.0, Turn(job_id, 1.0), model)])
+        await bench.queue.add([Waiting(job_id, 1, 1.0, Turn(job_id, 1.0), f"{model}|", POOL)])
 
     assert [await runner.pick() for _ in range(5)] == [[(4, 1)], [(2, 1)], [(1, 1)], [(3, 1)], ()]
 
@@ -156,8 +158,22 @@ async def test_a_passing_failure_waits_for_its_delay_and_fails_when_attempts_are
     assert job.failure == Failure(code=FailureCode.TRANSITORY_ERROR, reason=told)
 
 
-async def test_a_stage_that_this_worker_cannot_run_is_left_to_a_newer_one(bench: Bench) -> None:
-    job_id = await bench.accept(VideoDiffusion(model="m", prompt=()))
+async def test_a_job_that_this_worker_cannot_run_waits_for_one_that_can_and_is_not_charged_a_try(bench: Bench) -> None:
+    job_id = await bench.accept(VideoDiffusion(model="109", prompt=()))
+    engine = ScriptedEngine()
+
+    await bench.runner(engine).run((job_id, 1))
+
+    assert (await bench.job(job_id)).tries == 0 and engine.steps_done == []
+    reason = "The worker that was given it cannot run it: no worker runs VIDEO_DIFFUSION."
+    assert await bench.last_event(job_id) == ("REQUEUED", reason)
+    (place,) = await bench.queue.places([(job_id, 2)])
+    assert place is not None and place.pool == NOBODY
+
+
+async def test_a_field_that_this_worker_cannot_honour_is_left_to_a_newer_one(bench: Bench) -> None:
+    ella = Diffusion(width=512, height=512, prompt=(), model="101", sampler="Euler", ella=True)
+    job_id = await bench.accept(ella)
     engine = ScriptedEngine()
 
     await bench.runner(engine).run((job_id, 1))
@@ -170,7 +186,7 @@ async def test_a_stage_that_this_worker_cannot_run_is_left_to_a_newer_one(bench:
     job = await bench.job(job_id)
     assert job.failure is not None
     assert job.failure.code == FailureCode.TRANSITORY_ERROR
-    assert "cannot run stages[2].type: VIDEO_DIFFUSION" in job.failure.reason
+    assert "cannot run stages[2].diffusion.enableElla: ELLA is not built yet" in job.failure.reason
 
 
 async def test_an_input_picture_that_is_gone_is_a_fatal_failure_that_names_it(bench: Bench) -> None:
@@ -437,5 +453,5 @@ async def test_a_stopping_worker_hands_its_job_back_at_its_old_place(bench: Benc
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
     assert (await bench.job(job_id)).tries == 0
-    assert await bench.queue.places([(job_id, 2)]) == [QueuePlace(rank=1, length=2, work_before_s=0)]
+    assert await bench.queue.places([(job_id, 2)]) == [QueuePlace(pool=POOL, rank=1, length=2, work_before_s=0)]
     assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "REQUEUED"]

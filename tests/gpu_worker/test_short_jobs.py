@@ -32,7 +32,7 @@ async def test_they_are_drawn_one_after_the_other_and_leave_the_line(bench: Benc
     assert await statuses(bench, ids) == [JobStatus.SUCCESS] * NUMBER
     assert [await bench.events(job_id) for job_id in ids] == [["ACCEPTED", "STARTED", "SUCCESS"]] * NUMBER
     assert [await bench.callbacks(job_id) for job_id in ids] == [["TERMINAL"]] * NUMBER
-    assert await bench.queue.length() == (0, 0)
+    assert await bench.queue.length() == 0
 
 
 async def test_what_cannot_be_claimed_leaves_the_line_as_well(bench: Bench) -> None:
@@ -42,7 +42,7 @@ async def test_what_cannot_be_claimed_leaves_the_line_as_well(bench: Bench) -> N
     await bench.runner(ScriptedEngine()).run((canceled, 1), (job_id, 1))
 
     assert await statuses(bench, [canceled, job_id]) == [JobStatus.CANCELED, JobStatus.SUCCESS]
-    assert await bench.queue.length() == (0, 0)
+    assert await bench.queue.length() == 0
 
 
 async def test_a_cancel_of_one_concerns_no_other(bench: Bench) -> None:

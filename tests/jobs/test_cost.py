@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.cost import SECONDS_AROUND, SECONDS_PER_MEGAPIXEL_STEP, model_of, work_of
+from jobs.cost import SECONDS_AROUND, SECONDS_PER_MEGAPIXEL_STEP, work_of
 from jobs.prompt import Piece
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
@@ -45,11 +45,6 @@ def test_it_is_steps_times_pixels_times_pictures(stages: tuple[Stage, ...], mega
     expected = SECONDS_AROUND + SECONDS_PER_MEGAPIXEL_STEP * megapixel_steps
 
     assert work_of(stages).nominal_s == pytest.approx(expected)
-
-
-def test_a_kind_tells_the_model_that_is_drawn_with_first() -> None:
-    assert model_of(work_of((ONE, PLAIN, UPSCALER)).kind) == "101"
-    assert model_of("") == ""
 
 
 def test_a_kind_is_a_model_a_power_of_two_of_pixels_and_the_stages() -> None:

@@ -11,10 +11,11 @@ from tests.jobs.samples import job
 NOTHING = {"own_before": 0, "held_s": 0.0, "is_parked": False, "is_paused": False, "workers": 2, "busy_workers": 2}
 
 
-def waiting(rank: int | None = 1, start: Range | None = None, **around: Any) -> str:
+def waiting(rank: int | None = 1, start: Range | None = None, missing: tuple[str, ...] = (), **around: Any) -> str:
     place = QueuePlace(rank=rank, length=rank + 5) if rank else None
     estimate = Estimate(starts_in=start, ends_in=Range(1, 2)) if start else None
-    return explain(JobView(job=job(), place=place, estimate=estimate), Circumstances(**(NOTHING | around)))
+    view = JobView(job=job(), place=place, estimate=estimate, missing=missing)
+    return explain(view, Circumstances(**(NOTHING | around)))
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,12 @@ def waiting(rank: int | None = 1, start: Range | None = None, **around: Any) -> 
         ),
         (
             waiting(3, workers=0, busy_workers=0, is_paused=True),
-            "2 jobs are before it, none of them yours; the operator has paused all workers.",
+            "2 jobs are before it, none of them yours; the operator has paused its workers.",
         ),
         (
-            waiting(3, workers=0, busy_workers=0),
-            "2 jobs are before it, none of them yours; no worker is alive; it starts when one comes.",
+            waiting(3, missing=("the model is not here", "nor is the LoRA"), workers=0, busy_workers=0),
+            "2 jobs are before it, none of them yours; the model is not here; nor is the LoRA; it starts when a worker"
+            " comes that can run it.",
         ),
         (waiting(2), "1 job is before it, not one of yours; 2 workers are alive, 2 of them at work."),
         (waiting(None), "Its place in the line is not known at the moment; 2 workers are alive, 2 of them at work."),

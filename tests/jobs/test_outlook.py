@@ -5,14 +5,20 @@ import random
 
 import pytest
 
-from jobs.job import Estimate, Range
+from jobs.job import Estimate, QueuePlace, Range
 from jobs.outlook import ENOUGH, Calibration, Outlook, Spread, Wait
+from jobs.pool import Pool
+from tests.pools import POOL
 
 NOTHING = Range(0, 0)
 
 
 def waits(raw_s: float, *actual_s: float, told: Range = NOTHING) -> list[Wait]:
     return [Wait(raw_s, told, each) for each in actual_s]
+
+
+def place(work_before_s: float) -> QueuePlace:
+    return QueuePlace(pool=POOL, rank=1, length=1, work_before_s=work_before_s)
 
 
 @pytest.mark.parametrize(
@@ -32,23 +38,23 @@ def waits(raw_s: float, *actual_s: float, told: Range = NOTHING) -> list[Wait]:
 def test_a_job_starts_when_the_workers_are_through_with_what_is_before_it(
     free_in_s: list[float], work_before_s: float, expected: float
 ) -> None:
-    assert Outlook(spreads={}, free_in_s=free_in_s).raw_start_s(work_before_s) == pytest.approx(expected)
+    assert Pool(free_in_s=free_in_s).raw_start_s(work_before_s) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("ahead_s", "fresh_per_s", "expected"), [(0, 1.0, 10), (5, 1.0, 20), (5, 9.0, 50)])
 def test_who_is_ahead_waits_for_those_who_come_later_too(ahead_s: float, fresh_per_s: float, expected: float) -> None:
     # Of two workers one is kept busy by others; never more than four fifths of them.
-    outlook = Outlook(spreads={}, free_in_s=[0, 0], fresh_per_s=fresh_per_s)
+    pool = Pool(free_in_s=[0, 0], fresh_per_s=fresh_per_s)
 
-    assert outlook.raw_start_s(20, ahead_s) == pytest.approx(expected)
+    assert pool.raw_start_s(20, ahead_s) == pytest.approx(expected)
 
 
 def test_without_workers_nothing_is_foreseen() -> None:
-    assert Outlook(spreads={}).waiting(0, 0, "any", 1.0) is None
+    assert Outlook(spreads={}).waiting(place(0), "any", 1.0) is None
 
 
 def test_before_anything_was_measured_a_wait_is_at_most_twice_as_long() -> None:
-    start = Outlook(spreads={}, free_in_s=[0]).start(9.0)
+    start = Outlook(spreads={}).start(9.0)
 
     assert 9.0 <= start.p50 < 11 and 15 < start.p90 <= 19.0
 
@@ -57,14 +63,14 @@ def test_what_is_told_is_corrected_by_what_the_last_waits_came_to() -> None:
     # Waits told as 9 s came to 19 s at least, and one in ten to 39 s: with a second more, two and four times as long.
     history = waits(9.0, *[19.0] * 85, *[39.0] * 15)
 
-    start = Outlook(spreads={}, free_in_s=[0], waits=history).start(4.0)
+    start = Outlook(spreads={}, waits=history).start(4.0)
 
     assert start == Range(pytest.approx(5 * 2 - 1), pytest.approx(5 * 4 - 1))
 
 
 def test_long_waits_are_not_corrected_by_short_ones() -> None:
     history = [*waits(0.0, *[1.0] * 50), *waits(99.0, *[99.0] * 50)]
-    outlook = Outlook(spreads={}, free_in_s=[0], waits=history)
+    outlook = Outlook(spreads={}, waits=history)
 
     assert outlook.start(100.0) == Range(pytest.approx(100), pytest.approx(100))
     assert outlook.start(0.0) == Range(pytest.approx(1), pytest.approx(1))
@@ -78,7 +84,7 @@ def test_nine_in_ten_come_in_time_whatever_is_wrong_with_what_was_told() -> None
     in_time = 0
     for _ in range(2000):
         raw_s = draw.choice([0.0, 3.0, 50.0])
-        told = Outlook(spreads={}, free_in_s=[0], waits=history[-500:]).start(raw_s)
+        told = Outlook(spreads={}, waits=history[-500:]).start(raw_s)
         actual_s = raw_s * draw.lognormvariate(0.7, 0.8) + draw.random()
         history.append(Wait(raw_s, told, actual_s))
         in_time += actual_s <= told.p90
@@ -106,10 +112,10 @@ def test_how_long_a_job_takes_is_what_its_kind_took_then_what_all_did() -> None:
 
 def test_the_end_is_as_uncertain_as_start_and_length_are_together() -> None:
     history = waits(9.0, *[9.0] * (4 * ENOUGH), *[12.0] * ENOUGH)
-    outlook = Outlook(spreads={"sd": Spread(1.0, 1.0, 1.4)}, free_in_s=[0], waits=history)
+    outlook = Outlook(spreads={"sd": Spread(1.0, 1.0, 1.4)}, pools={POOL: Pool(free_in_s=[0])}, waits=history)
 
     # 3 s late in the start and 4 s in the length: 5 s in the end.
-    assert outlook.waiting(9.0, 0, "sd", 10.0) == Estimate(
+    assert outlook.waiting(place(9.0), "sd", 10.0) == Estimate(
         starts_in=Range(pytest.approx(9), pytest.approx(12)), ends_in=Range(pytest.approx(19), pytest.approx(24))
     )
     assert math.isfinite(outlook.start(1e9).p90)

@@ -26,8 +26,8 @@ class Fleet:
     folder: Path
     started: list[Process] = field(default_factory=list)
 
-    def start(self, module: str) -> Process:
-        process = Process(module, self.stack.environment, self.folder / str(len(self.started)))
+    def start(self, module: str, **environment: str) -> Process:
+        process = Process(module, {**self.stack.environment, **environment}, self.folder / str(len(self.started)))
         self.started.append(process)
         return process
 

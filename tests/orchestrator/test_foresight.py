@@ -19,6 +19,7 @@ from orchestrator import foresight
 from orchestrator.app import WebOptions
 from orchestrator.foresight import Foresight
 from tests.orchestrator.conftest import Api, body, new_key, open_api
+from tests.pools import MEMBER, POOL
 from tests.until import until
 
 LEASE = timedelta(minutes=1)
@@ -28,7 +29,7 @@ LEASE = timedelta(minutes=1)
 async def api(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[Api]:
     """With one idle worker from the beginning, and jobs that take as long as they should."""
     board = OutlookBoard(redis)
-    await board.tell("one:1")
+    await board.tell("one:1", **MEMBER)
     for _ in range(30):
         await board.measured(("101 19 DIFFUSION", 1.0))
     async with open_api(options, database, redis) as opened:
@@ -89,10 +90,10 @@ async def _promised(redis: ArqRedis, number: int) -> bool:
 
 async def test_any_job_of_a_batch_may_be_learned_from_and_some_of_each(redis: ArqRedis) -> None:
     queue, looking = JobQueue(redis), Foresight(OutlookBoard(redis), JobQueue(redis))
-    await OutlookBoard(redis).tell("one:1")
+    await OutlookBoard(redis).tell("one:1", **MEMBER)
     await looking.look()
     ids = range(1, 101)
-    queued = list(zip(ids, await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in ids]), strict=True))
+    queued = list(zip(ids, await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0), pool=POOL) for i in ids]), strict=True))
 
     looking.promise(queued[:50])
     await asyncio.sleep(0)  # then the first ones are on their way
@@ -124,7 +125,7 @@ async def test_what_cannot_be_read_ends_no_look(redis: ArqRedis, monkeypatch: py
     async with beside(looking.look_for_ever()):
         await asyncio.sleep(0.1)
         await redis.delete(SPREADS)
-        await OutlookBoard(redis).tell("one:1")
+        await OutlookBoard(redis).tell("one:1", **MEMBER)
         await until(lambda: asyncio.sleep(0, looking.outlook.workers == 1))
 
 
@@ -176,5 +177,7 @@ async def test_without_a_worker_nothing_is_promised(options: WebOptions, databas
         sentence = (await _explained(api, job["id"]))["explanation"]
 
     assert "estimate" not in job
-    assert sentence == "It is the first in line; no worker is alive; it starts when one comes."
+    reason = "no worker that takes jobs is alive"
+    assert (job["isPossible"], job["impossibleBecause"]) == (False, [reason])
+    assert sentence == f"It is the first in line; {reason}; it starts when a worker comes that can run it."
     assert await _promised(redis, 0)

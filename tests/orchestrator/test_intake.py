@@ -20,6 +20,7 @@ from orchestrator import batcher
 from orchestrator import intake as module
 from orchestrator.intake import Intake, open_intake
 from tests.jobs.samples import NOON, new_job
+from tests.orchestrator.looking import foresight
 
 
 class Heavy(JobStore):
@@ -53,7 +54,7 @@ def store(database: Database) -> Heavy:
 
 @pytest.fixture
 async def intake(store: Heavy, redis: ArqRedis) -> AsyncIterator[Intake]:
-    async with open_intake(store, JobQueue(redis), lambda: None, list) as opened:
+    async with open_intake(store, JobQueue(redis), foresight(redis), lambda: None) as opened:
         yield opened
 
 
@@ -158,7 +159,7 @@ async def test_a_redis_that_never_answers_holds_no_job_up(
     async with (
         silent_server() as url,
         open_redis(url) as redis,
-        open_intake(store, JobQueue(redis), lambda: told.append("sweep soon"), list) as intake,
+        open_intake(store, JobQueue(redis), foresight(redis), lambda: told.append("sweep soon")) as intake,
         asyncio.timeout(5),
     ):
         accepted = await intake.accept(new_job(account_id))

@@ -7,21 +7,30 @@ import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import JobStatus
+from jobs.pool import NOBODY
 from jobs.storage.database import Database
-from jobs.storage.job_queue import QUEUE, JobQueue
+from jobs.storage.job_queue import ENTRIES, LINE, JobQueue
 from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions
 from orchestrator.sweeper import COMPARE_EVERY, Sweeper
 from tests.jobs.samples import Clock
 from tests.orchestrator.conftest import Api, body, open_api
+from tests.orchestrator.looking import foresight
 
 MAX_ATTEMPTS = 2
 
 
 def sweeper(database: Database, redis: ArqRedis, clock: Clock | None = None) -> Sweeper:
     every = timedelta(seconds=1)
-    return Sweeper(JobStore(database), JobQueue(redis), every=every, max_attempts=MAX_ATTEMPTS, now=clock or Clock())
+    return Sweeper(
+        JobStore(database),
+        JobQueue(redis),
+        foresight(redis),
+        every=every,
+        max_attempts=MAX_ATTEMPTS,
+        now=clock or Clock(),
+    )
 
 
 async def test_an_emptied_redis_is_filled_in_the_same_order(api: Api, database: Database, redis: ArqRedis) -> None:
@@ -174,7 +183,9 @@ async def test_a_job_that_could_not_be_queued_during_a_sweep_is_queued_by_the_ne
         sweeping.fill_soon()
 
     jobs = Interrupted(database, one_is_lost)
-    sweeping = Sweeper(jobs, JobQueue(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock())
+    sweeping = Sweeper(
+        jobs, JobQueue(redis), foresight(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock()
+    )
     await sweeping.sweep()
     await JobQueue(redis).remove((job_id, 1))
 
@@ -192,9 +203,11 @@ async def test_a_redis_that_is_emptied_during_a_sweep_is_filled_by_the_next(
         await redis.flushall()
 
     jobs = Interrupted(database, emptied)
-    sweeping = Sweeper(jobs, JobQueue(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock())
+    sweeping = Sweeper(
+        jobs, JobQueue(redis), foresight(redis), every=timedelta(seconds=1), max_attempts=MAX_ATTEMPTS, now=Clock()
+    )
     await sweeping.sweep()
-    await redis.delete(QUEUE)
+    await redis.delete(LINE + NOBODY, ENTRIES)
 
     await sweeping.sweep()
 

@@ -17,6 +17,8 @@ from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.keeper import StoreKeeper
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
+from jobs.ability import Ability
+from jobs.capabilities import RUNNABLE
 from jobs.catalog import Catalog
 from jobs.storage.cancels import Cancels
 from jobs.storage.database import Database
@@ -112,12 +114,15 @@ async def service(
         max_attempts=2,
     )
     async with open_api(options, database, redis) as api:
-        yield Service(api, _runner(engine, database, redis, files), files)
+        yield Service(api, _runner(engine, catalog, database, redis, files), files)
 
 
-def _runner(engine: DiffusersEngine, database: Database, redis: ArqRedis, files: Path) -> Runner:
+def _runner(engine: DiffusersEngine, catalog: Catalog, database: Database, redis: ArqRedis, files: Path) -> Runner:
     options = RunnerOptions(
         worker="test:1",
+        pool="test",
+        # Of all that it knows: what is missing, it finds out.
+        ability=Ability(RUNNABLE, {model.id: "" for model in catalog.models}),
         lease=timedelta(seconds=60),
         retry_delay=timedelta(minutes=1),
         max_attempts=2,

@@ -1,4 +1,4 @@
--- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, costs, kinds, weights, priorities, created_ats)
+-- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, costs, kinds, needs, weights, priorities, created_ats)
 -- All arguments are arrays of one length: one job each. Gives back only the jobs that are new, and makes none for an
 -- account whose limits do not allow all that are asked for: which of them fit is then for the caller to choose.
 -- Accounts are locked first, by id, so that two batches never wait for each other. What is held follows by a trigger.
@@ -14,16 +14,16 @@ WITH asked AS (
     FOR NO KEY UPDATE OF accounts
 ), accepted AS (
     INSERT INTO jobs (
-        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority,
-        created_at)
-    SELECT account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority,
-        created_at
+        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, need, weight,
+        priority, created_at)
+    SELECT account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, need, weight,
+        priority, created_at
     FROM unnest(
         :account_ids::bigint[], :request_ids::text[], :fingerprints::bytea[], :dialects::text[], :submissions::jsonb[],
-        :credits::numeric[], :costs::double precision[], :kinds::text[], :weights::double precision[],
-        :priorities::integer[], :created_ats::timestamptz[]) WITH ORDINALITY AS job (
-        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, weight, priority,
-        created_at, position)
+        :credits::numeric[], :costs::double precision[], :kinds::text[], :needs::text[],
+        :weights::double precision[], :priorities::integer[], :created_ats::timestamptz[]) WITH ORDINALITY AS job (
+        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, need, weight,
+        priority, created_at, position)
     WHERE account_id IN (SELECT id FROM allowed)
     ORDER BY position
     ON CONFLICT (account_id, request_id) DO NOTHING
@@ -176,12 +176,12 @@ ORDER BY account_id LIMIT :limit;
 
 -- name: waiting_jobs(after, limit)
 -- A page of the jobs that ought to be in the queue, by id.
-SELECT id, attempt, account_id, cost_s, work_kind, weight, priority FROM jobs
+SELECT id, attempt, account_id, cost_s, need, weight, priority FROM jobs
 WHERE status = 'WAITING' AND id > :after AND available_at <= now() AND parked_at IS NULL
 ORDER BY id LIMIT :limit;
 
 -- name: retried_jobs(limit)
-SELECT id, attempt, account_id, cost_s, work_kind, weight, priority FROM jobs
+SELECT id, attempt, account_id, cost_s, need, weight, priority FROM jobs
 WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now() AND parked_at IS NULL
 ORDER BY available_at LIMIT :limit;
 
@@ -223,4 +223,4 @@ WITH room AS (
     ) AS job
 )
 UPDATE jobs SET parked_at = NULL, unparked_attempt = attempt WHERE id IN (SELECT id FROM first)
-RETURNING id, attempt, account_id, cost_s, work_kind, weight, priority;
+RETURNING id, attempt, account_id, cost_s, need, weight, priority;

@@ -289,3 +289,18 @@ def test_a_device_too_small_to_merge_it_is_not_its_own_fault(
 
     with pytest.raises(FatalFailure, match="out of memory while loading model sd15"):
         engine.load("sd15", [Lora(model="one")])
+
+
+def test_what_merging_took_is_told_of_loras_that_are_not_merged_now(engine: DiffusersEngine, checkpoint: Any) -> None:
+    for seed, name in enumerate(("one", "two")):
+        write(engine, name, kohya(checkpoint, ATTENTION, seed=seed))
+
+    engine.load("sd15", [Lora(model="one")])
+    first = engine.loading_s()
+    engine.load("sd15", [Lora(model="two")])
+    second = engine.loading_s()
+
+    assert first["one"] == 0
+    assert second["one"] > 0 and second["two"] == 0
+    engine.load("sd15")
+    assert engine.loading_s()["two"] > 0

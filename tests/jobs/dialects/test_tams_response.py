@@ -37,6 +37,10 @@ PROGRESS = Progress(attempt=1, fraction=0.35, stage=1, step=7, steps=20)
 STARTS = Estimate(starts_in=Range(12.13, 20.38), ends_in=Range(15.9, 24.6))
 ENDS = Estimate(starts_in=None, ends_in=Range(3.0, 4.5))
 IMAGES = tuple(Image(id=UUID(int=i), key=f"outputs/{i}.png", format="png", width=512, height=768) for i in (1, 2))
+MISSING = (
+    "LORA 'x' is in the catalogue, but its files are not on the workers",
+    "no worker runs IMAGE_TO_INPAINT",
+)
 FAILED = Failure(code=FailureCode.FATAL_ERROR, reason="the model's file is damaged")
 
 
@@ -53,7 +57,8 @@ def golden(name: str) -> Any:
     ("name", "view"),
     [
         ("waiting", JobView(job=job(), place=PLACE)),
-        ("waiting_with_estimate", JobView(job=job(), place=PLACE, estimate=STARTS)),
+        ("waiting_with_estimate", JobView(job=job(), place=PLACE, estimate=STARTS, missing=())),
+        ("waiting_for_a_worker", JobView(job=job(), place=PLACE, missing=MISSING)),
         ("waiting_without_place", JobView(job=job())),
         ("running", JobView(job=job(JobStatus.RUNNING))),
         ("running_with_progress", JobView(job=job(JobStatus.RUNNING), progress=PROGRESS)),

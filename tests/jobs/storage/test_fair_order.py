@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.job import QueuePlace
-from jobs.storage.job_queue import CLOCK, ENDS, ENTRIES, QUEUE, JobQueue
+from jobs.pool import NOBODY
+from jobs.storage.job_queue import ENDS, ENTRIES, LINE, WORK, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import HEAD_START_PER_PRIORITY, turn
 from tests.jobs.samples import NOON
@@ -40,7 +41,7 @@ class Line:
 
     async def standing(self) -> list[str]:
         names = {str(job_id): name for name, job_id in self.ids.items()}
-        return [names[member.decode().partition(":")[0]] for member in await self.redis.zrange(QUEUE, 0, -1)]
+        return [names[member.decode().partition(":")[0]] for member in await self.redis.zrange(LINE + NOBODY, 0, -1)]
 
     def _waiting(self, name: str, cost_s: float, weight: float, priority: int) -> Waiting:
         job_id = self.ids.setdefault(name, len(self.ids) + 1)
@@ -186,12 +187,12 @@ async def test_nothing_is_kept_of_accounts_that_are_not_ahead(line: Line) -> Non
     while len(await line.standing()) > 1:
         await line.start()
 
-    assert await line.redis.zcard(ENDS) == 1
+    assert await line.redis.zcard(ENDS + NOBODY) == 1
     assert await line.redis.hlen(ENTRIES) == 1
 
     await line.start()
     await line.add("a2")
-    assert await line.redis.zcard(ENDS) == 1
+    assert await line.redis.zcard(ENDS + NOBODY) == 1
 
 
 async def test_scores_are_in_no_workers_future_and_over_zero(line: Line) -> None:
@@ -200,7 +201,7 @@ async def test_scores_are_in_no_workers_future_and_over_zero(line: Line) -> None
     await line.add("a2", "b1", cost_s=10, priority=-100)
     await line.queue.add([Waiting(99, 2, 1.0, turn=None)])
 
-    scores = [score for _, score in await line.redis.zrange(QUEUE, 0, -1, withscores=True)]
+    scores = [score for _, score in await line.redis.zrange(LINE + NOBODY, 0, -1, withscores=True)]
 
     assert min(scores) > 0 and max(scores) < NOON.timestamp() * 1000 / 10
 
@@ -208,12 +209,12 @@ async def test_scores_are_in_no_workers_future_and_over_zero(line: Line) -> None
 async def test_the_work_that_waits_is_counted_exactly(line: Line) -> None:
     await line.add("a1", "a2", cost_s=0.3)
     await line.add("b1", cost_s=7.25)
-    assert await line.redis.hget(CLOCK, "work") == b"7850"
+    assert await line.redis.hget(WORK, NOBODY) == b"7850"
 
     await line.start()
     await line.queue.cancel(line.ids["a2"], 0)
 
-    assert await line.redis.hget(CLOCK, "work") == b"7250"
+    assert await line.redis.hget(WORK, NOBODY) == b"7250"
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ class Run:
 
     async def start(self, redis: ArqRedis) -> None:
         """Work-conserving: as long as jobs wait there is a first one. Ranks are those in which they will start."""
-        order = [int(member.decode().partition(":")[0]) for member in await redis.zrange(QUEUE, 0, -1)]
+        order = [int(member.decode().partition(":")[0]) for member in await redis.zrange(LINE + NOBODY, 0, -1)]
         assert set(order) == self.waiting.keys()
         places = await self.queue.places([(job_id, 1) for job_id in order])
         costs = [self.jobs[job_id].cost_s for job_id in order]

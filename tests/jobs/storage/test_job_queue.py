@@ -7,6 +7,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from jobs.job import QueuePlace
+from jobs.pool import NOBODY
 from jobs.storage.job_queue import PATIENCE, PICK_MOST, WAKE, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import Turn
@@ -92,11 +93,11 @@ async def test_adding_nothing_changes_nothing(queue: JobQueue) -> None:
 async def test_only_new_jobs_wake_workers_and_tokens_do_not_pile_up(queue: JobQueue, redis: ArqRedis) -> None:
     await queue.add(waiting(1, 2))
     await queue.add(waiting(1, 2))
-    few = await redis.llen(WAKE)
+    few = await redis.llen(WAKE + NOBODY)
     await queue.add(waiting(*range(3, 103)))
 
     assert few == 2
-    assert await redis.llen(WAKE) == 32
+    assert await redis.llen(WAKE + NOBODY) == 32
 
 
 async def test_an_emptied_redis_is_another_epoch(queue: JobQueue, redis: ArqRedis) -> None:
@@ -122,15 +123,23 @@ async def test_it_works_after_redis_forgot_its_scripts(queue: JobQueue, redis: A
 
 
 def of_model(job_id: int, model: str, turn: Turn) -> Waiting:
-    return Waiting(job_id, 1, 1.0, turn, model)
+    return Waiting(job_id, 1, 1.0, turn, f"{model}|")
 
 
 async def picked(queue: JobQueue, loading_s: dict[str, float], otherwise_s: float) -> list[int]:
     """The jobs in the order in which a worker is given them."""
     order: list[int] = []
-    while given := await queue.pick("one:1", loading_s, otherwise_s):
+    while given := await queue.pick("one:1", NOBODY, loading_s, otherwise_s):
         order += [job_id for job_id, _ in given]
     return order
+
+
+async def test_a_job_is_put_off_for_all_that_must_be_loaded_or_merged_for_it(queue: JobQueue) -> None:
+    line = [of_model(1, "a 7 8", Turn(1, 1.0)), of_model(2, "a 7", Turn(2, 1.0)), of_model(3, "a 9", Turn(3, 1.0))]
+    await queue.add(line)
+
+    # 7 is merged, 8 takes a second, and of 9 nothing is known.
+    assert await picked(queue, {"a": 0.0, "7": 0.0, "8": 1.0}, 1.0) == [2, 3, 1]
 
 
 async def test_a_worker_is_given_what_it_has_loaded_before_what_it_would_have_to_load(queue: JobQueue) -> None:
@@ -166,7 +175,7 @@ async def test_short_jobs_do_not_wait_for_one_whose_model_must_be_loaded(queue: 
     short = [replace(of_model(i, model, Turn(i, 0.001)), cost_s=0.001) for i, model in enumerate("bbabbbbb", start=1)]
     await queue.add(short)
 
-    given = [await queue.pick("one:1", {"b": 0.0}, 1.0) for _ in range(3)]
+    given = [await queue.pick("one:1", NOBODY, {"b": 0.0}, 1.0) for _ in range(3)]
 
     assert given == [[(1, 1), (2, 1), (4, 1), (5, 1)], [(6, 1), (7, 1), (8, 1)], [(3, 1)]]
 

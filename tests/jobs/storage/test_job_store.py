@@ -195,10 +195,10 @@ async def test_a_failure_keeps_its_code_and_reason(jobs: JobStore, account_id: i
     assert (job.status, job.failure) == (JobStatus.FAILED, FAILURE)
 
 
-async def test_a_waiting_job_tells_its_model_to_who_queues_it_again(jobs: JobStore, account_id: int) -> None:
-    await jobs.accept([replace(new_job(account_id), kind="101 21 DIFFUSION")])
+async def test_a_waiting_job_tells_what_it_needs_to_who_queues_it_again(jobs: JobStore, account_id: int) -> None:
+    await jobs.accept([replace(new_job(account_id), need="101 7|DIFFUSION")])
 
-    assert [each.model for each in await jobs.waiting(after=0, limit=10)] == ["101"]
+    assert [each.need for each in await jobs.waiting(after=0, limit=10)] == ["101 7|DIFFUSION"]
 
 
 async def test_a_job_given_back_waits_for_its_delay_at_its_old_place(jobs: JobStore, account_id: int) -> None:

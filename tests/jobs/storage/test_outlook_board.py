@@ -8,6 +8,7 @@ from jobs.storage.job_queue import PROMISES, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.storage.outlook_board import ALIVE_S, FORGOTTEN_S, WORKERS, OutlookBoard
 from jobs.turn import Turn
+from tests.pools import MEMBER, POOL
 
 
 class Seconds:
@@ -38,9 +39,9 @@ def queue(redis: ArqRedis, clock: Seconds) -> JobQueue:
 async def test_workers_are_counted_while_they_tell_of_themselves(
     board: OutlookBoard, clock: Seconds, redis: ArqRedis
 ) -> None:
-    await board.tell("old")
+    await board.tell("old", **MEMBER)
     clock.time += ALIVE_S
-    await board.tell("new")
+    await board.tell("new", **MEMBER)
 
     both, clock.time = (await board.read()).workers, clock.time + 1
     one = (await board.read()).workers
@@ -55,23 +56,23 @@ async def test_workers_are_counted_while_they_tell_of_themselves(
 
 @pytest.mark.parametrize("told", [b"1 2 3 4", b"soon", b"", b"{}"])
 async def test_what_another_version_tells_is_passed_over(board: OutlookBoard, redis: ArqRedis, told: bytes) -> None:
-    await board.tell("new")
+    await board.tell("new", **MEMBER)
     await redis.hset(WORKERS, "other", told)
 
     assert (await board.read()).workers == 1
-    assert await board.alive() == {"new"}
+    assert await board.alive() == {"new": POOL}
 
 
 async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: OutlookBoard, clock: Seconds) -> None:
-    await board.tell("one", began=clock.time - 4, cost_s=10)
-    after_four = (await board.read()).raw_start_s(0)
-    await board.tell("one", began=clock.time - 400, cost_s=10)
-    overdue = (await board.read()).raw_start_s(0)
-    await board.tell("one")
+    await board.tell("one", **MEMBER, began=clock.time - 4, cost_s=10)
+    after_four = (await board.read()).pools[POOL].raw_start_s(0)
+    await board.tell("one", **MEMBER, began=clock.time - 400, cost_s=10)
+    overdue = (await board.read()).pools[POOL].raw_start_s(0)
+    await board.tell("one", **MEMBER)
     idle = await board.read()
 
     assert (after_four, overdue) == (pytest.approx(6), pytest.approx(2))
-    assert (idle.raw_start_s(0), idle.busy_workers, idle.workers) == (0, 0, 1)
+    assert (idle.pools[POOL].raw_start_s(0), idle.busy_workers, idle.workers) == (0, 0, 1)
 
 
 async def test_durations_are_those_of_the_last_hundred_of_a_kind(board: OutlookBoard) -> None:
@@ -94,7 +95,7 @@ async def test_durations_are_those_of_the_last_hundred_of_a_kind(board: OutlookB
 async def test_a_start_is_compared_with_what_was_told_of_it(
     board: OutlookBoard, queue: JobQueue, clock: Seconds, redis: ArqRedis
 ) -> None:
-    await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in (1, 2, 3)])
+    await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0), pool=POOL) for i in (1, 2, 3)])
     await queue.promise([(i, 4.0, Range(5.0, 8.0)) for i in (1, 2, 3, 99)])
     for job_id, waited_s in ((1, 5.0), (2, 9.0)):
         clock.time += waited_s - (5 if job_id == 2 else 0)
@@ -110,7 +111,7 @@ async def test_a_start_is_compared_with_what_was_told_of_it(
 async def test_the_last_starts_of_each_length_of_wait_are_kept(board: OutlookBoard, queue: JobQueue) -> None:
     for first, raw_s in ((0, 1e6), (200, 0.0), (400, 0.0)):
         ids = range(first, first + 200)
-        await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in ids])
+        await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0), pool=POOL) for i in ids])
         await queue.promise([(i, raw_s, Range(raw_s, raw_s)) for i in ids])
         for job_id in ids:
             await queue.start((job_id, 1))
@@ -121,20 +122,20 @@ async def test_the_last_starts_of_each_length_of_wait_are_kept(board: OutlookBoa
 async def test_the_work_of_those_who_stand_at_the_front_is_counted_by_the_second(
     board: OutlookBoard, queue: JobQueue, clock: Seconds, redis: ArqRedis
 ) -> None:
-    await board.tell("one")
+    await board.tell("one", **MEMBER)
     await board.read()
     # Account 1 sends a burst, of which the first stands at the front; accounts 2 and 3 a job each: 30 s of 50.
-    await queue.add([Waiting(i, 1, 10.0, Turn(account, 10.0)) for i, account in enumerate([1, 1, 1, 2, 3])])
+    await queue.add([Waiting(i, 1, 10.0, Turn(account, 10.0), pool=POOL) for i, account in enumerate([1, 1, 1, 2, 3])])
     clock.time += 100
-    await board.tell("one")
+    await board.tell("one", **MEMBER)
     (ahead,) = await queue.places([(2, 1)])
 
     outlook = await board.read()
 
     # 0.3 of the worker is others', so that what takes 21 s takes 30.
     assert ahead is not None and ahead.ahead_s == pytest.approx(20, abs=0.01)
-    assert outlook.raw_start_s(21, ahead.ahead_s) == pytest.approx(30)
-    assert outlook.raw_start_s(21) == pytest.approx(21)
+    assert outlook.pools[POOL].raw_start_s(21, ahead.ahead_s) == pytest.approx(30)
+    assert outlook.pools[POOL].raw_start_s(21) == pytest.approx(21)
     await redis.flushall()
-    await board.tell("one")
-    assert (await board.read()).raw_start_s(21, 20) == pytest.approx(21)
+    await board.tell("one", **MEMBER)
+    assert (await board.read()).pools[POOL].raw_start_s(21, 20) == pytest.approx(21)

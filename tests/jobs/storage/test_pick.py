@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from arq.connections import ArqRedis
 
+from jobs.pool import NOBODY
 from jobs.storage import job_queue
-from jobs.storage.job_queue import PICK_MOST, JobQueue
+from jobs.storage.job_queue import PICK_MOST, WORK, JobQueue
 from jobs.storage.job_store import Waiting
-from jobs.storage.pauses import Pauses
+from jobs.storage.pauses import Pauses, of_pool
 from jobs.turn import Turn
 
 
@@ -24,7 +25,7 @@ async def line(queue: JobQueue, *costs_s: float) -> None:
 
 
 async def picked(queue: JobQueue, worker: str = "one:1") -> list[int] | None:
-    attempts = await queue.pick(worker, {}, 0.0)
+    attempts = await queue.pick(worker, NOBODY, {}, 0.0)
     return None if attempts is None else [job_id for job_id, _ in attempts]
 
 
@@ -58,13 +59,13 @@ async def test_where_less_time_is_needed_than_was_foretold_more_are_given(queue:
     await line(queue, *[1.0] * 20)
 
     # A hundredth of a second each.
-    assert await queue.pick("one:1", {}, 0.0, share=0.01) == [(job_id, 1) for job_id in range(1, 6)]
+    assert await queue.pick("one:1", NOBODY, {}, 0.0, share=0.01) == [(job_id, 1) for job_id in range(1, 6)]
 
 
 async def test_the_attempt_is_told(queue: JobQueue) -> None:
     await queue.add([Waiting(7, 3, 1.0, turn=None)])
 
-    assert await queue.pick("one:1", {}, 0.0) == [(7, 3)]
+    assert await queue.pick("one:1", NOBODY, {}, 0.0) == [(7, 3)]
 
 
 async def test_what_was_given_keeps_its_place_until_it_is_claimed_and_is_given_again_if_it_never_is(
@@ -72,7 +73,7 @@ async def test_what_was_given_keeps_its_place_until_it_is_claimed_and_is_given_a
 ) -> None:
     monkeypatch.setattr(job_queue, "PICK_LASTS", timedelta(seconds=0.2))
     await line(queue, 1.0, 1.0)
-    await queue.pick("one:1", {}, 0.0)
+    await queue.pick("one:1", NOBODY, {}, 0.0)
 
     at_once, places = await picked(queue), await queue.places([(1, 1)])
     await asyncio.sleep(0.25)
@@ -83,23 +84,27 @@ async def test_what_was_given_keeps_its_place_until_it_is_claimed_and_is_given_a
 
 async def test_what_was_claimed_leaves_nothing_behind(queue: JobQueue, redis: ArqRedis) -> None:
     await line(queue, 1.0)
-    await queue.pick("one:1", {}, 0.0)
+    await queue.pick("one:1", NOBODY, {}, 0.0)
 
     await queue.start((1, 1))
 
     assert await redis.keys("arq:*") == []
-    assert await queue.length() == (0, 0)
+    assert await queue.length() == 0
 
 
-async def test_several_leave_the_line_as_if_they_did_one_by_one(queue: JobQueue) -> None:
+async def test_several_leave_the_line_as_if_they_did_one_by_one(queue: JobQueue, redis: ArqRedis) -> None:
     await line(queue, 1.0, 2.0, 4.0)
 
     await queue.start((1, 1), (99, 1), (2, 1))
 
-    assert await queue.length() == (1, 4.0)
+    assert await queue.length() == 1
+    assert await redis.hgetall(WORK) == {NOBODY.encode(): b"4000"}
 
 
-@pytest.mark.parametrize(("paused", "is_given"), [("*", False), ("one:1", False), ("two:2", True)])
+@pytest.mark.parametrize(
+    ("paused", "is_given"),
+    [("*", False), ("one:1", False), ("two:2", True), (of_pool(NOBODY), False), (of_pool("b"), True)],
+)
 async def test_a_paused_worker_is_given_nothing(queue: JobQueue, redis: ArqRedis, paused: str, is_given: bool) -> None:
     await line(queue, 1.0)
     await Pauses(redis).pause(paused)

@@ -1,0 +1,86 @@
+"""What a worker says of itself: by the files that lie here, their sizes, and what its operator lets it serve."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from gpu_worker import ability as module
+from gpu_worker.ability import ability_of, largest_part_bytes
+from gpu_worker.engine.device import CPU, Device
+from jobs.capabilities import RUNNABLE
+from jobs.catalog import Catalog, Family, Kind, Model
+
+
+def weights(file: Path, **numbers: int) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.zeros(number, np.float16) for name, number in numbers.items()}, file)
+    return file
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    weights(tmp_path / "base/unet/diffusion_pytorch_model.safetensors", a=1000)
+    lora, base = weights(tmp_path / "lora.safetensors", b=10), tmp_path / "base"
+    return Catalog(
+        [
+            Model(id="1", name="base", family=Family.SD15, path=base),
+            Model(id="2", name="large", family=Family.FLUX, path=base),
+            Model(id="3", name="gone", family=Family.SD15, path=tmp_path / "gone"),
+            Model(id="4", name="style", family=Family.SD15, path=lora, kind=Kind.LORA),
+            Model(id="5", name="hands", family=Family.ANY, path=lora, kind=Kind.DETECTOR),
+        ]
+    )
+
+
+def test_what_lies_here_and_fits_can_be_run(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _name: None)
+
+    ability = ability_of(catalog, CPU)
+
+    assert ability.stages == RUNNABLE
+    assert ability.models == {
+        "1": "",
+        "2": "",
+        "3": "CHECKPOINT 'gone' is in the catalogue, but its files are not on the workers",
+        "4": "",
+        "5": "DETECTOR 'hands' needs the package ultralytics, which is not installed on the workers",
+    }
+
+
+def test_a_worker_serves_the_families_and_stages_that_its_operator_names(catalog: Catalog) -> None:
+    ability = ability_of(catalog, CPU, families=[Family.SD15], stages=["INPUT_INITIALIZE", "DIFFUSION"])
+
+    assert ability.stages == {"INPUT_INITIALIZE", "DIFFUSION"}
+    assert ability.models["1"] == "" and "which no worker serves" in ability.models["2"]
+    assert "family" not in ability.models["5"]
+
+
+def test_what_does_not_fit_is_told_with_both_sizes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "memory_bytes", 1000)
+
+    ability = ability_of(catalog, CPU)
+
+    assert ability.models["1"] == "CHECKPOINT 'base' needs 0.0 GiB of memory, and the workers have 0.0"
+    assert ability.models["4"] == ""
+
+
+def test_the_largest_network_counts_in_the_devices_precision(tmp_path: Path) -> None:
+    weights(tmp_path / "unet/model-00001-of-00002.safetensors", a=100)
+    weights(tmp_path / "unet/model-00002-of-00002.safetensors", b=50)
+    weights(tmp_path / "vae/model.safetensors", c=120)
+    # The same numbers in two precisions.
+    weights(tmp_path / "vae/model.fp16.safetensors", c=120)
+    single = weights(tmp_path / "single/one.safetensors", **{"model.a": 70, "model.b": 7, "first_stage.c": 60})
+    (tmp_path / "text/broken.safetensors").parent.mkdir()
+    (tmp_path / "text/broken.safetensors").write_bytes(b"no")
+
+    assert largest_part_bytes(tmp_path / "unet", 4) == 600
+    assert largest_part_bytes(single, 2) == 154
+    assert largest_part_bytes(tmp_path, 4) == 600
+    assert largest_part_bytes(tmp_path / "text", 4) == 0
+
+
+def test_memory_is_all_of_the_devices() -> None:
+    assert CPU.memory_bytes > 2**30
