@@ -12,10 +12,10 @@ WITH ready AS MATERIALIZED (
     LEFT JOIN unnest(:ids::bigint[], :rooms::integer[], :busies::integer[], :trusts::boolean[])
         AS lane (id, room, busy, trust) USING (id)
     WHERE coalesce(room, :each) > 0 AND (closed_until IS NULL OR closed_until <= now()) AND (
-        -- The limit keeps the planner from reading all that is due.
+        -- The limit keeps the planner from reading all that is due, the order from reading the table.
         SELECT TRUE FROM deliveries WHERE destination_id = destinations.id AND state = 'PENDING' AND next_try_at <= now()
           AND (claimed_until IS NULL OR claimed_until < now())
-        LIMIT 1)
+        ORDER BY next_try_at LIMIT 1)
 ), probing AS MATERIALIZED (
     -- No more than are sent now, or the others' time would pass unused; and half of the strangers at most.
     SELECT destinations.id FROM destinations JOIN ready USING (id) WHERE destinations.closed_until <= now()
