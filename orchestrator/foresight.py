@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.job import Estimate, Job, JobStatus, Progress, QueuePlace
+from jobs.job import Estimate, JobStatus, Progress, QueuePlace, ToldJob
 from jobs.outlook import Outlook
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.outlook_board import OutlookBoard
@@ -42,7 +42,7 @@ class Foresight:
         except Exception:
             log.exception("outlook_broke")  # and the next look is not lost with this one
 
-    def estimate(self, job: Job, place: QueuePlace | None, progress: Progress | None = None) -> Estimate | None:
+    def estimate(self, job: ToldJob, place: QueuePlace | None, progress: Progress | None = None) -> Estimate | None:
         """None where nothing can be said."""
         if job.status == JobStatus.RUNNING:
             return self.outlook.running(progress.fraction if progress else 0.0, job.kind, job.cost_s)

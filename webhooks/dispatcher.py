@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 
 from jobs.deliveries import DeliveryKind, DeliveryState
-from jobs.job import Job
+from jobs.job import ToldJob
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
 from webhooks.backlog import Backlog
@@ -108,7 +108,7 @@ class Dispatcher:
             self._send_next(destination_id)
         return AFTER_A_BATCH_S if batch else await self._pause_s()
 
-    async def _load(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, Job | None]]:
+    async def _load(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, ToldJob | None]]:
         """Each with the job it tells of. One that cannot be read keeps no other one back."""
         try:
             jobs = await self._courier.load(batch)
@@ -195,7 +195,7 @@ class Dispatcher:
         else:
             self.wake()  # what waits for it is given back
 
-    async def _try(self, delivery: Delivery, job: Job | None) -> Verdict | None:
+    async def _try(self, delivery: Delivery, job: ToldJob | None) -> Verdict | None:
         """What came of it, None where nothing was sent. What is settled by it is left to be recorded."""
         verdict = None
         try:
@@ -207,7 +207,7 @@ class Dispatcher:
             log.exception("delivery_not_recorded", **_facts(delivery))
         return verdict
 
-    async def _sent(self, delivery: Delivery, job: Job | None) -> Verdict | None:
+    async def _sent(self, delivery: Delivery, job: ToldJob | None) -> Verdict | None:
         try:
             return await self._courier.try_once(delivery, job)
         except Superseded:

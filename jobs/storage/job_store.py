@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from jobs.cost import model_of
 from jobs.errors import AttemptLost, DarkroomError, JobEnded, NotFound
-from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace, ToldJob
 from jobs.listing import JobFilter, Position
 from jobs.standing import Standing
 from jobs.storage.database import Connection, Database, queries, rows_of
-from jobs.storage.job_rows import images_of, job_of
+from jobs.storage.job_rows import images_of, job_of, told_of
 from jobs.storage.ledger import locked_standings
 from jobs.storage.submission_json import dumped
 from jobs.submission import Submission
@@ -141,12 +141,10 @@ class JobStore:
             row = await queries.job_of_account(connection, job_id=job_id, account_id=account_id)
             return await self._one(connection, row, job_id)
 
-    async def get_many(self, job_ids: Collection[int]) -> list[Job]:
+    async def told(self, job_ids: Collection[int]) -> list[ToldJob]:
         """Those of them that there are."""
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.jobs_by_id(connection, job_ids=list(job_ids)))
-            images = await images_of(connection, rows)
-        return [job_of(row, images[row["id"]]) for row in rows]
+            return told_of(await rows_of(queries.told_jobs(connection, job_ids=list(job_ids))))
 
     async def find(self, account_id: int, request_id: str) -> Job | None:
         """The job that this request id stands for, if any."""
@@ -176,7 +174,7 @@ class JobStore:
         async with self._database.connection() as connection:
             return int(await queries.jobs_running_at(connection, worker=worker))
 
-    async def places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
+    async def places(self, jobs: Sequence[ToldJob]) -> dict[int, QueuePlace]:
         """Where waiting jobs would stand if the first to come were the first to start, by id. Only the queue knows
         the fair order."""
         ids = sorted(job.id for job in jobs)
