@@ -54,7 +54,7 @@ class Dispatcher:
         progress_every: timedelta,
     ) -> None:
         self._deliveries = deliveries
-        self._recorder = Recorder(deliveries, self._leave)
+        self._recorder = Recorder(deliveries, self.wake)
         self._courier = courier
         self._lanes = lanes
         self._delays_s = delays_s
@@ -98,8 +98,8 @@ class Dispatcher:
         await self._drop_superseded()
         await self._give_back(self._backlog.take_late(lambda id: not self._lanes.is_trusted(id)))
         rooms = self._lanes.rooms()
-        if not rooms.limit:
-            return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
+        if not rooms.limit or self._recorder.is_full:
+            return LOOK_AT_LEAST_EVERY_S  # the end of a try, or of a record, wakes us
         batch = await self._deliveries.claim(rooms, claim=self._claim)
         for delivery, job in await self._load(batch):
             self._lanes.enter(delivery.destination_id)
@@ -188,8 +188,7 @@ class Dispatcher:
             self._lanes.end(delivery.destination_id, well=verdict.is_delivered, quick=is_quick)
         if verdict and _is_settled(delivery, verdict):
             self._recorder.delivered(delivery, verdict.attempt)
-        else:
-            self._leave(delivery)
+        self._leave(delivery)
         if self._lanes.is_trusted(delivery.destination_id):
             self._send_next(delivery.destination_id)
         else:
