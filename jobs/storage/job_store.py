@@ -3,7 +3,7 @@
 It does not queue: Redis is told by the caller after the commit.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -189,11 +189,6 @@ class JobStore:
         async with self._database.connection() as connection:
             return Hold(**await queries.hold_of_job(connection, job_id=job_id))
 
-    async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
-        """As `claim_all`."""
-        jobs = await self.claim_all([(job_id, attempt)], worker=worker, lease=lease)
-        return jobs[0] if jobs else None
-
     async def claim_all(self, attempts: Sequence[tuple[int, int]], *, worker: str, lease: timedelta) -> list[Job]:
         """Makes these attempts (job, number) the ones that may write, and gives their jobs.
 
@@ -211,11 +206,6 @@ class JobStore:
         async with self._database.connection() as connection:
             row = await queries.renew_lease(connection, job_id=job_id, attempt=attempt, lease=lease)
         if row is None:
-            raise AttemptLost
-
-    async def succeed(self, job: Job, images: Iterable[Image], note: str | None = None) -> None:
-        """Raises AttemptLost if another attempt took over: then nothing was written. `note` goes into the event."""
-        if not await self.succeed_all([Success(job, tuple(images), note)]):
             raise AttemptLost
 
     async def succeed_all(self, successes: Sequence[Success]) -> set[tuple[int, int]]:
@@ -296,7 +286,7 @@ class JobStore:
             return [_waiting(row) for row in await rows_of(queries.retried_jobs(connection, limit=limit))]
 
     async def unpark(self, *, parked_for: timedelta, limit: int = 1000) -> list[Waiting]:
-        """The jobs that `claim` parked at least so long ago, and that their accounts now have room for; of each account
+        """The jobs that claims parked at least so long ago, and that their accounts now have room for; of each account
         at most `limit`."""
         async with self._database.connection() as connection:
             rows = await rows_of(queries.unpark_jobs(connection, parked_for=parked_for, limit=limit))
