@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jobs.job import Job, JobStatus, JobView, QueuePlace, Range
+from jobs.job import JobStatus, JobView, QueuePlace, Range, ToldJob
 
 SOON_S = 1.5
 
@@ -77,7 +77,7 @@ def _running(view: JobView) -> str:
     return f"it is running{attempt}{done}"
 
 
-def _ended(job: Job) -> str:
+def _ended(job: ToldJob) -> str:
     return f"it has failed: {job.failure.reason}" if job.failure else f"it has ended: {job.status.value}"
 
 

@@ -54,30 +54,38 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """`attempt` counts claims; only the latest may write. `handed_back` of them ended because their worker was asked to
-    stop, and do not count against the job. `cost_s` is what it should take a worker, in seconds; jobs of one `kind` are
-    compared with each other.
+class ToldJob:
+    """What its account is told of a job, and what that is reckoned from: all but what was asked for, which is long.
 
-    `credits` is its price: held from acceptance to the end, and charged if that is SUCCESS.
+    `attempt` counts claims; only the latest may write. `credits` is its price: held from acceptance to the end, and
+    charged if that is SUCCESS. `cost_s` is what it should take a worker, in seconds; jobs of one `kind` are compared
+    with each other. `need` is what it asks of a worker, as `Need` writes it.
     """
 
     id: int
     account_id: int
     request_id: str
-    fingerprint: bytes
     dialect: str
-    submission: Submission
     credits: Decimal
     status: JobStatus
     attempt: int
     cost_s: float
     kind: str
+    need: str = ""
+    failure: Failure | None = None
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(ToldJob):
+    """As a worker is given it. `handed_back` of its attempts ended because their worker was asked to stop, and do not
+    count against it."""
+
+    fingerprint: bytes
+    submission: Submission
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    failure: Failure | None = None
-    images: tuple[Image, ...] = ()
     handed_back: int = 0
 
     @property
@@ -151,7 +159,7 @@ class JobView:
     """A job as its account may see it now: what is durable, and what is live. `missing`: why no worker that is alive
     can run it, each in a sentence; nothing where one can, and None where nobody asked."""
 
-    job: Job
+    job: ToldJob
     place: QueuePlace | None = None
     progress: Progress | None = None
     estimate: Estimate | None = None

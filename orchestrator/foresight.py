@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.job import Estimate, Job, JobStatus, Progress, QueuePlace
-from jobs.need import need_of
+from jobs.job import Estimate, JobStatus, Progress, QueuePlace, ToldJob
+from jobs.need import read_need
 from jobs.outlook import Outlook
 from jobs.pool import NOBODY
 from jobs.storage.job_queue import JobQueue
@@ -51,7 +51,7 @@ class Foresight:
         except Exception:
             log.exception("outlook_broke")  # and the next look is not lost with this one
 
-    def estimate(self, job: Job, place: QueuePlace | None, progress: Progress | None = None) -> Estimate | None:
+    def estimate(self, job: ToldJob, place: QueuePlace | None, progress: Progress | None = None) -> Estimate | None:
         """None where nothing can be said."""
         if job.status == JobStatus.RUNNING:
             return self.outlook.running(progress.fraction if progress else 0.0, job.kind, job.cost_s)
@@ -71,14 +71,14 @@ class Foresight:
     def _start_s(self, pool: str) -> float:
         return self.outlook.pools[pool].raw_start_s(self.outlook.work_s.get(pool, 0.0) + self._sent_s[pool])
 
-    def missing(self, job: Job, place: QueuePlace | None) -> tuple[str, ...] | None:
+    def missing(self, job: ToldJob, place: QueuePlace | None) -> tuple[str, ...] | None:
         """Why no worker that is alive can run it, each in a sentence; nothing where one can. None of a job that does
         not wait."""
         if job.status != JobStatus.WAITING:
             return None
         if place and place.pool in self.outlook.pools:
             return ()
-        return self.outlook.missing(need_of(job.submission.stages))
+        return self.outlook.missing(read_need(job.need))
 
     def promise(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
         """Remembers what some of these new jobs are being told, in the background: nobody waits for it."""

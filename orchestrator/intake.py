@@ -187,6 +187,7 @@ def stored(new_job: NewJob, job_id: int) -> Job:
         attempt=0,
         cost_s=new_job.cost_s,
         kind=new_job.kind,
+        need=new_job.need,
         created_at=new_job.created_at,
     )
 

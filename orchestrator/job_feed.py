@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from jobs.events import JobEvent
-from jobs.job import Job, JobView, Progress
+from jobs.job import JobView, Progress, ToldJob
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.event_store import EventStore
 from jobs.storage.job_store import JobStore
@@ -40,7 +40,7 @@ class Update:
 class Subscription:
     """One stream's share. What it has not fetched yet is one update: live states replace each other in it."""
 
-    def __init__(self, job: Job, after: int) -> None:
+    def __init__(self, job: ToldJob, after: int) -> None:
         self.job = job
         self.after = after
         self.is_closed = False
@@ -84,7 +84,7 @@ class JobFeed:
         self._is_closed = False
 
     @contextmanager
-    def subscribe(self, job: Job, after: int) -> Iterator[Subscription]:
+    def subscribe(self, job: ToldJob, after: int) -> Iterator[Subscription]:
         """`after` is the id of the last durable event that is known already, 0 for none."""
         subscription = Subscription(job, after)
         subscription.is_closed = self._is_closed
@@ -131,9 +131,9 @@ class JobFeed:
                 subscription.job = view.job
                 subscription.offer(events.get(view.job.id, ()), view)
 
-    async def _views_of(self, jobs: Sequence[Job], changed_ids: Collection[int]) -> list[JobView]:
+    async def _views_of(self, jobs: Sequence[ToldJob], changed_ids: Collection[int]) -> list[JobView]:
         # A job changes with an event, so that only then it must be read again.
-        changed = await self._jobs.get_many(changed_ids) if changed_ids else []
+        changed = await self._jobs.told(changed_ids) if changed_ids else []
         unchanged = [job for job in jobs if job.id not in changed_ids]
         return [*await self._views.of(changed), *await self._views.live(unchanged)]
 

@@ -48,7 +48,7 @@ class JobReader:
                 each.fail(NotFound(f"There is no job {each.item[1]}."))
 
     async def _views_of(self, job_ids: Collection[int]) -> dict[JobOfAccount, JobView]:
-        views = await self._views.of(await self._jobs.get_many(job_ids))
+        views = await self._views.of(await self._jobs.told(job_ids))
         return {(view.job.account_id, view.job.id): view for view in views}
 
     async def _read_one_by_one(self, batch: Sequence[Pending[JobOfAccount, JobView]], error: Exception) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.job import Job, JobStatus, JobView, Progress, QueuePlace
+from jobs.job import JobStatus, JobView, Progress, QueuePlace, ToldJob
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
@@ -30,21 +30,21 @@ class JobViews:
         self._board = board
         self._foresight = foresight
 
-    async def of(self, jobs: Sequence[Job]) -> list[JobView]:
+    async def of(self, jobs: Sequence[ToldJob]) -> list[JobView]:
         """In the order of `jobs`. Each that waits has its place."""
         views = await self.live(jobs)
         unplaced = [view.job for view in views if view.job.status == JobStatus.WAITING and view.place is None]
         places = await self._places_outside(unplaced) if unplaced else {}
         return [replace(view, place=places.get(view.job.id, view.place)) for view in views]
 
-    async def live(self, jobs: Sequence[Job]) -> list[JobView]:
+    async def live(self, jobs: Sequence[ToldJob]) -> list[JobView]:
         """The same with what Redis knows alone, and so cheap enough to be asked all the time."""
         waiting = [job for job in jobs if job.status == JobStatus.WAITING]
         running = [job for job in jobs if job.status == JobStatus.RUNNING]
         places, progress = await asyncio.gather(self._places(waiting), self._progress(running))
         return [self._view(job, places.get(job.id), progress.get(job.id)) for job in jobs]
 
-    def _view(self, job: Job, place: QueuePlace | None, progress: Progress | None) -> JobView:
+    def _view(self, job: ToldJob, place: QueuePlace | None, progress: Progress | None) -> JobView:
         return JobView(
             job=job,
             place=place,
@@ -53,10 +53,10 @@ class JobViews:
             missing=self._foresight.missing(job, place),
         )
 
-    async def _places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace | None]:
+    async def _places(self, jobs: Sequence[ToldJob]) -> dict[int, QueuePlace | None]:
         return await _known(jobs, lambda: self._queue.places([(job.id, job.attempt + 1) for job in jobs]))
 
-    async def _places_outside(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
+    async def _places_outside(self, jobs: Sequence[ToldJob]) -> dict[int, QueuePlace]:
         """Of jobs that wait for something else than their turn, which comes behind all that wait now at the latest; and
         while Redis is away, of all."""
         try:
@@ -67,11 +67,11 @@ class JobViews:
             return await self._jobs.places(jobs)
         return dict.fromkeys([job.id for job in jobs], QueuePlace(rank=length + 1, length=length + 1))
 
-    async def _progress(self, jobs: Sequence[Job]) -> dict[int, Progress | None]:
+    async def _progress(self, jobs: Sequence[ToldJob]) -> dict[int, Progress | None]:
         return await _known(jobs, lambda: self._board.get([(job.id, job.attempt) for job in jobs]))
 
 
-async def _known(jobs: Sequence[Job], ask: Callable[[], Awaitable[list[T]]]) -> dict[int, T]:
+async def _known(jobs: Sequence[ToldJob], ask: Callable[[], Awaitable[list[T]]]) -> dict[int, T]:
     """The answer for each job, by id; nothing where Redis does not answer."""
     if not jobs:
         return {}

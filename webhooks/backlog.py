@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from jobs.job import Job
+from jobs.job import ToldJob
 from jobs.storage.delivery_store import Delivery
 
 
@@ -14,7 +14,7 @@ class Claimed:
     """A delivery with the job that it tells of, and when the clock showed that it was taken."""
 
     delivery: Delivery
-    job: Job | None
+    job: ToldJob | None
     at: float
 
 
@@ -26,7 +26,7 @@ class Backlog:
         self._clock = clock
         self._waiting: dict[int, deque[Claimed]] = {}
 
-    def put(self, delivery: Delivery, job: Job | None) -> None:
+    def put(self, delivery: Delivery, job: ToldJob | None) -> None:
         claimed = Claimed(delivery, job, self._clock())
         self._waiting.setdefault(delivery.destination_id, deque()).append(claimed)
 

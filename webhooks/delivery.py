@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from jobs.deliveries import DeliveryKind
 from jobs.dialects.callbacks import callback_body
-from jobs.job import Job, JobStatus, JobView, Progress
+from jobs.job import JobStatus, JobView, Progress, ToldJob
 from jobs.links import Links
 from jobs.storage.delivery_store import Attempt, Delivery
 from jobs.storage.job_store import JobStore
@@ -84,12 +84,12 @@ class Courier:
         self._now = now
         self.deadlines = deadlines
 
-    async def load(self, deliveries: Collection[Delivery]) -> dict[int, Job]:
+    async def load(self, deliveries: Collection[Delivery]) -> dict[int, ToldJob]:
         """The jobs that these tell of, as they are now."""
-        jobs = await self._jobs.get_many({each.job_id for each in deliveries if each.job_id is not None})
+        jobs = await self._jobs.told({each.job_id for each in deliveries if each.job_id is not None})
         return {job.id: job for job in jobs}
 
-    async def try_once(self, delivery: Delivery, job: Job | None) -> Verdict:
+    async def try_once(self, delivery: Delivery, job: ToldJob | None) -> Verdict:
         """Never raises for what the receiver does. Raises Superseded or NothingNew."""
         body, told = await self._body(delivery, job)
         verdict = await self._sent(delivery, body)
@@ -120,7 +120,7 @@ class Courier:
         except (aiohttp.ClientError, OSError, UnicodeError) as failure:
             return Verdict(attempt=attempt(_told(failure)))
 
-    async def _body(self, delivery: Delivery, job: Job | None) -> tuple[bytes, str | None]:
+    async def _body(self, delivery: Delivery, job: ToldJob | None) -> tuple[bytes, str | None]:
         """And what it tells of progress. Rendered now and not when it was queued: after a day its links still work."""
         if job is None:
             return TEST_BODY, None
@@ -134,7 +134,7 @@ class Courier:
             raise NothingNew
         return callback_body(JobView(job=job, progress=progress), self._links), told
 
-    async def _progress(self, job: Job) -> Progress | None:
+    async def _progress(self, job: ToldJob) -> Progress | None:
         try:
             async with asyncio.timeout(PROGRESS_WITHIN_S):
                 (progress,) = await self._board.get([(job.id, job.attempt)])

@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 
 from jobs.deliveries import DeliveryKind, DeliveryState
-from jobs.job import Job
+from jobs.job import ToldJob
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
 from webhooks.backlog import Backlog
@@ -54,7 +54,7 @@ class Dispatcher:
         progress_every: timedelta,
     ) -> None:
         self._deliveries = deliveries
-        self._recorder = Recorder(deliveries, self._leave)
+        self._recorder = Recorder(deliveries, self.wake)
         self._courier = courier
         self._lanes = lanes
         self._delays_s = delays_s
@@ -98,8 +98,8 @@ class Dispatcher:
         await self._drop_superseded()
         await self._give_back(self._backlog.take_late(lambda id: not self._lanes.is_trusted(id)))
         rooms = self._lanes.rooms()
-        if not rooms.limit:
-            return LOOK_AT_LEAST_EVERY_S  # the end of a try wakes us
+        if not rooms.limit or self._recorder.is_full:
+            return LOOK_AT_LEAST_EVERY_S  # the end of a try, or of a record, wakes us
         batch = await self._deliveries.claim(rooms, claim=self._claim)
         for delivery, job in await self._load(batch):
             self._lanes.enter(delivery.destination_id)
@@ -108,7 +108,7 @@ class Dispatcher:
             self._send_next(destination_id)
         return AFTER_A_BATCH_S if batch else await self._pause_s()
 
-    async def _load(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, Job | None]]:
+    async def _load(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, ToldJob | None]]:
         """Each with the job it tells of. One that cannot be read keeps no other one back."""
         try:
             jobs = await self._courier.load(batch)
@@ -188,14 +188,13 @@ class Dispatcher:
             self._lanes.end(delivery.destination_id, well=verdict.is_delivered, quick=is_quick)
         if verdict and _is_settled(delivery, verdict):
             self._recorder.delivered(delivery, verdict.attempt)
-        else:
-            self._leave(delivery)
+        self._leave(delivery)
         if self._lanes.is_trusted(delivery.destination_id):
             self._send_next(delivery.destination_id)
         else:
             self.wake()  # what waits for it is given back
 
-    async def _try(self, delivery: Delivery, job: Job | None) -> Verdict | None:
+    async def _try(self, delivery: Delivery, job: ToldJob | None) -> Verdict | None:
         """What came of it, None where nothing was sent. What is settled by it is left to be recorded."""
         verdict = None
         try:
@@ -207,7 +206,7 @@ class Dispatcher:
             log.exception("delivery_not_recorded", **_facts(delivery))
         return verdict
 
-    async def _sent(self, delivery: Delivery, job: Job | None) -> Verdict | None:
+    async def _sent(self, delivery: Delivery, job: ToldJob | None) -> Verdict | None:
         try:
             return await self._courier.try_once(delivery, job)
         except Superseded:

@@ -12,15 +12,15 @@ FIRST_LIMIT = 1
 MAX_LANES = 10_000
 # Not more at a time, so that what comes for the trusted meanwhile is not behind a crowd.
 MAX_STRANGERS_AT_ONCE = 16
-# What a trusted destination may hold, in times of what it is sent at once: the others wait here for their turn, or to
-# be recorded, so that no connection waits for the database.
+# What a trusted destination may hold, in times of what it is sent at once: the others wait here for their turn, so that
+# no connection waits for the database.
 AHEAD = 8
 
 
 @dataclass(slots=True)
 class Lane:
     """One destination's: it widens by one with each good answer, and halves with each failure. What is claimed for it
-    is held until it is recorded; `busy` of these are being sent."""
+    is held until it has been sent; `busy` of these are being sent."""
 
     limit: int = FIRST_LIMIT
     busy: int = 0

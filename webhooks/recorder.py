@@ -8,6 +8,8 @@ import structlog
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore
 
 MAX_BATCH = 500
+# What has been sent and waits for a database that does not keep up: then no more is claimed.
+MAX_WAITING = 1000
 GATHER_S = 0.01
 CLOSE_WITHIN_S = 20
 
@@ -15,13 +17,17 @@ log = structlog.get_logger()
 
 
 class Recorder:
-    """`done` is called for each when it was recorded, and also when it could not be."""
+    """`when_room` is called when it has room again."""
 
-    def __init__(self, deliveries: DeliveryStore, done: Callable[[Delivery], None]) -> None:
+    def __init__(self, deliveries: DeliveryStore, when_room: Callable[[], None]) -> None:
         self._deliveries = deliveries
-        self._done = done
+        self._when_room = when_room
         self._waiting: list[tuple[Delivery, Attempt]] = []
         self._working: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting) >= MAX_WAITING
 
     def delivered(self, delivery: Delivery, attempt: Attempt) -> None:
         self._waiting.append((delivery, attempt))
@@ -37,8 +43,11 @@ class Recorder:
         try:
             while self._waiting:
                 await asyncio.sleep(GATHER_S)
+                was_full = self.is_full
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 await self._record(batch)
+                if was_full and not self.is_full:
+                    self._when_room()
         finally:
             self._working = None
 
@@ -48,6 +57,3 @@ class Recorder:
         except Exception:
             # Not recorded is not lost: the claims lapse and the same ids are sent again.
             log.exception("deliveries_not_recorded", delivery_ids=[str(delivery.id) for delivery, _ in batch])
-        finally:
-            for delivery, _ in batch:
-                self._done(delivery)

@@ -26,7 +26,7 @@ from jobs.errors import (
     Unimplemented,
 )
 from jobs.explanation import Circumstances, explain
-from jobs.job import Estimate, Image, Job, JobStatus, JobView, Preview, Progress, QueuePlace, Range
+from jobs.job import Estimate, Image, JobStatus, JobView, Preview, Progress, QueuePlace, Range, ToldJob
 from jobs.links import Links
 
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -105,7 +105,7 @@ def _range(seconds: Range) -> answers.Range:
     return {"p50": round(seconds.p50, 1), "p90": round(seconds.p90, 1)}
 
 
-def _running_info(job: Job, progress: Progress | None, links: Links) -> answers.RunningInfo:
+def _running_info(job: ToldJob, progress: Progress | None, links: Links) -> answers.RunningInfo:
     if progress is None:
         return {"processingImages": []}
     images = [_processing_image(job, progress, preview, links) for preview in progress.previews]
@@ -117,7 +117,7 @@ def _running_info(job: Job, progress: Progress | None, links: Links) -> answers.
     }
 
 
-def _processing_image(job: Job, progress: Progress, preview: Preview, links: Links) -> answers.ProcessingImage:
+def _processing_image(job: ToldJob, progress: Progress, preview: Preview, links: Links) -> answers.ProcessingImage:
     name = preview.name(job.id, progress.attempt)
     resource = _resource_image(name, f"/v1/previews/{name}", PREVIEW_LINK_LIFETIME, preview, links)
     return {"resourceImage": resource, "progress": progress.fraction}

@@ -1,10 +1,12 @@
 """Stored rows as the domain knows them: jobs, and the images that they made."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from jobs.job import Failure, FailureCode, Image, Job, JobStatus
+from jobs.job import Failure, FailureCode, Image, Job, JobStatus, ToldJob
 from jobs.storage.database import Connection, queries, rows_of
 from jobs.storage.submission_json import loaded
 
@@ -30,8 +32,35 @@ def image_of(row: Any) -> Image:
     )
 
 
-def job_of(row: Any, images: tuple[Image, ...]) -> Job:
+def told_of(rows: Iterable[Any]) -> list[ToldJob]:
+    """The rows of one job follow each other: one for each picture, or one without."""
+    return [_told(list(of_job)) for _, of_job in groupby(rows, itemgetter("job_id"))]
+
+
+def _told(rows: Sequence[Any]) -> ToldJob:
+    row = rows[0]
+    return ToldJob(
+        id=row["job_id"],
+        account_id=row["account_id"],
+        request_id=row["request_id"],
+        dialect=row["dialect"],
+        credits=row["credits"],
+        status=JobStatus(row["status"]),
+        attempt=row["attempt"],
+        cost_s=row["cost_s"],
+        kind=row["work_kind"],
+        need=row["need"],
+        failure=_failure(row),
+        images=tuple(image_of(each) for each in rows if each["id"]),
+    )
+
+
+def _failure(row: Any) -> Failure | None:
     code = row["failure_code"]
+    return Failure(code=FailureCode(code), reason=row["failure_reason"]) if code else None
+
+
+def job_of(row: Any, images: tuple[Image, ...]) -> Job:
     return Job(
         id=row["id"],
         account_id=row["account_id"],
@@ -45,9 +74,10 @@ def job_of(row: Any, images: tuple[Image, ...]) -> Job:
         handed_back=row["handed_back"],
         cost_s=row["cost_s"],
         kind=row["work_kind"],
+        need=row["need"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
-        failure=Failure(code=FailureCode(code), reason=row["failure_reason"]) if code else None,
+        failure=_failure(row),
         images=images,
     )

@@ -3,7 +3,7 @@
 It does not queue: Redis is told by the caller after the commit.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,12 +11,12 @@ from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
 from jobs.errors import AttemptLost, DarkroomError, JobEnded, NotFound
-from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace
+from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace, ToldJob
 from jobs.listing import JobFilter, Position
 from jobs.pool import NOBODY
 from jobs.standing import Standing
 from jobs.storage.database import Connection, Database, queries, rows_of
-from jobs.storage.job_rows import images_of, job_of
+from jobs.storage.job_rows import images_of, job_of, told_of
 from jobs.storage.ledger import locked_standings
 from jobs.storage.submission_json import dumped
 from jobs.submission import Submission
@@ -144,12 +144,10 @@ class JobStore:
             row = await queries.job_of_account(connection, job_id=job_id, account_id=account_id)
             return await self._one(connection, row, job_id)
 
-    async def get_many(self, job_ids: Collection[int]) -> list[Job]:
+    async def told(self, job_ids: Collection[int]) -> list[ToldJob]:
         """Those of them that there are."""
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.jobs_by_id(connection, job_ids=list(job_ids)))
-            images = await images_of(connection, rows)
-        return [job_of(row, images[row["id"]]) for row in rows]
+            return told_of(await rows_of(queries.told_jobs(connection, job_ids=list(job_ids))))
 
     async def find(self, account_id: int, request_id: str) -> Job | None:
         """The job that this request id stands for, if any."""
@@ -179,7 +177,7 @@ class JobStore:
         async with self._database.connection() as connection:
             return int(await queries.jobs_running_at(connection, worker=worker))
 
-    async def places(self, jobs: Sequence[Job]) -> dict[int, QueuePlace]:
+    async def places(self, jobs: Sequence[ToldJob]) -> dict[int, QueuePlace]:
         """Where waiting jobs would stand if the first to come were the first to start, by id. Only the queue knows
         the fair order."""
         ids = sorted(job.id for job in jobs)
@@ -193,11 +191,6 @@ class JobStore:
         """Of a job that there is."""
         async with self._database.connection() as connection:
             return Hold(**await queries.hold_of_job(connection, job_id=job_id))
-
-    async def claim(self, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
-        """As `claim_all`."""
-        jobs = await self.claim_all([(job_id, attempt)], worker=worker, lease=lease)
-        return jobs[0] if jobs else None
 
     async def claim_all(self, attempts: Sequence[tuple[int, int]], *, worker: str, lease: timedelta) -> list[Job]:
         """Makes these attempts (job, number) the ones that may write, and gives their jobs.
@@ -216,11 +209,6 @@ class JobStore:
         async with self._database.connection() as connection:
             row = await queries.renew_lease(connection, job_id=job_id, attempt=attempt, lease=lease)
         if row is None:
-            raise AttemptLost
-
-    async def succeed(self, job: Job, images: Iterable[Image], note: str | None = None) -> None:
-        """Raises AttemptLost if another attempt took over: then nothing was written. `note` goes into the event."""
-        if not await self.succeed_all([Success(job, tuple(images), note)]):
             raise AttemptLost
 
     async def succeed_all(self, successes: Sequence[Success]) -> set[tuple[int, int]]:
@@ -301,7 +289,7 @@ class JobStore:
             return [_waiting(row) for row in await rows_of(queries.retried_jobs(connection, limit=limit))]
 
     async def unpark(self, *, parked_for: timedelta, limit: int = 1000) -> list[Waiting]:
-        """The jobs that `claim` parked at least so long ago, and that their accounts now have room for; of each account
+        """The jobs that claims parked at least so long ago, and that their accounts now have room for; of each account
         at most `limit`."""
         async with self._database.connection() as connection:
             rows = await rows_of(queries.unpark_jobs(connection, parked_for=parked_for, limit=limit))

@@ -18,6 +18,7 @@ from jobs.storage.job_store import JobStore
 from orchestrator.app import WebOptions
 from orchestrator.jobs_api import _fingerprint
 from orchestrator.sweeper import Sweeper
+from tests import one_attempt
 from tests.jobs.samples import Clock
 from tests.orchestrator.conftest import Api, body, open_api
 from tests.orchestrator.looking import foresight
@@ -55,7 +56,7 @@ async def test_a_job_that_has_not_started_in_time_fails_and_leaves_the_line(
     await age(database, 2)
 
     # Nobody begins it any more, even where the sweeper has not come by yet.
-    assert await jobs.claim(late, 1, worker="w", lease=LEASE) is None
+    assert await one_attempt.claim(jobs, late, 1, worker="w", lease=LEASE) is None
     await sweeper.sweep()
 
     job = await jobs.get_any(late)
@@ -69,13 +70,13 @@ async def test_a_job_that_has_started_in_time_may_be_tried_again_later(
     api: Api, database: Database, sweeper: Sweeper
 ) -> None:
     jobs, job_id = JobStore(database), await accepted(api, Darkroom_Start_Within="30")
-    await jobs.claim(job_id, 1, worker="w", lease=LEASE)
+    await one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE)
     await jobs.requeue(job_id, 1, delay=timedelta(0), reason="as if it had failed")
     await age(database, 60)
 
     await sweeper.sweep()
 
-    assert await jobs.claim(job_id, 2, worker="w", lease=LEASE) is not None
+    assert await one_attempt.claim(jobs, job_id, 2, worker="w", lease=LEASE) is not None
 
 
 @pytest.mark.parametrize("is_running", [False, True])
@@ -84,7 +85,7 @@ async def test_a_job_that_has_not_ended_in_time_fails_whatever_is_at_work(
 ) -> None:
     jobs, job_id = JobStore(database), await accepted(api, Darkroom_End_Within="60.5")
     if is_running:
-        await jobs.claim(job_id, 1, worker="w", lease=LEASE)
+        await one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE)
     await age(database, 60)
     await sweeper.sweep()
     in_time = (await jobs.get_any(job_id)).status

@@ -244,7 +244,7 @@ async def test_a_fault_of_ours_uses_up_no_try_and_holds_up_no_other(office: Offi
 
 async def test_a_job_that_cannot_be_read_holds_up_no_other(office: Office, receiver: Receiver) -> None:
     broken, whole = [await office.ended_job(receiver.url) for _ in range(2)]
-    await office.execute("UPDATE jobs SET submission = '{}' WHERE id = $1", broken.id)
+    await office.execute("UPDATE jobs SET failure_code = 'OF_ANOTHER_VERSION' WHERE id = $1", broken.id)
 
     async with office.dispatching():
         await office.has_states(whole, ["DELIVERED"])

@@ -12,10 +12,10 @@ WITH ready AS MATERIALIZED (
     LEFT JOIN unnest(:ids::bigint[], :rooms::integer[], :busies::integer[], :trusts::boolean[])
         AS lane (id, room, busy, trust) USING (id)
     WHERE coalesce(room, :each) > 0 AND (closed_until IS NULL OR closed_until <= now()) AND (
-        -- The limit keeps the planner from reading all that is due.
+        -- The limit keeps the planner from reading all that is due, the order from reading the table.
         SELECT TRUE FROM deliveries WHERE destination_id = destinations.id AND state = 'PENDING' AND next_try_at <= now()
           AND (claimed_until IS NULL OR claimed_until < now())
-        LIMIT 1)
+        ORDER BY next_try_at LIMIT 1)
 ), probing AS MATERIALIZED (
     -- No more than are sent now, or the others' time would pass unused; and half of the strangers at most.
     SELECT destinations.id FROM destinations JOIN ready USING (id) WHERE destinations.closed_until <= now()
@@ -96,18 +96,18 @@ RETURNING failures >= :trip AND disabled_at IS NULL AND failing_since < now() - 
 -- after them, so that no two wait for each other. No wait for the disk: what is lost with the server is sent again.
 WITH hasty AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', TRUE)
-), sent AS (
-    SELECT * FROM unnest(:ids::uuid[], :claims::integer[], :seconds::double precision[], :statuses::integer[],
-        :answers::text[], :tolds::text[]) AS sent (id, claims, seconds, status, answer, told)
 ), mine AS MATERIALIZED (
-    SELECT deliveries.id FROM deliveries JOIN sent USING (id, claims) CROSS JOIN hasty ORDER BY id
+    SELECT sent.* FROM unnest(:ids::uuid[], :claims::integer[], :seconds::double precision[], :statuses::integer[],
+        :answers::text[], :tolds::text[]) AS sent (id, claims, seconds, status, answer, told)
+    JOIN deliveries USING (id, claims) CROSS JOIN hasty
+    ORDER BY id
     FOR UPDATE OF deliveries
 ), tried AS (
+    -- Joined once: the planner, who does not know how many they are, would look through all of `sent` for each.
     UPDATE deliveries SET tries = tries + 1, claimed_until = NULL, last_status = status, last_error = NULL,
         state = 'DELIVERED', settled_at = now()
-    FROM mine JOIN sent USING (id)
-    WHERE deliveries.id = mine.id AND deliveries.claims = sent.claims
-    RETURNING deliveries.id, destination_id, job_id, url, kind, seconds, status, answer, sent.told
+    FROM mine WHERE deliveries.id = mine.id AND deliveries.claims = mine.claims
+    RETURNING deliveries.id, destination_id, job_id, url, kind, seconds, status, answer, mine.told
 ), known AS (
     -- A start that was told late has told of progress too.
     UPDATE deliveries SET told = tried.told FROM tried

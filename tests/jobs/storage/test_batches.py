@@ -7,6 +7,7 @@ from jobs.job import Job, JobStatus
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore, Success
+from tests import one_attempt
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
 from tests.jobs.storage.test_job_store import image
@@ -35,7 +36,7 @@ async def test_claimed_are_those_that_wait_for_their_attempt_in_the_order_that_w
 ) -> None:
     first, second, canceled, tried = await accepted(jobs, account_id, 4)
     await jobs.cancel(account_id, canceled)
-    await jobs.claim(tried, 1, worker="other:1", lease=LEASE)
+    await one_attempt.claim(jobs, tried, 1, worker="other:1", lease=LEASE)
     await jobs.requeue(tried, 1, delay=timedelta(0), reason="again")
 
     asked = [(tried, 1), (second, 1), (canceled, 1), (10**9, 1), (tried, 2), (first, 1)]
@@ -70,7 +71,7 @@ async def test_an_attempt_that_was_lost_keeps_no_other_from_its_end(
 ) -> None:
     first, lost, last = await claimed(jobs, await accepted(jobs, account_id, 3))
     await jobs.requeue(lost.id, 1, delay=timedelta(0), reason="as if its lease had lapsed")
-    await jobs.claim(lost.id, 2, worker="two:2", lease=LEASE)
+    await one_attempt.claim(jobs, lost.id, 2, worker="two:2", lease=LEASE)
 
     ended = await jobs.succeed_all([succeeded(job) for job in (last, lost, first)])
 
