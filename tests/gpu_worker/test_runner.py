@@ -19,7 +19,7 @@ from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
 from jobs.storage.job_store import Success, Waiting
 from jobs.turn import Turn
-from tests import one_attempt
+from tests import one_job
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
 from tests.until import until
@@ -398,7 +398,7 @@ async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_no
     running = asyncio.create_task(bench.runner(engine).run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     await bench.jobs.requeue(job_id, 1, delay=timedelta(0), reason="as if its lease had lapsed")
-    successor = await one_attempt.claim(bench.jobs, job_id, 2, worker="test:2", lease=timedelta(minutes=1))
+    successor = await one_job.claim(bench.jobs, job_id, 2, worker="test:2", lease=timedelta(minutes=1))
     await asyncio.sleep(LEASE.total_seconds())  # time for a renewal, which is refused
     go_on.set()
     await running

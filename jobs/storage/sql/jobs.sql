@@ -41,9 +41,6 @@ USING (account_id, request_id);
 -- name: job_of_account(job_id, account_id)^
 SELECT * FROM jobs WHERE id = :job_id AND account_id = :account_id;
 
--- name: job_by_id(job_id)^
-SELECT * FROM jobs WHERE id = :job_id;
-
 -- name: jobs_running_at(worker)$
 SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND worker = coalesce(:worker::text, worker);
 

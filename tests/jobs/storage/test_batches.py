@@ -7,7 +7,7 @@ from jobs.job import Job, JobStatus
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore, Success
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
 from tests.jobs.storage.test_job_store import image
@@ -36,7 +36,7 @@ async def test_claimed_are_those_that_wait_for_their_attempt_in_the_order_that_w
 ) -> None:
     first, second, canceled, tried = await accepted(jobs, account_id, 4)
     await jobs.cancel(account_id, canceled)
-    await one_attempt.claim(jobs, tried, 1, worker="other:1", lease=LEASE)
+    await one_job.claim(jobs, tried, 1, worker="other:1", lease=LEASE)
     await jobs.requeue(tried, 1, delay=timedelta(0), reason="again")
 
     asked = [(tried, 1), (second, 1), (canceled, 1), (10**9, 1), (tried, 2), (first, 1)]
@@ -71,12 +71,12 @@ async def test_an_attempt_that_was_lost_keeps_no_other_from_its_end(
 ) -> None:
     first, lost, last = await claimed(jobs, await accepted(jobs, account_id, 3))
     await jobs.requeue(lost.id, 1, delay=timedelta(0), reason="as if its lease had lapsed")
-    await one_attempt.claim(jobs, lost.id, 2, worker="two:2", lease=LEASE)
+    await one_job.claim(jobs, lost.id, 2, worker="two:2", lease=LEASE)
 
     ended = await jobs.succeed_all([succeeded(job) for job in (last, lost, first)])
 
     assert ended == {(first.id, 1), (last.id, 1)}
-    assert [len((await jobs.get_any(job.id)).images) for job in (first, lost, last)] == [2, 0, 2]
+    assert [len((await one_job.get(jobs, job.id)).images) for job in (first, lost, last)] == [2, 0, 2]
     events = await rows("SELECT job_id, detail FROM job_events WHERE kind = 'SUCCESS' ORDER BY job_id")
     assert [(row["job_id"], row["detail"]) for row in events] == [
         (job.id, f"note of {job.id}") for job in (first, last)
@@ -89,7 +89,7 @@ async def test_two_attempts_of_one_job_in_one_statement_are_told_apart(jobs: Job
     (newer,) = await jobs.claim_all([(late.id, 2)], worker="one:1", lease=LEASE)
 
     assert await jobs.succeed_all([succeeded(late), succeeded(newer)]) == {(newer.id, 2)}
-    assert len((await jobs.get_any(late.id)).images) == 2
+    assert len((await one_job.get(jobs, late.id)).images) == 2
 
 
 async def test_two_workers_with_the_same_signals_claim_each_job_once(jobs: JobStore, account_id: int) -> None:
