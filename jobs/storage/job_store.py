@@ -190,7 +190,8 @@ class JobStore:
         """Makes these attempts (job, number) the ones that may write, and gives their jobs.
 
         Leaves out those that are no longer waiting for them, and those whose accounts run as many jobs as they may:
-        these are parked, and `unpark` gives them.
+        these are parked, and `unpark` gives them. Asked again, it gives a worker again what it has claimed: but what it
+        is at work on it must not ask for.
         """
         ids, numbers = (list(each) for each in zip(*attempts, strict=True))
         async with self._database.connection() as connection:

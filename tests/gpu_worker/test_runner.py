@@ -13,10 +13,11 @@ from PIL import Image as PillowImage
 import gpu_worker.runner
 from gpu_worker.runner import Runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
-from jobs.job import Failure, FailureCode, JobStatus, QueuePlace
+from jobs.job import Failure, FailureCode, Job, JobStatus, QueuePlace
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
+from jobs.storage.job_queue import Attempt
 from jobs.storage.job_store import Success, Waiting
 from jobs.turn import Turn
 from tests import one_job
@@ -308,6 +309,22 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
     assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
 
 
+async def test_a_claim_whose_answer_was_lost_costs_no_attempt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await bench.accept()
+    claim_all, losses = bench.jobs.claim_all, [ConnectionResetError()]
+
+    async def lost_once(attempts: Sequence[Attempt], *, worker: str, lease: timedelta) -> list[Job]:
+        claimed = await claim_all(attempts, worker=worker, lease=lease)
+        if losses:
+            raise losses.pop()
+        return claimed
+
+    monkeypatch.setattr(bench.jobs, "claim_all", lost_once)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
+
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
+
+
 async def test_a_store_of_pictures_that_is_away_for_a_moment_costs_no_attempt(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +400,24 @@ async def test_the_engine_draws_the_next_job_while_the_pictures_of_the_last_are_
     await runner.run((third, 1))
     await runner.settled()
     assert {(await bench.job(each)).status for each in (first, second, third)} == {JobStatus.SUCCESS}
+
+
+async def test_what_is_at_work_is_not_begun_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id, engine = await bench.accept(), ScriptedEngine()
+    runner, put, may_store = bench.runner(engine, Runner), bench.files.put, asyncio.Event()
+
+    async def slow_put(key: str, content: bytes) -> None:
+        await may_store.wait()
+        await put(key, content)
+
+    monkeypatch.setattr(bench.files, "put", slow_put)
+    await asyncio.wait_for(runner.run((job_id, 1)), 10)
+    await asyncio.wait_for(runner.run((job_id, 1)), 10)
+    may_store.set()
+    await runner.settled()
+
+    assert engine.steps_done == [1, 2, 3, 4]
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
 
 
 async def _has_drawn(bench: Bench, job_id: int) -> bool:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from jobs.job import Job, JobStatus
 from jobs.storage.account_store import AccountStore
-from jobs.storage.database import Database
+from jobs.storage.database import Database, queries, rows_of
 from jobs.storage.job_store import JobStore, Success
 from tests import one_job
 from tests.jobs.samples import new_job
@@ -98,6 +98,38 @@ async def test_two_workers_with_the_same_signals_claim_each_job_once(jobs: JobSt
     both = await asyncio.gather(claimed(jobs, ids), claimed(jobs, ids[::-1], "two:2"))
 
     assert sorted(job.id for found in both for job in found) == ids
+
+
+async def test_a_claim_whose_answer_was_lost_gives_the_same_again(jobs: JobStore, account_id: int, rows: Rows) -> None:
+    ids = await accepted(jobs, account_id, 3)
+    await rows("UPDATE accounts SET max_running = 2 WHERE id = $1", account_id)
+    first = await claimed(jobs, ids[:1])
+    await rows("UPDATE jobs SET lease_expires_at = now() WHERE id = $1", ids[0])
+
+    again, of_another = await claimed(jobs, ids), await claimed(jobs, ids, "two:2")
+
+    assert [(job.id, job.attempt) for job in again] == [(ids[0], 1), (ids[1], 1)]
+    assert again[0] == first[0] and of_another == []
+    events = await rows("SELECT job_id FROM job_events WHERE kind = 'STARTED' ORDER BY id")
+    assert [row["job_id"] for row in events] == ids[:2]
+    left = await rows("SELECT id FROM jobs WHERE lease_expires_at > now() + interval '50 s' ORDER BY id")
+    assert [row["id"] for row in left] == ids[:2]
+
+
+async def test_a_claim_is_repeated_while_the_first_one_is_not_yet_committed(
+    jobs: JobStore, account_id: int, database: Database
+) -> None:
+    ids = await accepted(jobs, account_id, 2)
+
+    async with database.transaction() as connection:
+        query = queries.claim_jobs(connection, job_ids=ids, attempts=[1, 1], worker="one:1", lease=LEASE)
+        await rows_of(query)
+        repeating = asyncio.create_task(claimed(jobs, ids))
+        await asyncio.sleep(0.1)
+        is_waiting = not repeating.done()
+
+    assert [job.id for job in await repeating] == ids
+    assert is_waiting
 
 
 async def test_batches_of_several_accounts_never_wait_for_each_other(
