@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,11 +14,10 @@ from PIL import Image as PillowImage
 import gpu_worker.runner
 from gpu_worker.runner import Runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
-from jobs.job import Failure, FailureCode, Job, JobStatus, QueuePlace
+from jobs.job import Failure, FailureCode, JobStatus, QueuePlace
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
-from jobs.storage.job_queue import Attempt
 from jobs.storage.job_store import Success, Waiting
 from jobs.turn import Turn
 from tests import one_job
@@ -313,8 +313,8 @@ async def test_a_claim_whose_answer_was_lost_costs_no_attempt(bench: Bench, monk
     job_id = await bench.accept()
     claim_all, losses = bench.jobs.claim_all, [ConnectionResetError()]
 
-    async def lost_once(attempts: Sequence[Attempt], *, worker: str, lease: timedelta) -> list[Job]:
-        claimed = await claim_all(attempts, worker=worker, lease=lease)
+    async def lost_once(*attempts: Any, **by: Any) -> Any:
+        claimed = await claim_all(*attempts, **by)
         if losses:
             raise losses.pop()
         return claimed
