@@ -153,13 +153,23 @@ class Runner:
 
         Stores outcomes; where it cannot, the lease lapses and another worker takes the job.
         """
-        claim = partial(self._jobs.claim_all, attempts, worker=self._options.worker, lease=self._options.lease)
-        jobs = await self._patiently(claim)
+        jobs = await self._claimed([attempt for attempt in attempts if attempt not in self._at_work()])
         # The engine does not wait for the queue to be told.
         async with asyncio.TaskGroup() as group:
             group.create_task(self._leave_queue(attempts, jobs))
             if jobs:
                 await self._draw(jobs)
+
+    async def _claimed(self, attempts: Sequence[Attempt]) -> Sequence[Job]:
+        """A claim whose answer was lost is repeated, and gives the same."""
+        if not attempts:
+            return ()
+        claim = partial(self._jobs.claim_all, attempts, worker=self._options.worker, lease=self._options.lease)
+        return await self._patiently(claim)
+
+    def _at_work(self) -> set[Attempt]:
+        """The line may give what it could not be told of: Redis was away when it was claimed."""
+        return {(watch.job.id, watch.job.attempt) for watch in self._watches}
 
     async def _draw(self, jobs: Sequence[Job]) -> None:
         began, cost_s = perf_counter(), sum(job.cost_s for job in jobs)

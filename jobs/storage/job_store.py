@@ -142,7 +142,10 @@ class JobStore:
         """Raises NotFound, also for another account's job."""
         async with self._database.connection() as connection:
             row = await queries.job_of_account(connection, job_id=job_id, account_id=account_id)
-            return await self._one(connection, row, job_id)
+            if row is None:
+                raise NotFound(f"There is no job {job_id}.")
+            images = await images_of(connection, [row])
+        return job_of(row, images[job_id])
 
     async def told(self, job_ids: Collection[int]) -> list[ToldJob]:
         """Those of them that there are."""
@@ -165,12 +168,6 @@ class JobStore:
         jobs = [job_of(row, images[row["id"]]) for row in page]
         is_last = len(rows) <= asked.limit
         return jobs, None if is_last else Position(created_at=jobs[-1].created_at, id=jobs[-1].id)
-
-    async def get_any(self, job_id: int) -> Job:
-        """For the processes that work on behalf of every account. Raises NotFound."""
-        async with self._database.connection() as connection:
-            row = await queries.job_by_id(connection, job_id=job_id)
-            return await self._one(connection, row, job_id)
 
     async def running_at(self, worker: str | None) -> int:
         """How many jobs this worker, or any, has begun and not ended."""
@@ -196,7 +193,8 @@ class JobStore:
         """Makes these attempts (job, number) the ones that may write, and gives their jobs.
 
         Leaves out those that are no longer waiting for them, and those whose accounts run as many jobs as they may:
-        these are parked, and `unpark` gives them.
+        these are parked, and `unpark` gives them. Asked again, it gives a worker again what it has claimed: but what it
+        is at work on it must not ask for.
         """
         ids, numbers = (list(each) for each in zip(*attempts, strict=True))
         async with self._database.connection() as connection:
@@ -302,12 +300,6 @@ class JobStore:
         )
         images = await images_of(connection, rows)
         return [job_of(row, images[row["id"]]) for row in rows]
-
-    async def _one(self, connection: Connection, row: Any, job_id: int) -> Job:
-        if row is None:
-            raise NotFound(f"There is no job {job_id}.")
-        images = await images_of(connection, [row])
-        return job_of(row, images[job_id])
 
 
 async def _insert(connection: Connection, new_jobs: Sequence[NewJob]) -> dict[JobKey, int]:

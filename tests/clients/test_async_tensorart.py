@@ -17,7 +17,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
 from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore
-from tests import one_attempt
+from tests import one_job
 from tests.orchestrator.conftest import Api
 
 pytest.importorskip("async_tensorart", reason="pip install --no-deps -r tests/clients/requirements.txt")
@@ -100,17 +100,17 @@ async def test_get_job_while_it_waits(client: TensorArt) -> None:
 
 async def test_get_job_while_it_runs(client: TensorArt, jobs: JobStore) -> None:
     posted = await client.post_job(job())
-    await one_attempt.claim(jobs, int(posted.id), 1, worker="test:1", lease=LEASE)
+    await one_job.claim(jobs, int(posted.id), 1, worker="test:1", lease=LEASE)
 
     assert (await client.get_job(posted.id)).status is Status.RUNNING
 
 
 async def test_get_job_when_it_has_succeeded(client: TensorArt, jobs: JobStore) -> None:
     posted = await client.post_job(job())
-    claimed = await one_attempt.claim(jobs, int(posted.id), 1, worker="test:1", lease=LEASE)
+    claimed = await one_job.claim(jobs, int(posted.id), 1, worker="test:1", lease=LEASE)
     assert claimed is not None
     image = Image(id=uuid4(), key="outputs/0.png", format="png", width=512, height=512)
-    await one_attempt.succeed(jobs, claimed, [image])
+    await one_job.succeed(jobs, claimed, [image])
 
     shown = await client.get_job(int(posted.id))
 
@@ -122,7 +122,7 @@ async def test_get_job_when_it_has_succeeded(client: TensorArt, jobs: JobStore) 
 
 async def test_get_job_when_it_has_failed(client: TensorArt, jobs: JobStore) -> None:
     posted = await client.post_job(job())
-    claimed = await one_attempt.claim(jobs, int(posted.id), 1, worker="test:1", lease=LEASE)
+    claimed = await one_job.claim(jobs, int(posted.id), 1, worker="test:1", lease=LEASE)
     assert claimed is not None
     await jobs.fail(claimed.id, claimed.attempt, Failure(code=FailureCode.FATAL_ERROR, reason="the model is damaged"))
 

@@ -31,6 +31,7 @@ from jobs.storage.resource_store import ResourceStore
 from jobs.storage.stage_store import StageStore
 from jobs.submission import Submission
 from jobs.turn import Turn
+from tests import one_job
 from tests.gpu_worker.scripted_engine import ScriptedEngine
 from tests.pools import MEMBER, POOL
 from tests.until import only_this_task
@@ -117,7 +118,7 @@ class Bench:
         return job_id
 
     async def job(self, job_id: int) -> Job:
-        return await self.jobs.get_any(job_id)
+        return await one_job.get(self.jobs, job_id)
 
     async def events(self, job_id: int) -> list[str]:
         return await self._column("SELECT kind FROM job_events WHERE job_id = $1 ORDER BY id", job_id)

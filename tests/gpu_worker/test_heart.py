@@ -14,7 +14,7 @@ import pytest
 from embedded import Servers
 from gpu_worker.heart.client import Heart, open_heart
 from jobs.errors import AttemptLost
-from tests import one_attempt
+from tests import one_job
 from tests.gpu_worker.conftest import LEASE, Bench
 from tests.until import until
 
@@ -40,7 +40,7 @@ async def heart(environment: None) -> AsyncIterator[Heart]:
 async def job_id(bench: Bench) -> int:
     """Of a job that is claimed for longer than a heart needs to start."""
     job_id = await bench.accept()
-    assert await one_attempt.claim(bench.jobs, job_id, 1, worker="test:1", lease=timedelta(seconds=30))
+    assert await one_job.claim(bench.jobs, job_id, 1, worker="test:1", lease=timedelta(seconds=30))
     return job_id
 
 

@@ -17,7 +17,7 @@ from jobs.job import JobStatus
 from jobs.storage.background import beside
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.pauses import ALL, Pauses
-from tests import one_attempt
+from tests import one_job
 from tests.gpu_worker.conftest import Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, nothing, pause_at
 from tests.pools import MEMBER, POOL
@@ -94,7 +94,7 @@ async def test_a_drained_worker_has_ended_its_job(bench: Bench, redis: ArqRedis,
 
 async def test_a_worker_that_is_silent_or_stores_its_pictures_still_is_at_work(bench: Bench, redis: ArqRedis) -> None:
     job_id = await bench.accept()
-    job = await one_attempt.claim(bench.jobs, job_id, 1, worker=NAME, lease=bench.lease)
+    job = await one_job.claim(bench.jobs, job_id, 1, worker=NAME, lease=bench.lease)
     assert job is not None
     await OutlookBoard(redis, lambda: time.time() - 9.9).tell(NAME, **MEMBER)
 
@@ -102,7 +102,7 @@ async def test_a_worker_that_is_silent_or_stores_its_pictures_still_is_at_work(b
     await until(lambda: is_silent(redis))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(draining), 1)
-    await one_attempt.succeed(bench.jobs, job, [])
+    await one_job.succeed(bench.jobs, job, [])
 
     assert "test:1 is idle" in await draining
 

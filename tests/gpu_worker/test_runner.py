@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,7 @@ from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.video_diffusion import VideoDiffusion
 from jobs.storage.job_store import Success, Waiting
 from jobs.turn import Turn
-from tests import one_attempt
+from tests import one_job
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, pause_at, raising
 from tests.pools import POOL
@@ -324,6 +325,22 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
     assert (job.status, job.attempt, refusals) == (JobStatus.SUCCESS, 1, [])
 
 
+async def test_a_claim_whose_answer_was_lost_costs_no_attempt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await bench.accept()
+    claim_all, losses = bench.jobs.claim_all, [ConnectionResetError()]
+
+    async def lost_once(*attempts: Any, **by: Any) -> Any:
+        claimed = await claim_all(*attempts, **by)
+        if losses:
+            raise losses.pop()
+        return claimed
+
+    monkeypatch.setattr(bench.jobs, "claim_all", lost_once)
+    await bench.runner(ScriptedEngine()).run((job_id, 1))
+
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
+
+
 async def test_a_store_of_pictures_that_is_away_for_a_moment_costs_no_attempt(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +418,24 @@ async def test_the_engine_draws_the_next_job_while_the_pictures_of_the_last_are_
     assert {(await bench.job(each)).status for each in (first, second, third)} == {JobStatus.SUCCESS}
 
 
+async def test_what_is_at_work_is_not_begun_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id, engine = await bench.accept(), ScriptedEngine()
+    runner, put, may_store = bench.runner(engine, Runner), bench.files.put, asyncio.Event()
+
+    async def slow_put(key: str, content: bytes) -> None:
+        await may_store.wait()
+        await put(key, content)
+
+    monkeypatch.setattr(bench.files, "put", slow_put)
+    await asyncio.wait_for(runner.run((job_id, 1)), 10)
+    await asyncio.wait_for(runner.run((job_id, 1)), 10)
+    may_store.set()
+    await runner.settled()
+
+    assert engine.steps_done == [1, 2, 3, 4]
+    assert await bench.events(job_id) == ["ACCEPTED", "STARTED", "SUCCESS"]
+
+
 async def _has_drawn(bench: Bench, job_id: int) -> bool:
     (progress,) = await bench.board.get([(job_id, 1)])
     return progress is not None and progress.step == STEPS
@@ -414,7 +449,7 @@ async def test_an_attempt_that_lost_its_job_stops_at_the_next_step_and_writes_no
     running = asyncio.create_task(bench.runner(engine).run((job_id, 1)))
     await asyncio.to_thread(reached.wait, 10)
     await bench.jobs.requeue(job_id, 1, delay=timedelta(0), reason="as if its lease had lapsed")
-    successor = await one_attempt.claim(bench.jobs, job_id, 2, worker="test:2", lease=timedelta(minutes=1))
+    successor = await one_job.claim(bench.jobs, job_id, 2, worker="test:2", lease=timedelta(minutes=1))
     await asyncio.sleep(LEASE.total_seconds())  # time for a renewal, which is refused
     go_on.set()
     await running

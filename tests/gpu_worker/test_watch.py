@@ -10,7 +10,7 @@ from gpu_worker.watch import FIRST_PREVIEW_AT, JobWatch, PreviewBudget
 from jobs.errors import WorkerStopping
 from jobs.job import Job, Progress
 from jobs.storage.background import beside
-from tests import one_attempt
+from tests import one_job
 from tests.gpu_worker.conftest import LEASE, STEPS, Bench
 from tests.until import until
 
@@ -105,7 +105,7 @@ def _render_for(budget: PreviewBudget, clock: Clock, *, seconds: float) -> None:
 
 
 async def _running_job(bench: Bench) -> Job:
-    job = await one_attempt.claim(bench.jobs, await bench.accept(), 1, worker="test:1", lease=LEASE)
+    job = await one_job.claim(bench.jobs, await bench.accept(), 1, worker="test:1", lease=LEASE)
     assert job is not None
     return job
 

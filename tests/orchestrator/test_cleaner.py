@@ -24,7 +24,7 @@ from orchestrator import cleaner as cleaner_module
 from orchestrator.app import WebOptions, open_app
 from orchestrator.cleaner import Cleaner
 from orchestrator.resources_api import SHORT_TERM
-from tests import one_attempt
+from tests import one_job
 from tests.orchestrator.conftest import Api, body
 from tests.s3 import new_bucket
 
@@ -77,7 +77,7 @@ async def begun_from(api: Api, database: Database, resource_id: str) -> Job:
     request["stages"][0]["inputInitialize"]["imageResourceId"] = resource_id
     status, answer = await api.post_job(request)
     assert status == 200, answer
-    job = await one_attempt.claim(JobStore(database), int(answer["job"]["id"]), 1, worker="w", lease=SHORT_TERM)
+    job = await one_job.claim(JobStore(database), int(answer["job"]["id"]), 1, worker="w", lease=SHORT_TERM)
     assert job is not None
     return job
 
@@ -120,7 +120,7 @@ async def test_a_picture_stays_until_the_job_that_was_accepted_with_it_has_ended
 
     await cleaner.clean()
     while_it_is_drawn = kept(files_folder)
-    await one_attempt.succeed(JobStore(database), job, [])
+    await one_job.succeed(JobStore(database), job, [])
     await cleaner.clean()
 
     assert while_it_is_drawn == [f"uploads/{resource_id}"]
@@ -307,13 +307,13 @@ async def _succeeded(api: Api, database: Database, files: Files, *, attempts: in
     _, answer = await api.post_job(body())
     jobs, job_id = JobStore(database), int(answer["job"]["id"])
     for attempt in range(1, attempts + 1):
-        job = await one_attempt.claim(jobs, job_id, attempt, worker="w", lease=SHORT_TERM)
+        job = await one_job.claim(jobs, job_id, attempt, worker="w", lease=SHORT_TERM)
         assert job is not None
         key = f"outputs/{job_id}/{attempt}/0.png"
         await files.put(key, png())
         if attempt < attempts:
             await jobs.requeue(job_id, attempt, delay=SHORT_TERM * 0, reason="x")
-    await one_attempt.succeed(jobs, job, [Image(id=uuid4(), key=key, format="png", width=64, height=48)])
+    await one_job.succeed(jobs, job, [Image(id=uuid4(), key=key, format="png", width=64, height=48)])
     return job
 
 

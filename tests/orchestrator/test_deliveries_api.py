@@ -11,7 +11,7 @@ from jobs.job import Failure, FailureCode
 from jobs.storage.database import Database
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
-from tests import one_attempt
+from tests import one_job
 from tests.orchestrator.conftest import Api, body
 
 HOOK = "https://client.example/hook?token=x"
@@ -30,7 +30,7 @@ class Post:
     async def ended_job(self, api: Api | None = None) -> str:
         _, answer = await (api or self._api).post_job({**body(), "notifyUrl": HOOK})
         job_id = int(answer["job"]["id"])
-        await one_attempt.claim(self._jobs, job_id, 1, worker="w", lease=timedelta(minutes=1))
+        await one_job.claim(self._jobs, job_id, 1, worker="w", lease=timedelta(minutes=1))
         await self._jobs.fail(job_id, 1, Failure(code=FailureCode.FATAL_ERROR, reason="x"))
         return str(job_id)
 
@@ -168,7 +168,7 @@ async def test_a_replay_takes_no_body_and_says_where_its_fields_go(api: Api, pos
 
 async def test_a_start_is_not_told_again(api: Api, post: Post, database: Database) -> None:
     _, answer = await api.post_job({**body(), "runningNotifyUrl": HOOK})
-    await one_attempt.claim(JobStore(database), int(answer["job"]["id"]), 1, worker="w", lease=timedelta(minutes=1))
+    await one_job.claim(JobStore(database), int(answer["job"]["id"]), 1, worker="w", lease=timedelta(minutes=1))
     message = await post.send(BUSY, DeliveryState.DEAD)
 
     status, answer = await api.call("POST", f"/v1/deliveries/{message}/replay")

@@ -18,7 +18,7 @@ from jobs.turn import Turn
 from orchestrator import foresight
 from orchestrator.app import WebOptions
 from orchestrator.foresight import Foresight
-from tests import one_attempt
+from tests import one_job
 from tests.orchestrator.conftest import Api, body, new_key, open_api
 from tests.pools import MEMBER, POOL
 from tests.until import until
@@ -65,11 +65,11 @@ async def test_a_job_is_told_its_start_and_end_at_once_and_at_each_look(api: Api
 
 async def test_a_running_job_is_told_its_end_and_one_that_has_ended_nothing(api: Api, database: Database) -> None:
     job, jobs = await _accepted(api, steps=20), JobStore(database)
-    claimed = await one_attempt.claim(jobs, int(job["id"]), 1, worker="one:1", lease=LEASE)
+    claimed = await one_job.claim(jobs, int(job["id"]), 1, worker="one:1", lease=LEASE)
     assert claimed is not None
 
     running = await api.job(job["id"])
-    await one_attempt.succeed(jobs, claimed, [])
+    await one_job.succeed(jobs, claimed, [])
 
     assert running["estimate"] == {"endsIn": {"p50": 1.5, "p90": 1.5}}
     assert "estimate" not in await api.job(job["id"])
@@ -114,7 +114,7 @@ async def test_what_was_measured_makes_the_next_jobs_costlier(api: Api, redis: A
 
     job = await _accepted(api, steps=20)
 
-    assert (await JobStore(database).get_any(int(job["id"]))).cost_s == pytest.approx(4 * 1.5)
+    assert (await one_job.get(JobStore(database), int(job["id"]))).cost_s == pytest.approx(4 * 1.5)
     assert job["estimate"]["endsIn"]["p50"] == pytest.approx(6.0, abs=0.2)
 
 

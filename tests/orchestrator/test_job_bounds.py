@@ -18,7 +18,7 @@ from jobs.storage.job_store import JobStore
 from orchestrator.app import WebOptions
 from orchestrator.jobs_api import _fingerprint
 from orchestrator.sweeper import Sweeper
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import Clock
 from tests.orchestrator.conftest import Api, body, open_api
 from tests.orchestrator.looking import foresight
@@ -52,14 +52,14 @@ async def test_a_job_that_has_not_started_in_time_fails_and_leaves_the_line(
     late, free = await accepted(api, Darkroom_Start_Within="30"), await accepted(api)
     await age(database, 29)
     await sweeper.sweep()
-    in_time = (await jobs.get_any(late)).status
+    in_time = (await one_job.get(jobs, late)).status
     await age(database, 2)
 
     # Nobody begins it any more, even where the sweeper has not come by yet.
-    assert await one_attempt.claim(jobs, late, 1, worker="w", lease=LEASE) is None
+    assert await one_job.claim(jobs, late, 1, worker="w", lease=LEASE) is None
     await sweeper.sweep()
 
-    job = await jobs.get_any(late)
+    job = await one_job.get(jobs, late)
     assert (in_time, job.status) == (JobStatus.WAITING, JobStatus.FAILED)
     assert job.failure is not None and job.failure.code == FailureCode.TRANSITORY_ERROR
     assert "did not start within the time" in job.failure.reason
@@ -70,13 +70,13 @@ async def test_a_job_that_has_started_in_time_may_be_tried_again_later(
     api: Api, database: Database, sweeper: Sweeper
 ) -> None:
     jobs, job_id = JobStore(database), await accepted(api, Darkroom_Start_Within="30")
-    await one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE)
+    await one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE)
     await jobs.requeue(job_id, 1, delay=timedelta(0), reason="as if it had failed")
     await age(database, 60)
 
     await sweeper.sweep()
 
-    assert await one_attempt.claim(jobs, job_id, 2, worker="w", lease=LEASE) is not None
+    assert await one_job.claim(jobs, job_id, 2, worker="w", lease=LEASE) is not None
 
 
 @pytest.mark.parametrize("is_running", [False, True])
@@ -85,15 +85,15 @@ async def test_a_job_that_has_not_ended_in_time_fails_whatever_is_at_work(
 ) -> None:
     jobs, job_id = JobStore(database), await accepted(api, Darkroom_End_Within="60.5")
     if is_running:
-        await one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE)
+        await one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE)
     await age(database, 60)
     await sweeper.sweep()
-    in_time = (await jobs.get_any(job_id)).status
+    in_time = (await one_job.get(jobs, job_id)).status
     await age(database, 1)
 
     await sweeper.sweep()
 
-    job = await jobs.get_any(job_id)
+    job = await one_job.get(jobs, job_id)
     assert in_time != JobStatus.FAILED
     assert job.failure is not None and "did not end within the time" in job.failure.reason
     if is_running:
@@ -107,7 +107,7 @@ async def test_a_job_that_has_not_ended_in_time_fails_whatever_is_at_work(
 async def test_the_bound_of_an_attempt_is_stored_for_the_worker(api: Api, database: Database) -> None:
     job_id = await accepted(api, Darkroom_Attempt_Within="1e2")
 
-    assert (await JobStore(database).get_any(job_id)).submission.attempt_within_s == 100
+    assert (await one_job.get(JobStore(database), job_id)).submission.attempt_within_s == 100
 
 
 async def test_a_repeat_has_the_same_bounds_and_with_others_is_refused(api: Api, database: Database) -> None:
@@ -122,7 +122,7 @@ async def test_a_repeat_has_the_same_bounds_and_with_others_is_refused(api: Api,
 
     assert again[1]["job"]["id"] == first[1]["job"]["id"]
     assert [status for status, _answer in others] == [409, 409, 409]
-    assert (await JobStore(database).get_any(int(first[1]["job"]["id"]))).submission.start_within_s == 30
+    assert (await one_job.get(JobStore(database), int(first[1]["job"]["id"]))).submission.start_within_s == 30
 
 
 async def test_a_repeat_of_what_is_valid_no_more_has_the_same_bounds_too(

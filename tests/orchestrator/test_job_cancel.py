@@ -10,7 +10,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions
-from tests import one_attempt
+from tests import one_job
 from tests.orchestrator.conftest import Api, body, open_api
 
 
@@ -42,7 +42,7 @@ async def test_a_second_cancel_is_answered_like_the_first(api: Api) -> None:
 async def test_a_job_that_has_failed_cannot_be_canceled(api: Api, database: Database) -> None:
     job_id = await accepted(api)
     jobs = JobStore(database)
-    await one_attempt.claim(jobs, int(job_id), 1, worker="w", lease=timedelta(minutes=1))
+    await one_job.claim(jobs, int(job_id), 1, worker="w", lease=timedelta(minutes=1))
     await jobs.fail(int(job_id), 1, Failure(code=FailureCode.FATAL_ERROR, reason="x"))
 
     status, answer = await api.call("DELETE", f"/v1/jobs/{job_id}")

@@ -22,7 +22,7 @@ from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
 from orchestrator import job_events
 from orchestrator.app import WebOptions, open_app
-from tests import one_attempt
+from tests import one_job
 from tests.orchestrator.conftest import MAX_STREAMS, MAX_STREAMS_PER_ACCOUNT, Api, body, new_key, open_api
 
 WITHIN_S = 10
@@ -97,7 +97,7 @@ class Worker:
     board: ProgressBoard
 
     async def claim(self, job_id: str, attempt: int = 1) -> Job:
-        job = await one_attempt.claim(self.jobs, int(job_id), attempt, worker="machine:77", lease=timedelta(minutes=1))
+        job = await one_job.claim(self.jobs, int(job_id), attempt, worker="machine:77", lease=timedelta(minutes=1))
         assert job is not None
         await self.queue.remove((job.id, attempt))
         return job
@@ -133,7 +133,7 @@ async def test_a_stream_tells_a_jobs_whole_life_and_ends_with_it(api: Api, worke
         messages += await stream.until("requeued")
         job = await worker.claim(job_id, 2)
         messages += await stream.until("started")
-        await one_attempt.succeed(worker.jobs, job, [])
+        await one_job.succeed(worker.jobs, job, [])
         messages += await stream.rest()
 
     names = ["accepted", "place", "started", "progress", "requeued", "started", "success"]

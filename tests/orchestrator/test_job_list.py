@@ -14,7 +14,7 @@ from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import NOON, new_job
 from tests.orchestrator.conftest import Api, body, open_api
 
@@ -35,7 +35,7 @@ async def accepted(api: Api, count: int) -> list[str]:
 
 
 async def claim(database: Database, job_id: str) -> None:
-    assert await one_attempt.claim(JobStore(database), int(job_id), 1, worker="w", lease=timedelta(minutes=1))
+    assert await one_job.claim(JobStore(database), int(job_id), 1, worker="w", lease=timedelta(minutes=1))
 
 
 async def test_each_job_is_told_as_get_tells_it(api: Api, database: Database, redis: ArqRedis) -> None:

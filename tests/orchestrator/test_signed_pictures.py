@@ -18,7 +18,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore
 from jobs.storage.local_files import LocalFiles
 from orchestrator.app import WebOptions, now
-from tests import one_attempt
+from tests import one_job
 from tests.orchestrator.conftest import SECRET, Api, body, open_api, path_of
 from tests.s3 import new_bucket, place_at
 
@@ -31,11 +31,11 @@ async def shown(api: Api, database: Database, files_folder: Path) -> dict[str, A
     """The one picture of a job that succeeded, as GET tells of it."""
     _, answer = await api.post_job(body())
     jobs = JobStore(database)
-    job = await one_attempt.claim(jobs, int(answer["job"]["id"]), 1, worker="test:1", lease=LEASE)
+    job = await one_job.claim(jobs, int(answer["job"]["id"]), 1, worker="test:1", lease=LEASE)
     assert job is not None
     image = Image(id=uuid4(), key=f"outputs/{job.id}/1/0.png", format="png", width=512, height=512)
     await LocalFiles(files_folder).put(image.key, PICTURE)
-    await one_attempt.succeed(jobs, job, [image])
+    await one_job.succeed(jobs, job, [image])
     told = await api.job(str(job.id))
     assert told["status"] == JobStatus.SUCCESS
     picture: dict[str, Any] = told["successInfo"]["images"][0]

@@ -14,7 +14,7 @@ from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions
 from orchestrator.sweeper import COMPARE_EVERY, Sweeper
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import Clock
 from tests.orchestrator.conftest import Api, body, open_api
 from tests.orchestrator.looking import foresight
@@ -108,12 +108,12 @@ async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(
 ) -> None:
     jobs, queue = JobStore(database), JobQueue(redis)
     first, second = await _accepted(api, 2)
-    await one_attempt.claim(jobs, first, 1, worker="dead:1", lease=timedelta(seconds=-1))
+    await one_job.claim(jobs, first, 1, worker="dead:1", lease=timedelta(seconds=-1))
     await queue.remove((first, 1))
 
     await sweeper(database, redis).sweep()
 
-    assert (await jobs.get_any(first)).status == JobStatus.WAITING
+    assert (await one_job.get(jobs, first)).status == JobStatus.WAITING
     places = await queue.places([(first, 2), (second, 1)])
     assert [place and place.rank for place in places] == [1, 2]
 
@@ -123,7 +123,7 @@ async def test_a_job_that_loses_each_worker_fails_and_calls_back(api: Api, datab
     _, answer = await api.post_job(body() | {"notifyUrl": "http://127.0.0.1:9/"})
     job_id = int(answer["job"]["id"])
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        await one_attempt.claim(jobs, job_id, attempt, worker="dead:1", lease=timedelta(seconds=-1))
+        await one_job.claim(jobs, job_id, attempt, worker="dead:1", lease=timedelta(seconds=-1))
         await sweeper(database, redis).sweep()
 
     job = await api.job(str(job_id))
@@ -135,11 +135,11 @@ async def test_a_job_that_loses_each_worker_fails_and_calls_back(api: Api, datab
 async def test_a_lease_that_holds_is_left_alone(api: Api, database: Database, redis: ArqRedis) -> None:
     jobs = JobStore(database)
     (job_id,) = await _accepted(api, 1)
-    await one_attempt.claim(jobs, job_id, 1, worker="alive:1", lease=timedelta(minutes=1))
+    await one_job.claim(jobs, job_id, 1, worker="alive:1", lease=timedelta(minutes=1))
 
     await sweeper(database, redis).sweep()
 
-    job = await jobs.get_any(job_id)
+    job = await one_job.get(jobs, job_id)
     assert (job.status, job.attempt) == (JobStatus.RUNNING, 1)
 
 
@@ -149,7 +149,7 @@ async def test_a_parked_job_is_left_alone_until_its_account_has_room(
     jobs, queue = JobStore(database), JobQueue(redis)
     first, second = await _accepted(api, 2)
     await _execute(database, "UPDATE accounts SET max_running = 0")
-    await one_attempt.claim(jobs, first, 1, worker="busy:1", lease=timedelta(minutes=1))
+    await one_job.claim(jobs, first, 1, worker="busy:1", lease=timedelta(minutes=1))
     await queue.remove((first, 1))
     await _execute(database, "UPDATE jobs SET parked_at = parked_at - interval '1 minute'")
 

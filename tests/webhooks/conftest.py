@@ -24,7 +24,7 @@ from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.progress_board import ProgressBoard
 from jobs.submission import Submission
-from tests import one_attempt
+from tests import one_job
 from tests.webhooks.receiver import Receiver, open_receiver
 from webhooks.delivery import Courier, Deadlines
 from webhooks.dispatcher import Dispatcher
@@ -74,7 +74,7 @@ class Office:
             created_at=now(),
         )
         created, *_ = await self.jobs.accept([new_job])
-        job = await one_attempt.claim(self.jobs, created[new_job.key], 1, worker="test:1", lease=LEASE)
+        job = await one_job.claim(self.jobs, created[new_job.key], 1, worker="test:1", lease=LEASE)
         assert job is not None
         return job
 
@@ -85,8 +85,8 @@ class Office:
 
     async def ended_job(self, notify_url: str) -> Job:
         job = await self.running_job(notify_url=notify_url)
-        await one_attempt.succeed(self.jobs, job, [])
-        return await self.jobs.get_any(job.id)
+        await one_job.succeed(self.jobs, job, [])
+        return await one_job.get(self.jobs, job.id)
 
     async def tell(self, job: Job, urls: Sequence[str]) -> None:
         """Callbacks for the end of this job to all of these addresses."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from jobs.deliveries import DeliveryState
 from jobs.job import Job
-from tests import one_attempt
+from tests import one_job
 from tests.until import until
 from tests.webhooks.conftest import LEASE, Office
 from tests.webhooks.receiver import Receiver, slow_head
@@ -32,7 +32,7 @@ async def test_the_start_the_newest_progress_and_the_end_are_told_in_order(offic
             dispatcher.wake()
             await receiver.has_received(2 if step == 3 else 3)
         await until(lambda: _is_told(office, job, "/7/"))
-        await one_attempt.succeed(office.jobs, job, [])
+        await one_job.succeed(office.jobs, job, [])
         dispatcher.wake()
         await office.has_states(job, ["DELIVERED", "SUPERSEDED", "DELIVERED"])
 
@@ -102,7 +102,7 @@ async def test_the_end_does_not_wait_for_a_receiver_that_is_slow_with_progress(
         await look_now(office)
         dispatcher.wake()
         await receiver.has_received(2)
-        await one_attempt.succeed(office.jobs, job, [])
+        await one_job.succeed(office.jobs, job, [])
         began = time.perf_counter()
         dispatcher.wake()
         await receiver.has_received(3)
@@ -116,7 +116,7 @@ async def test_the_end_does_not_wait_for_a_receiver_that_is_slow_with_progress(
 async def test_nothing_is_told_of_a_start_when_the_job_has_ended(office: Office, receiver: Receiver) -> None:
     job = await office.running_job(running_notify_url=receiver.url)
     await office.step(job, 5)
-    await one_attempt.succeed(office.jobs, job, [])
+    await one_job.succeed(office.jobs, job, [])
     await look_now(office)
 
     async with office.dispatching():
@@ -133,7 +133,7 @@ async def test_nothing_is_told_of_an_attempt_that_was_lost(office: Office, recei
     async with office.dispatching() as dispatcher:
         await office.has_states(job, ["SUPERSEDED", "SUPERSEDED"])
         assert receiver.received == []
-        await one_attempt.claim(office.jobs, job.id, 2, worker="w", lease=LEASE)
+        await one_job.claim(office.jobs, job.id, 2, worker="w", lease=LEASE)
         await look_now(office)
         dispatcher.wake()
         await receiver.has_received(1)

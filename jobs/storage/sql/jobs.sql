@@ -41,9 +41,6 @@ USING (account_id, request_id);
 -- name: job_of_account(job_id, account_id)^
 SELECT * FROM jobs WHERE id = :job_id AND account_id = :account_id;
 
--- name: job_by_id(job_id)^
-SELECT * FROM jobs WHERE id = :job_id;
-
 -- name: jobs_running_at(worker)$
 SELECT count(*) FROM jobs WHERE status = 'RUNNING' AND worker = coalesce(:worker::text, worker);
 
@@ -63,15 +60,17 @@ ORDER BY jobs.id, position;
 SELECT * FROM resources WHERE job_id = ANY(:job_ids::bigint[]) ORDER BY job_id, position;
 
 -- name: claim_jobs(worker, lease, job_ids, attempts)
--- The attempt in the condition means that a second worker with the same signal claims nothing.
+-- The attempt in the condition means that a second worker with the same signal claims nothing. The worker that has it is
+-- given it again: it asks twice where the first answer was lost, with its connection, after the commit or before it.
 -- One whose time to start is over is claimed no more, but for another attempt; `overdue_jobs` finds it.
 -- A job whose account runs as many as it may is parked instead, until `unpark_jobs` finds room. The accounts are locked
 -- while they are looked at, after the jobs as everywhere, so that two claims at once cannot both take the last room.
 WITH asked AS MATERIALIZED (
-    SELECT jobs.id, account_id, position FROM jobs
+    SELECT jobs.id, account_id, position, signal.attempt, status = 'WAITING' AS is_new FROM jobs
     JOIN unnest(:job_ids::bigint[], :attempts::integer[]) WITH ORDINALITY AS signal (id, attempt, position)
       ON signal.id = jobs.id
-    WHERE status = 'WAITING' AND jobs.attempt = signal.attempt - 1
+    WHERE status = 'RUNNING' AND jobs.attempt = signal.attempt AND worker = :worker
+      OR status = 'WAITING' AND jobs.attempt = signal.attempt - 1
       AND (started_at IS NOT NULL OR submission ->> 'start_within_s' IS NULL
            OR created_at + (submission ->> 'start_within_s')::float8 * interval '1 second' > now())
     ORDER BY jobs.id
@@ -83,20 +82,22 @@ WITH asked AS MATERIALIZED (
     FOR NO KEY UPDATE
 ), counted AS (
     SELECT asked.id, number, row_number() OVER (PARTITION BY account_id ORDER BY position) AS nth
-    FROM asked JOIN room USING (account_id)
+    FROM asked JOIN room USING (account_id) WHERE is_new
 ), parked AS (
     UPDATE jobs SET parked_at = now() WHERE id IN (SELECT id FROM counted WHERE nth > number)
 ), claimed AS (
-    UPDATE jobs SET status = 'RUNNING', attempt = attempt + 1, worker = :worker,
+    UPDATE jobs SET status = 'RUNNING', attempt = asked.attempt, worker = :worker,
         lease_expires_at = now() + :lease::interval, started_at = coalesce(started_at, now())
-    WHERE id IN (SELECT id FROM counted WHERE number IS NULL OR nth <= number)
-    RETURNING *
+    FROM asked
+    WHERE jobs.id = asked.id AND asked.id NOT IN (SELECT id FROM counted WHERE nth > number)
+    RETURNING jobs.*, is_new
 ), logged AS (
-    INSERT INTO job_events (job_id, attempt, kind, detail) SELECT id, attempt, 'STARTED', worker FROM claimed
+    INSERT INTO job_events (job_id, attempt, kind, detail)
+    SELECT id, attempt, 'STARTED', worker FROM claimed WHERE is_new
 ), superseded AS (
     -- Of an attempt before.
     UPDATE deliveries SET state = 'SUPERSEDED', settled_at = now()
-    FROM claimed WHERE job_id = claimed.id AND kind IN ('RUNNING', 'PROGRESS') AND state = 'PENDING'
+    FROM claimed WHERE is_new AND job_id = claimed.id AND kind IN ('RUNNING', 'PROGRESS') AND state = 'PENDING'
 ), told AS (
     -- The start, and one row for all progress, whose time is always the next look. It is the younger one, and so waits.
     INSERT INTO deliveries (job_id, url, kind, next_try_at, created_at)
@@ -105,7 +106,7 @@ WITH asked AS MATERIALIZED (
         ('RUNNING', now(), now()),
         ('PROGRESS', now() + interval '1 second', clock_timestamp())
     ) AS row (kind, next_try_at, made_at)
-    WHERE submission ->> 'running_notify_url' IS NOT NULL
+    WHERE is_new AND submission ->> 'running_notify_url' IS NOT NULL
 )
 SELECT * FROM claimed;
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from jobs.job import Job, JobStatus
 from jobs.storage.account_store import AccountStore
-from jobs.storage.database import Database
+from jobs.storage.database import Database, queries, rows_of
 from jobs.storage.job_store import JobStore, Success
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
 from tests.jobs.storage.test_job_store import image
@@ -36,7 +36,7 @@ async def test_claimed_are_those_that_wait_for_their_attempt_in_the_order_that_w
 ) -> None:
     first, second, canceled, tried = await accepted(jobs, account_id, 4)
     await jobs.cancel(account_id, canceled)
-    await one_attempt.claim(jobs, tried, 1, worker="other:1", lease=LEASE)
+    await one_job.claim(jobs, tried, 1, worker="other:1", lease=LEASE)
     await jobs.requeue(tried, 1, delay=timedelta(0), reason="again")
 
     asked = [(tried, 1), (second, 1), (canceled, 1), (10**9, 1), (tried, 2), (first, 1)]
@@ -71,12 +71,12 @@ async def test_an_attempt_that_was_lost_keeps_no_other_from_its_end(
 ) -> None:
     first, lost, last = await claimed(jobs, await accepted(jobs, account_id, 3))
     await jobs.requeue(lost.id, 1, delay=timedelta(0), reason="as if its lease had lapsed")
-    await one_attempt.claim(jobs, lost.id, 2, worker="two:2", lease=LEASE)
+    await one_job.claim(jobs, lost.id, 2, worker="two:2", lease=LEASE)
 
     ended = await jobs.succeed_all([succeeded(job) for job in (last, lost, first)])
 
     assert ended == {(first.id, 1), (last.id, 1)}
-    assert [len((await jobs.get_any(job.id)).images) for job in (first, lost, last)] == [2, 0, 2]
+    assert [len((await one_job.get(jobs, job.id)).images) for job in (first, lost, last)] == [2, 0, 2]
     events = await rows("SELECT job_id, detail FROM job_events WHERE kind = 'SUCCESS' ORDER BY job_id")
     assert [(row["job_id"], row["detail"]) for row in events] == [
         (job.id, f"note of {job.id}") for job in (first, last)
@@ -89,7 +89,7 @@ async def test_two_attempts_of_one_job_in_one_statement_are_told_apart(jobs: Job
     (newer,) = await jobs.claim_all([(late.id, 2)], worker="one:1", lease=LEASE)
 
     assert await jobs.succeed_all([succeeded(late), succeeded(newer)]) == {(newer.id, 2)}
-    assert len((await jobs.get_any(late.id)).images) == 2
+    assert len((await one_job.get(jobs, late.id)).images) == 2
 
 
 async def test_two_workers_with_the_same_signals_claim_each_job_once(jobs: JobStore, account_id: int) -> None:
@@ -98,6 +98,38 @@ async def test_two_workers_with_the_same_signals_claim_each_job_once(jobs: JobSt
     both = await asyncio.gather(claimed(jobs, ids), claimed(jobs, ids[::-1], "two:2"))
 
     assert sorted(job.id for found in both for job in found) == ids
+
+
+async def test_a_claim_whose_answer_was_lost_gives_the_same_again(jobs: JobStore, account_id: int, rows: Rows) -> None:
+    ids = await accepted(jobs, account_id, 3)
+    await rows("UPDATE accounts SET max_running = 2 WHERE id = $1", account_id)
+    first = await claimed(jobs, ids[:1])
+    await rows("UPDATE jobs SET lease_expires_at = now() WHERE id = $1", ids[0])
+
+    again, of_another = await claimed(jobs, ids), await claimed(jobs, ids, "two:2")
+
+    assert [(job.id, job.attempt) for job in again] == [(ids[0], 1), (ids[1], 1)]
+    assert again[0] == first[0] and of_another == []
+    events = await rows("SELECT job_id FROM job_events WHERE kind = 'STARTED' ORDER BY id")
+    assert [row["job_id"] for row in events] == ids[:2]
+    left = await rows("SELECT id FROM jobs WHERE lease_expires_at > now() + interval '50 s' ORDER BY id")
+    assert [row["id"] for row in left] == ids[:2]
+
+
+async def test_a_claim_is_repeated_while_the_first_one_is_not_yet_committed(
+    jobs: JobStore, account_id: int, database: Database
+) -> None:
+    ids = await accepted(jobs, account_id, 2)
+
+    async with database.transaction() as connection:
+        query = queries.claim_jobs(connection, job_ids=ids, attempts=[1, 1], worker="one:1", lease=LEASE)
+        await rows_of(query)
+        repeating = asyncio.create_task(claimed(jobs, ids))
+        await asyncio.sleep(0.1)
+        is_waiting = not repeating.done()
+
+    assert [job.id for job in await repeating] == ids
+    assert is_waiting
 
 
 async def test_batches_of_several_accounts_never_wait_for_each_other(

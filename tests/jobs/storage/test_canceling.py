@@ -13,7 +13,7 @@ from jobs.job import Failure, FailureCode, Image, Job, JobStatus
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
 
@@ -29,7 +29,7 @@ async def accepted(jobs: JobStore, account_id: int, request_id: str = "r-1") -> 
 
 
 async def claimed(jobs: JobStore, job_id: int, lease: timedelta = LEASE) -> Job:
-    job = await one_attempt.claim(jobs, job_id, 1, worker="w", lease=lease)
+    job = await one_job.claim(jobs, job_id, 1, worker="w", lease=lease)
     assert job is not None
     return job
 
@@ -45,7 +45,7 @@ async def test_a_waiting_job_ends_at_once_and_is_never_drawn(jobs: JobStore, acc
 
     job = await jobs.get(account_id, job_id)
     assert (job.status, job.failure, job.finished_at is None) == (JobStatus.CANCELED, None, False)
-    assert await one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE) is None
+    assert await one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE) is None
     assert await jobs.waiting(after=0, limit=10) == []
     assert [row["kind"] for row in await rows("SELECT kind FROM job_events ORDER BY id")] == ["ACCEPTED", "CANCELED"]
 
@@ -93,7 +93,7 @@ async def test_a_second_cancel_changes_nothing(jobs: JobStore, account_id: int, 
 @pytest.mark.parametrize("status", [JobStatus.SUCCESS, JobStatus.FAILED])
 async def test_what_ended_in_another_way_stays_so(jobs: JobStore, account_id: int, status: JobStatus) -> None:
     job = await claimed(jobs, await accepted(jobs, account_id))
-    await (one_attempt.succeed(jobs, job, [image()]) if status == JobStatus.SUCCESS else jobs.fail(job.id, 1, FAILURE))
+    await (one_job.succeed(jobs, job, [image()]) if status == JobStatus.SUCCESS else jobs.fail(job.id, 1, FAILURE))
 
     with pytest.raises(JobEnded, match=status):
         await jobs.cancel(account_id, job.id)
@@ -133,11 +133,11 @@ async def test_of_all_that_would_end_a_job_at_once_one_does(jobs: JobStore, acco
 async def _race(jobs: JobStore, job: Job, chooser: random.Random) -> JobStatus:
     """The cancel and any of the others, in any order; how the job ended."""
     others: list[Callable[[], Awaitable[object]]] = [
-        lambda: one_attempt.succeed(jobs, job, [image()]),
+        lambda: one_job.succeed(jobs, job, [image()]),
         lambda: jobs.fail(job.id, 1, FAILURE),
         lambda: jobs.requeue(job.id, 1, delay=timedelta(0), reason="again"),
         lambda: jobs.take_back_lapsed(max_attempts=5),
-        lambda: one_attempt.claim(jobs, job.id, 2, worker="next", lease=LEASE),
+        lambda: one_job.claim(jobs, job.id, 2, worker="next", lease=LEASE),
     ]
     racers = chooser.sample(others, chooser.randint(0, len(others)))
     place = chooser.randint(0, len(racers))
@@ -146,6 +146,6 @@ async def _race(jobs: JobStore, job: Job, chooser: random.Random) -> JobStatus:
 
     lost = [answer for answer in answers if isinstance(answer, BaseException)]
     assert all(isinstance(each, AttemptLost | JobEnded) for each in lost), lost
-    status = (await jobs.get_any(job.id)).status
+    status = (await one_job.get(jobs, job.id)).status
     assert isinstance(answers[place], JobEnded) == (status != JobStatus.CANCELED)
     return status

@@ -16,7 +16,7 @@ from jobs.storage.delivery_log import DeliveryLog
 from jobs.storage.delivery_store import Attempt, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
 from jobs.storage.resource_store import ResourceStore
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
 
@@ -61,7 +61,7 @@ async def accepted(jobs: JobStore, account_id: int, *, ago: timedelta) -> int:
 async def claimed(jobs: JobStore, account_id: int, *, attempts: int = 1, ago: timedelta = timedelta(0)) -> Job:
     job_id = await accepted(jobs, account_id, ago=ago)
     for attempt in range(1, attempts + 1):
-        job = await one_attempt.claim(jobs, job_id, attempt, worker="w", lease=HOUR)
+        job = await one_job.claim(jobs, job_id, attempt, worker="w", lease=HOUR)
         assert job is not None
         if attempt < attempts:
             await jobs.requeue(job_id, attempt, delay=timedelta(0), reason="x")
@@ -101,7 +101,7 @@ async def test_an_expired_picture_stays_while_a_job_may_begin_from_it(
     while_it_runs = await expired(store)
     await jobs.requeue(job.id, job.attempt, delay=timedelta(0), reason="x")
     while_it_waits = await expired(store)
-    again = await one_attempt.claim(jobs, job.id, 2, worker="w", lease=HOUR)
+    again = await one_job.claim(jobs, job.id, 2, worker="w", lease=HOUR)
     assert again is not None
     await jobs.fail(job.id, 2, FAILED)
 
@@ -133,7 +133,7 @@ async def test_a_removed_upload_is_forgotten_and_a_removed_output_is_still_told_
     output = Image(
         id=uuid4(), key="k/o", format="png", width=1, height=1, expires_at=datetime.now(UTC) - timedelta(days=1)
     )
-    await one_attempt.succeed(jobs, job, [output])
+    await one_job.succeed(jobs, job, [output])
     await rows("UPDATE resources SET expires_at = now() - interval '1 day'")
 
     async with store.alone() as cleaning:
@@ -187,7 +187,7 @@ async def test_every_attempt_but_the_one_that_succeeded_leaves_something(
 ) -> None:
     job = await claimed(jobs, account_id, attempts=attempts)
     if ends == "SUCCESS":
-        await one_attempt.succeed(jobs, job, [])
+        await one_job.succeed(jobs, job, [])
     else:
         await jobs.fail(job.id, job.attempt, FAILED)
     at_once = await leftovers(store)
@@ -240,7 +240,7 @@ async def test_what_was_settled_long_ago_is_forgotten_with_its_attempts(
     for number in range(4):
         created, *_ = await jobs.accept([new_job(account_id, f"r-{number}", notify_url="http://a.example")])
         job_id = created[account_id, f"r-{number}"]
-        await one_attempt.claim(jobs, job_id, 1, worker="w", lease=HOUR)
+        await one_job.claim(jobs, job_id, 1, worker="w", lease=HOUR)
         await jobs.fail(job_id, 1, FAILED)
     deliveries = DeliveryStore(database)
     claimed = await deliveries.claim(Rooms(limit=4, strangers=4, each=4), claim=HOUR)

@@ -12,7 +12,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore, Rooms
 from jobs.storage.job_store import JobStore
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import new_job
 from tests.jobs.storage.conftest import Rows
 
@@ -27,7 +27,7 @@ ONE = "http://a.example/one"
 async def started(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls: Any) -> int:
     created, *_ = await jobs.accept([new_job(account_id, request_id, **urls)])
     job_id = created[account_id, request_id]
-    await one_attempt.claim(jobs, job_id, 1, worker="w", lease=timedelta(minutes=1))
+    await one_job.claim(jobs, job_id, 1, worker="w", lease=timedelta(minutes=1))
     return job_id
 
 
@@ -180,7 +180,7 @@ async def test_a_new_attempt_supersedes_what_was_to_be_told_of_the_one_before(
     job_id = await started(jobs, account_id, running_notify_url=ONE)
     (first,) = await claim(deliveries)
     await jobs.requeue(job_id, 1, delay=timedelta(0), reason="again")
-    await one_attempt.claim(jobs, job_id, 2, worker="w", lease=timedelta(minutes=1))
+    await one_job.claim(jobs, job_id, 2, worker="w", lease=timedelta(minutes=1))
 
     nothing = await claim(deliveries)
     superseded = await deliveries.superseded_of([first])

@@ -15,7 +15,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore, Waiting
 from jobs.submission import Submission
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import NOON, new_job, submission
 from tests.jobs.storage.conftest import Rows
 from tests.until import until
@@ -33,7 +33,7 @@ async def accepted(jobs: JobStore, account_id: int, request_id: str = "r-1", **u
 
 
 async def claimed(jobs: JobStore, job_id: int, attempt: int = 1, lease: timedelta = LEASE) -> Job:
-    job = await one_attempt.claim(jobs, job_id, attempt, worker=f"worker:{attempt}", lease=lease)
+    job = await one_job.claim(jobs, job_id, attempt, worker=f"worker:{attempt}", lease=lease)
     assert job is not None
     return job
 
@@ -122,7 +122,7 @@ async def test_another_account_has_its_own_request_ids_and_does_not_see_ours(
 async def test_one_of_many_workers_gets_the_job(jobs: JobStore, account_id: int) -> None:
     job_id = await accepted(jobs, account_id)
 
-    claims = await asyncio.gather(*(one_attempt.claim(jobs, job_id, 1, worker=f"w{i}", lease=LEASE) for i in range(8)))
+    claims = await asyncio.gather(*(one_job.claim(jobs, job_id, 1, worker=f"w{i}", lease=LEASE) for i in range(8)))
 
     (job,) = [each for each in claims if each is not None]
     assert (job.status, job.attempt) == (JobStatus.RUNNING, 1)
@@ -132,8 +132,8 @@ async def test_one_of_many_workers_gets_the_job(jobs: JobStore, account_id: int)
 async def test_a_signal_for_another_attempt_claims_nothing(jobs: JobStore, account_id: int, attempt: int) -> None:
     job_id = await accepted(jobs, account_id)
 
-    assert await one_attempt.claim(jobs, job_id, attempt, worker="w", lease=LEASE) is None
-    assert (await jobs.get_any(job_id)).status == JobStatus.WAITING
+    assert await one_job.claim(jobs, job_id, attempt, worker="w", lease=LEASE) is None
+    assert (await one_job.get(jobs, job_id)).status == JobStatus.WAITING
 
 
 async def test_a_claim_is_told_once_to_who_asked(jobs: JobStore, account_id: int, rows: Rows) -> None:
@@ -151,7 +151,7 @@ async def test_success_keeps_the_pictures_in_their_order(jobs: JobStore, account
     job = await claimed(jobs, await accepted(jobs, account_id, **URLS))
     images = [image() for _ in range(4)]
 
-    await one_attempt.succeed(jobs, job, images)
+    await one_job.succeed(jobs, job, images)
 
     ended = await jobs.get(account_id, job.id)
     assert (ended.status, list(ended.images)) == (JobStatus.SUCCESS, images)
@@ -181,7 +181,7 @@ async def test_one_address_for_both_hears_of_the_end_once(jobs: JobStore, accoun
     url = "http://a.example"
     job = await claimed(jobs, await accepted(jobs, account_id, notify_url=url, running_notify_url=url))
 
-    await one_attempt.succeed(jobs, job, [image()])
+    await one_job.succeed(jobs, job, [image()])
 
     assert await rows("SELECT url FROM deliveries WHERE kind = 'TERMINAL'") == [{"url": url}]
 
@@ -220,7 +220,7 @@ ENDS = ["succeed", "fail", "requeue", "renew"]
 async def write(jobs: JobStore, job: Job, how: str) -> None:
     match how:
         case "succeed":
-            await one_attempt.succeed(jobs, job, [image()])
+            await one_job.succeed(jobs, job, [image()])
         case "fail":
             await jobs.fail(job.id, job.attempt, FAILURE)
         case "requeue":
@@ -352,7 +352,5 @@ async def test_the_first_start_is_kept_over_attempts(jobs: JobStore, account_id:
 
 
 async def test_an_unknown_job_is_not_found(jobs: JobStore, account_id: int) -> None:
-    with pytest.raises(NotFound):
-        await jobs.get_any(99)
     with pytest.raises(NotFound):
         await jobs.get(account_id, 99)

@@ -19,7 +19,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_store import Acceptance, JobStore, Waiting
 from jobs.storage.ledger import Ledger
 from jobs.turn import Turn
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import NOON, new_job
 from tests.jobs.storage.conftest import Rows
 from tests.until import until
@@ -65,7 +65,7 @@ async def standing(ledger: Ledger) -> tuple[str, str, int, int]:
 
 
 async def claimed(jobs: JobStore, job_id: int, lease: timedelta = LEASE) -> Job:
-    job = await one_attempt.claim(jobs, job_id, 1, worker="w", lease=lease)
+    job = await one_job.claim(jobs, job_id, 1, worker="w", lease=lease)
     assert job is not None
     return job
 
@@ -83,7 +83,7 @@ async def test_a_job_is_held_from_acceptance_and_charged_at_success(
 
     job = await claimed(jobs, job_id)
     assert await standing(ledger) == ("2.0000", "0.8000", 0, 1)
-    await one_attempt.succeed(jobs, job, [])
+    await one_job.succeed(jobs, job, [])
 
     assert await standing(ledger) == ("1.2000", "0.0000", 0, 0)
     entries = await rows("SELECT account_id, job_id, kind, amount FROM ledger ORDER BY id")
@@ -172,7 +172,7 @@ async def test_of_many_batches_at_once_as_many_jobs_are_accepted_as_can_be_paid(
 async def test_an_account_is_unlimited_unless_told_otherwise(jobs: JobStore, ledger: Ledger, account_id: int) -> None:
     job_id = await accepted(jobs, account_id, credits="5000")
 
-    await one_attempt.succeed(jobs, await claimed(jobs, job_id), [])
+    await one_job.succeed(jobs, await claimed(jobs, job_id), [])
 
     assert await standing(ledger) == ("-5000.0000", "0.0000", 0, 0)
 
@@ -199,7 +199,7 @@ async def test_of_claims_at_once_no_more_succeed_than_the_account_may_run(
     await ledger.limit("ours", {"max_running": 2})
     ids = [await accepted(jobs, account_id, f"r-{i}") for i in range(8)]
 
-    claims = await asyncio.gather(*(one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE) for job_id in ids))
+    claims = await asyncio.gather(*(one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE) for job_id in ids))
 
     assert len([job for job in claims if job]) == 2
     assert (await ledger.standing("ours")).running == 2
@@ -215,10 +215,10 @@ async def test_a_parked_job_waits_for_room_and_the_first_come_is_the_first_to_go
     created, *_ = await jobs.accept(batch)
     a, b, c = (created[account_id, name] for name in "abc")
     running = await claimed(jobs, a)
-    assert [await one_attempt.claim(jobs, each, 1, worker="w", lease=LEASE) for each in (c, b)] == [None, None]
+    assert [await one_job.claim(jobs, each, 1, worker="w", lease=LEASE) for each in (c, b)] == [None, None]
     assert await jobs.unpark(parked_for=NO_DELAY) == [] and await jobs.waiting(after=0, limit=10) == []
 
-    await one_attempt.succeed(jobs, running, [])
+    await one_job.succeed(jobs, running, [])
 
     assert await jobs.unpark(parked_for=NO_DELAY) == [Waiting(b, 1, batch[1].cost_s, Turn(account_id, batch[1].cost_s))]
     assert (await claimed(jobs, b)).id == b
@@ -232,13 +232,13 @@ async def test_room_is_given_once_while_what_was_given_it_waits_for_its_claim(
 ) -> None:
     await ledger.limit("ours", {"max_running": 0})
     ids = [await accepted(jobs, account_id, f"r-{i}") for i in range(6)]
-    assert [await one_attempt.claim(jobs, each, 1, worker="w", lease=LEASE) for each in ids] == [None] * 6
+    assert [await one_job.claim(jobs, each, 1, worker="w", lease=LEASE) for each in ids] == [None] * 6
     await ledger.limit("ours", {"max_running": 2})
 
     given = [[each.job_id for each in await jobs.unpark(parked_for=NO_DELAY)] for _ in range(3)]
     running = await claimed(jobs, ids[0])
     after_a_claim = await jobs.unpark(parked_for=NO_DELAY)
-    await one_attempt.succeed(jobs, running, [])
+    await one_job.succeed(jobs, running, [])
 
     assert given == [ids[:2], [], []] and after_a_claim == []
     assert [each.job_id for each in await jobs.unpark(parked_for=NO_DELAY)] == [ids[2]]
@@ -251,7 +251,7 @@ async def test_without_a_limit_parked_jobs_come_back_page_by_page(
 ) -> None:
     await ledger.limit("ours", {"max_running": 0})
     ids = [await accepted(jobs, account_id, f"r-{i}") for i in range(5)]
-    assert [await one_attempt.claim(jobs, each, 1, worker="w", lease=LEASE) for each in ids] == [None] * 5
+    assert [await one_job.claim(jobs, each, 1, worker="w", lease=LEASE) for each in ids] == [None] * 5
     await ledger.limit("ours", {"max_running": None})
 
     pages = [[each.job_id for each in await jobs.unpark(parked_for=NO_DELAY, limit=3)] for _ in range(2)]
@@ -262,7 +262,7 @@ async def test_without_a_limit_parked_jobs_come_back_page_by_page(
 async def test_a_job_is_not_unparked_before_its_time(jobs: JobStore, ledger: Ledger, account_id: int) -> None:
     await ledger.limit("ours", {"max_running": 0})
     job_id = await accepted(jobs, account_id)
-    await one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE)
+    await one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE)
     await ledger.limit("ours", {"max_running": 1})
 
     assert await jobs.unpark(parked_for=LEASE) == []
@@ -277,7 +277,7 @@ async def test_a_signal_for_a_job_that_is_gone_parks_nothing(
     await rows(CANCEL, job_id)
     before = await rows("SELECT * FROM jobs")
 
-    assert await one_attempt.claim(jobs, job_id, 1, worker="w", lease=LEASE) is None
+    assert await one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE) is None
 
     assert await rows("SELECT * FROM jobs") == before
 
@@ -402,7 +402,7 @@ class World:
         if self.waiting:
             job_id, attempt = self.waiting.pop(chance.randrange(len(self.waiting)))
             lease = chance.choice((LEASE, LEASE, LAPSED))
-            job = await one_attempt.claim(self.jobs, job_id, attempt, worker="w", lease=lease)
+            job = await one_job.claim(self.jobs, job_id, attempt, worker="w", lease=lease)
             self.running += [job] if job else []
             self.count("claimed" if job else "not claimed")
 
@@ -411,7 +411,7 @@ class World:
             job = self.running.pop(chance.randrange(len(self.running)))
             match chance.choice(("succeed", "succeed", "fail", "requeue")):
                 case "succeed":
-                    await one_attempt.succeed(self.jobs, job, [])
+                    await one_job.succeed(self.jobs, job, [])
                 case "fail":
                     await self.jobs.fail(job.id, job.attempt, FAILURE)
                 case "requeue":

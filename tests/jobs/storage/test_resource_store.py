@@ -10,7 +10,7 @@ from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.job_store import JobStore
 from jobs.storage.resource_store import ResourceStore
-from tests import one_attempt
+from tests import one_job
 from tests.jobs.samples import new_job
 
 WEEK = timedelta(days=7)
@@ -130,10 +130,10 @@ async def test_an_output_is_no_upload_and_is_never_overwritten(
 ) -> None:
     created, *_ = await jobs.accept([new_job(account_id)])
     (job_id,) = created.values()
-    job = await one_attempt.claim(jobs, job_id, 1, worker="w", lease=WEEK)
+    job = await one_job.claim(jobs, job_id, 1, worker="w", lease=WEEK)
     assert job is not None
     output = image(uuid4())
-    await one_attempt.succeed(jobs, job, [output])
+    await one_job.succeed(jobs, job, [output])
 
     with pytest.raises(NotFound):
         await resources.store_upload(Image(id=output.id, key="other", format="png", width=1, height=1))

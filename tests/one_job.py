@@ -1,4 +1,4 @@
-"""Single attempts at jobs, claimed and ended as a worker does it with several at once."""
+"""One job, claimed and ended as a worker does it with several at once."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -6,6 +6,12 @@ from datetime import timedelta
 from jobs.errors import AttemptLost
 from jobs.job import Image, Job
 from jobs.storage.job_store import JobStore, Success
+
+
+async def get(jobs: JobStore, job_id: int) -> Job:
+    """Whose it is does not matter."""
+    (told,) = await jobs.told([job_id])
+    return await jobs.get(told.account_id, job_id)
 
 
 async def claim(jobs: JobStore, job_id: int, attempt: int, *, worker: str, lease: timedelta) -> Job | None:
