@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from gpu_worker.engine.architectures import ARCHITECTURES
 from gpu_worker.engine.architectures.architecture import Architecture
 from gpu_worker.engine.device import Device
-from gpu_worker.engine.lora import MergedLoras
+from gpu_worker.engine.lora import T5_OF_KOHYA, MergedLoras
 from gpu_worker.engine.memory import is_out_of_memory
 from gpu_worker.engine.tensors import check_is_safetensors
 from jobs.catalog import Family, Model
@@ -193,7 +193,8 @@ def _check_index(model: Model) -> None:
 
 def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
     architecture = ARCHITECTURES[model.family]
-    encoders = tuple(_encoder(pipeline, number, device) for number in architecture.clips)
+    encoders = {number: _encoder(pipeline, number, device) for number in architecture.clips}
+    t5 = _long_reader(pipeline, architecture.t5, device)
     # In diffusers 0.42 SD 3's stays in the precision of its file, whatever is asked for.
     denoiser = ready(getattr(pipeline, architecture.denoiser).to(device.dtype), device)
     return Checkpoint(
@@ -202,13 +203,18 @@ def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
         denoiser=denoiser,
         vae=ready_vae(pipeline.vae, device),
         tokenizers=tuple(getattr(pipeline, _numbered("tokenizer", number)) for number in architecture.clips),
-        text_encoders=encoders,
-        t5=_long_reader(pipeline, architecture.t5, device),
+        text_encoders=tuple(encoders.values()),
+        t5=t5,
         scheduler_config=pipeline.scheduler.config,
         latent_space=latent_space_of(pipeline.vae.config),
         zeros_for_no_negative=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
-        loras=MergedLoras(denoiser, encoders),
+        loras=MergedLoras(denoiser, encoders if t5 is None else encoders | _numbers_of_t5(architecture, t5)),
     )
+
+
+def _numbers_of_t5(architecture: Architecture, t5: LongReader) -> dict[int, Any]:
+    """As LoRAs number it: kohya's are the same for all families."""
+    return {number: t5.encoder for number in (architecture.t5, T5_OF_KOHYA) if number is not None}
 
 
 def _long_reader(pipeline: Any, number: int | None, device: Device) -> LongReader | None:

@@ -288,7 +288,7 @@ class DiffusersEngine:
 
     def _changes(self, checkpoint: Checkpoint, model: Model) -> Mapping[str, Change]:
         self._check(model)
-        return read_changes(model, checkpoint.denoiser.config.get("layers_per_block", 0))
+        return read_changes(model, partial(checkpoint.architecture.lora_in_diffusers, checkpoint.denoiser))
 
     def _learned_word(self, checkpoint: Checkpoint, model: Model) -> LearnedWord:
         self._check(model)

@@ -17,6 +17,9 @@ from jobs.block_weights import BASE, MIDDLE, BlockWeights
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
+# Source: kohya-ss/sd-scripts, networks/lora_flux.py and networks/lora_sd3.py.
+T5_OF_KOHYA = 3
+
 _BLOCK = re.compile(r"lora_unet_(down|up)_blocks_([0-9]+)_([a-z]+)_([0-9]+)_.*")
 
 
@@ -40,7 +43,7 @@ Read = Callable[[Model], Mapping[str, Change]]
 class MergedLoras:
     """The LoRAs that the networks compute with now, and what the changed weights were before."""
 
-    def __init__(self, denoiser: Any, text_encoders: Sequence[Any]) -> None:
+    def __init__(self, denoiser: Any, text_encoders: Mapping[int, Any]) -> None:
         # 0 of a transformer, which has no levels.
         self._layers_per_block: int = denoiser.config.get("layers_per_block", 0)
         self._weights = dict(_named_weights(denoiser, text_encoders))
@@ -123,10 +126,10 @@ def place_of(layer: str, layers_per_block: int) -> str:
     return f"IN{place + 1:02}" if side == "down" else f"OUT{place:02}"
 
 
-def _named_weights(denoiser: Any, text_encoders: Sequence[Any]) -> Iterator[tuple[str, Tensor]]:
+def _named_weights(denoiser: Any, text_encoders: Mapping[int, Any]) -> Iterator[tuple[str, Tensor]]:
     """Every weight that a LoRA may change, by all of kohya's names for it."""
     yield from _of_network("lora_unet", denoiser)
-    for number, encoder in enumerate(text_encoders, 1):
+    for number, encoder in text_encoders.items():
         for prefix in (f"lora_te{number}", *(["lora_te"] if number == 1 else [])):
             yield from _of_network(prefix, encoder)
             # transformers 5 took this level out of CLIPTextModel; the files still name it.

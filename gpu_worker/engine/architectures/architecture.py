@@ -111,6 +111,12 @@ class Architecture(Protocol):
         Raises FatalFailure for a sampler or schedule that does not go with it.
         """
 
+    def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A LoRA's tensors by kohya's names of diffusers' layers; in `named` some may be of the original layout's.
+
+        Raises ValueError, or what diffusers raises, where they are of no such model.
+        """
+
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:

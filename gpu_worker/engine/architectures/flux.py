@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.flow import new_flow_scheduler
+from gpu_worker.engine.lora_names import of_flux
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
@@ -65,6 +66,9 @@ class Flux:
             ends_at_a_step=True,
             device=course.device,
         )
+
+    def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return of_flux(named)
 
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
