@@ -13,7 +13,8 @@ from gpu_worker.engine import denoise, inpainting, text
 from gpu_worker.engine.attention import sliced_attention
 from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
-from gpu_worker.engine.control import Adapter, Control, ControlNetwork, check_fits, load_controlnet, new_control
+from gpu_worker.engine.control import Adapter, Control
+from gpu_worker.engine.controlnet import ControlNetwork, check_fits, load_controlnet, new_control
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
@@ -100,8 +101,8 @@ class DiffusersEngine:
         width: int,
         height: int,
     ) -> Control | Adapter:
-        def work(_thrift: Thrift) -> Control | Adapter:
-            network = self._cache.get(model.id, partial(self._load_controlnet, model))
+        def work(thrift: Thrift) -> Control | Adapter:
+            network = self._cache.get(model.id, partial(self._load_controlnet, model, checkpoint.device))
             check_fits(network, checkpoint)
             return new_control(
                 network,
@@ -112,11 +113,13 @@ class DiffusersEngine:
                 width=width,
                 height=height,
                 preprocess=self._preprocessing(controlnet),
+                is_short=thrift >= Thrift.TILES,
             )
 
         model = self._model(controlnet.model)
         needed = {model.id, checkpoint.model.id, controlnet.preprocessor_model}
-        return self._ladder(f"loading ControlNet {model.id}", LOADING, needed).run(work)
+        # Those of SD 3 and FLUX see the picture through the VAE.
+        return self._ladder(f"loading ControlNet {model.id}", CODING, needed).run(work)
 
     def _preprocessing(self, controlnet: ControlNet) -> Callable[[Image.Image], Image.Image]:
         told: Any = {
@@ -277,9 +280,9 @@ class DiffusersEngine:
         self._check(model)
         return load_vae(model, self._device)
 
-    def _load_controlnet(self, model: Model) -> ControlNetwork:
+    def _load_controlnet(self, model: Model, device: Device) -> ControlNetwork:
         self._check(model)
-        return load_controlnet(model, self._device)
+        return load_controlnet(model, device)
 
     def _weighed(self, lora: Lora) -> WeighedLora:
         blocks = read_block_weights(lora.block_weight) if lora.block_weight else None

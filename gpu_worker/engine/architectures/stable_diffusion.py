@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionXLPipeline, T2IAdapter
 from torch import Tensor
 
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
@@ -18,6 +18,7 @@ class StableDiffusion:
     pipeline: Any = StableDiffusionPipeline
     unused: Mapping[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     denoiser = "unet"
+    controls: tuple[Any, ...] = (ControlNetModel, T2IAdapter)
     clips: tuple[int, ...] = (1,)
     t5 = None
     t5_tokens = 0
@@ -72,10 +73,20 @@ class StableDiffusion:
             call.timesteps,
             encoder_hidden_states=call.text,
             added_cond_kwargs=dict(call.added),
-            **call.residuals,
+            **_guided(call),
             return_dict=False,
         )[0]
         return rows
+
+
+def _guided(call: Call) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if call.levels:
+        *down, middle = call.levels
+        told |= {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+    if call.features:
+        told["down_intrablock_additional_residuals"] = list(call.features)
+    return told
 
 
 class StableDiffusionXL(StableDiffusion):

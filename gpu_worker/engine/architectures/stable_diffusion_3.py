@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import SD3ControlNetModel, StableDiffusion3Pipeline
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,6 +19,7 @@ class StableDiffusion3:
     pipeline: Any = StableDiffusion3Pipeline
     unused: Mapping[str, Any] = {"image_encoder": None, "feature_extractor": None}
     denoiser = "transformer"
+    controls = (SD3ControlNetModel,)
     clips = (1, 2)
     t5 = 3
     t5_tokens = 256
@@ -76,6 +77,7 @@ class StableDiffusion3:
             hidden_states=call.latents,
             timestep=call.timesteps,
             encoder_hidden_states=call.text,
+            block_controlnet_hidden_states=call.levels or None,
             **call.added,
             return_dict=False,
         )[0]
