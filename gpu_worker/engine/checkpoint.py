@@ -95,9 +95,13 @@ class Checkpoint:
         return self.latent_space.factor * self.architecture.patch
 
     @property
+    def readers(self) -> tuple[Any, ...]:
+        """All of its text encoders."""
+        return self.text_encoders if self.t5 is None else (*self.text_encoders, self.t5.encoder)
+
+    @property
     def networks(self) -> tuple[Any, ...]:
-        long = () if self.t5 is None else (self.t5.encoder,)
-        return (self.denoiser, self.vae, *self.text_encoders, *long)
+        return (self.denoiser, self.vae, *self.readers)
 
     @property
     def size_bytes(self) -> int:
@@ -107,8 +111,8 @@ class Checkpoint:
         return in_use + self.loras.size_bytes
 
 
-def load_checkpoint(model: Model, device: Device) -> Checkpoint:
-    """The model on the device, ready to be used.
+def load_checkpoint(model: Model, device: Device, place: torch.device | None = None) -> Checkpoint:
+    """The model on the device, ready to be used; or with all its networks in another `place`.
 
     Raises FatalFailure, naming the model and the file, if it is missing, damaged or of another kind.
     """
@@ -121,7 +125,7 @@ def load_checkpoint(model: Model, device: Device) -> Checkpoint:
     try:
         pipeline = _open(model, device)
         architecture.check(model, pipeline)
-        return _placed(model, pipeline, device)
+        return _placed(model, pipeline, device, place or device.torch_device)
     except FatalFailure:
         raise
     except Exception as error:
@@ -191,17 +195,18 @@ def _check_index(model: Model) -> None:
         raise FatalFailure(f"model {model.id}: {model.path} holds a {kind}, but the catalogue says {model.family}")
 
 
-def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
+def _placed(model: Model, pipeline: Any, device: Device, place: torch.device) -> Checkpoint:
     architecture = ARCHITECTURES[model.family]
-    encoders = {number: _encoder(pipeline, number, device) for number in architecture.clips}
-    t5 = _long_reader(pipeline, architecture.t5, device)
+    there = replace(device, torch_device=place)
+    encoders = {number: _encoder(pipeline, number, there) for number in architecture.clips}
+    t5 = _long_reader(pipeline, architecture.t5, there)
     # In diffusers 0.42 SD 3's stays in the precision of its file, whatever is asked for.
-    denoiser = ready(getattr(pipeline, architecture.denoiser).to(device.dtype), device)
+    denoiser = ready(getattr(pipeline, architecture.denoiser).to(device.dtype), there)
     return Checkpoint(
         model=model,
         device=device,
         denoiser=denoiser,
-        vae=ready_vae(pipeline.vae, device),
+        vae=ready_vae(pipeline.vae, there),
         tokenizers=tuple(getattr(pipeline, _numbered("tokenizer", number)) for number in architecture.clips),
         text_encoders=tuple(encoders.values()),
         t5=t5,

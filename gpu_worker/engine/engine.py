@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
 import torch
 from PIL import Image
 from torch import Tensor
@@ -23,7 +24,8 @@ from gpu_worker.engine.latents import from_picture, next_size, resized_latents, 
 from gpu_worker.engine.looking import load_looker, looked
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
-from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, LOADING, Ladder, Thrift
+from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, ENLARGING, LOADING, Ladder, Thrift
+from gpu_worker.engine.residence import HOST, Residence
 from gpu_worker.engine.text import Conditioning
 from gpu_worker.engine.upscaler import RESAMPLINGS, SMALL_TILE_PX, TILE_PX, Upscaler, load_upscaler, upscale_to
 from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
@@ -39,6 +41,8 @@ from jobs.prompt import Prompt
 from jobs.samplers import ADAPTIVE
 from jobs.weights import Weights, WrongWeights
 
+log = structlog.get_logger()
+
 
 class DiffusersEngine:
     """Checkpoints of every family that `architectures` has, on one device.
@@ -53,14 +57,19 @@ class DiffusersEngine:
         self._device = device
         self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
+        self._residence = Residence(device.torch_device)
 
     def loading_s(self) -> Mapping[str, float]:
         return self._cache.loading_s()
 
     def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
-        def work(_thrift: Thrift) -> Checkpoint:
-            checkpoint = self._cache.get(model.id, partial(self._load_checked, model))
-            checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
+        def work(thrift: Thrift) -> Checkpoint:
+            checkpoint = self._cache.get(model.id, partial(self._load_checked, model, thrift))
+            self._bring(checkpoint, (), thrift)
+            if self._residence.is_apart(checkpoint.denoiser):
+                log.info("model_parted", model=model.id)
+            weighed = [self._weighed(lora) for lora in loras]
+            checkpoint.loras.set(weighed, partial(self._changes, checkpoint), is_short=thrift > Thrift.NONE)
             return self._with_vae(checkpoint, self._model(vae)) if vae else checkpoint
 
         model = self._model(model_id)
@@ -75,7 +84,8 @@ class DiffusersEngine:
         clip_skip: int,
         embeddings: Sequence[str] = (),
     ) -> Conditioning:
-        def work(_thrift: Thrift) -> Conditioning:
+        def work(thrift: Thrift) -> Conditioning:
+            self._bring(checkpoint, checkpoint.readers, thrift)
             words = [self._learned_word(checkpoint, self._model(each)) for each in embeddings]
             return text.encode_prompt(checkpoint, prompt, negative, clip_skip, words)
 
@@ -85,6 +95,7 @@ class DiffusersEngine:
         self, checkpoint: Checkpoint, pictures: Sequence[Picture], *, width: int, height: int
     ) -> Tensor:
         def work(thrift: Thrift) -> Tensor:
+            self._bring(checkpoint, [checkpoint.vae], thrift)
             images = (cast(Image.Image, picture) for picture in pictures)
             size: Any = {"width": width, "height": height, "is_short": thrift >= Thrift.TILES}
             return torch.cat([from_picture(checkpoint, image, **size) for image in images])
@@ -102,8 +113,10 @@ class DiffusersEngine:
         height: int,
     ) -> Control | Adapter:
         def work(thrift: Thrift) -> Control | Adapter:
+            self._bring(checkpoint, (), thrift)
             network = self._cache.get(model.id, partial(self._load_controlnet, model, checkpoint.device))
             check_fits(network, checkpoint)
+            self._bring(checkpoint, [checkpoint.vae, network.network], thrift)
             return new_control(
                 network,
                 checkpoint,
@@ -183,6 +196,7 @@ class DiffusersEngine:
 
     def decode(self, checkpoint: Checkpoint, latents: Tensor) -> list[Picture]:
         def work(thrift: Thrift) -> list[Picture]:
+            self._bring(checkpoint, [checkpoint.vae], thrift)
             return list(to_pictures(checkpoint, latents, is_short=thrift >= Thrift.TILES))
 
         height, width = (checkpoint.latent_space.factor * side for side in latents.shape[-2:])
@@ -201,7 +215,8 @@ class DiffusersEngine:
         height: int,
         keeps_ratio: bool = True,
     ) -> Tensor:
-        def work(_thrift: Thrift) -> Tensor:
+        def work(thrift: Thrift) -> Tensor:
+            self._bring(checkpoint, (), thrift)
             size = {"width": width, "height": height}
             return resized_latents(checkpoint, latents, upscaler, **size, keeps_ratio=keeps_ratio)
 
@@ -243,11 +258,12 @@ class DiffusersEngine:
         self, image: Image.Image, upscaler: str, width: int, height: int, check: Callable[[], None]
     ) -> Image.Image:
         def work(thrift: Thrift) -> Image.Image:
+            self._residence.clear()
             tile = SMALL_TILE_PX if thrift >= Thrift.TILES else TILE_PX
             return upscale_to(self._upscaler(upscaler), image, width, height, tile=tile, check=check)
 
         doing = f"enlarging {image.width} x {image.height} to {width} x {height}"
-        return self._ladder(doing, CODING, {upscaler}).run(work)
+        return self._ladder(doing, ENLARGING, {upscaler}).run(work)
 
     def _upscaler(self, model_id: str) -> Upscaler:
         model = self._model(model_id)
@@ -269,9 +285,10 @@ class DiffusersEngine:
         except WrongWeights as error:
             raise FatalFailure(error.message) from error
 
-    def _load_checked(self, model: Model) -> Checkpoint:
+    def _load_checked(self, model: Model, thrift: Thrift) -> Checkpoint:
         self._check(model)
-        return load_checkpoint(model, self._device)
+        self._residence.clear()
+        return load_checkpoint(model, self._device, HOST if thrift >= Thrift.APART else None)
 
     def _with_vae(self, checkpoint: Checkpoint, model: Model) -> Checkpoint:
         return with_vae(checkpoint, self._cache.get(model.id, partial(self._load_vae, model)))
@@ -309,24 +326,36 @@ class DiffusersEngine:
         return torch.cat([denoising.latents for denoising in requests])
 
     def _predicted(self, checkpoint: Checkpoint, denoising: Denoising, thrift: Thrift) -> Tensor:
+        nets = [each.network for each in denoising.controls if isinstance(each, Control)]
+        networks = [checkpoint.denoiser, *nets]
+        self._bring(checkpoint, networks, thrift)
         with ExitStack() as stack:
             if thrift >= Thrift.SLICES and checkpoint.architecture.is_sliceable:
-                networks = [
-                    checkpoint.denoiser,
-                    *(each.network for each in denoising.controls if isinstance(each, Control)),
-                ]
                 stack.enter_context(sliced_attention(networks))
             return denoise.predicted(checkpoint, denoising, one_by_one=thrift >= Thrift.ONE_BY_ONE)
 
     def _previews(self, checkpoint: Checkpoint, requests: Sequence[Denoising]) -> list[Picture]:
-        def work(_thrift: Thrift) -> list[Picture]:
+        def work(thrift: Thrift) -> list[Picture]:
+            # The denoiser is needed again at once.
+            self._bring(checkpoint, [checkpoint.vae], thrift, is_beside=thrift < Thrift.APART)
             return list(to_previews(checkpoint, torch.cat([denoising.clean() for denoising in requests])))
 
         return self._ladder("rendering previews", LOADING, {checkpoint.model.id}).run(work)
 
+    def _bring(
+        self, checkpoint: Checkpoint, networks: Sequence[Any], thrift: Thrift, *, is_beside: bool = False
+    ) -> None:
+        """Networks that are to run come to the device; of a model that does not fit there, they alone."""
+        if thrift >= Thrift.APART and not self._residence.is_apart(checkpoint.denoiser):
+            self._residence.part(checkpoint.networks)
+            checkpoint.loras.set_aside()
+        is_apart = self._residence.is_apart(checkpoint.denoiser)
+        self._residence.bring(networks, alone=is_apart and not is_beside)
+
     def _ladder(self, doing: str, rungs: Sequence[Thrift], needed: Collection[str | None]) -> Ladder:
         """`needed` are the ids of the models that stay in the cache where memory is short."""
-        return Ladder(self._device, doing, rungs, partial(self._cache.keep_only, needed))
+        possible = [rung for rung in rungs if rung is not Thrift.APART or self._residence.can_part]
+        return Ladder(self._device, doing, possible, partial(self._cache.keep_only, needed))
 
 
 def _steps_done(requests: Sequence[Denoising]) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gpu_worker.engine.lora_file import Change
 from gpu_worker.engine.memory import is_out_of_memory
+from gpu_worker.engine.residence import HOST
 from jobs.block_weights import BASE, MIDDLE, BlockWeights
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
@@ -46,13 +47,14 @@ class MergedLoras:
     def __init__(self, denoiser: Any, text_encoders: Mapping[int, Any]) -> None:
         # 0 of a transformer, which has no levels.
         self._layers_per_block: int = denoiser.config.get("layers_per_block", 0)
-        self._weights = dict(_named_weights(denoiser, text_encoders))
+        self._layers = dict(_named_layers(denoiser, text_encoders))
         self._merged: tuple[WeighedLora, ...] = ()
         self._originals: dict[str, Tensor] = {}
 
-    def set(self, loras: Sequence[WeighedLora], read: Read) -> None:
+    def set(self, loras: Sequence[WeighedLora], read: Read, *, is_short: bool = False) -> None:
         """These and no others from now on; `read` gives the changes of a model, by kohya's names of the layers.
 
+        Where memory `is_short` the weights as they were go to the host's.
         Raises FatalFailure where one does not fit; then none is merged.
         """
         if tuple(loras) == self._merged:
@@ -61,11 +63,15 @@ class MergedLoras:
         changes = self._fitting(loras, read)
         try:
             for layer, parts in changes.items():
-                self._merge(layer, parts)
+                self._merge(layer, parts, is_short)
         except BaseException:
             self._clear()
             raise
         self._merged = tuple(loras)
+
+    def set_aside(self) -> None:
+        """The weights as they were leave the device."""
+        self._originals = {layer: original.to(HOST) for layer, original in self._originals.items()}
 
     @property
     def size_bytes(self) -> int:
@@ -87,13 +93,13 @@ class MergedLoras:
     def _check(self, model: Model, layers: Mapping[str, Change]) -> None:
         if not layers:
             raise FatalFailure(f"LoRA {model.id}: {model.path} holds no layers")
-        strange = [layer for layer in layers if layer not in self._weights]
+        strange = [layer for layer in layers if layer not in self._layers]
         if strange:
             which = f"{len(strange)} of its {len(layers)} layers, such as {strange[0]}"
             raise FatalFailure(f"LoRA {model.id} was made for another checkpoint: this one lacks {which}")
 
-    def _merge(self, layer: str, parts: Sequence[tuple[WeighedLora, Change]]) -> None:
-        weight = self._weights[layer]
+    def _merge(self, layer: str, parts: Sequence[tuple[WeighedLora, Change]], is_short: bool) -> None:
+        weight = self._layers[layer].weight
         merged = weight.float()
         for lora, change in parts:
             try:
@@ -102,14 +108,14 @@ class MergedLoras:
                 if is_out_of_memory(error):
                     raise
                 raise FatalFailure(f"LoRA {lora.model.id} does not fit the checkpoint at {layer}: {error}") from error
-        self._originals[layer] = weight.clone()
+        self._originals[layer] = weight.to(HOST, copy=True) if is_short else weight.clone()
         weight.copy_(merged)
 
     def _clear(self) -> None:
         self._merged = ()
         # Backwards: a weight may have been changed twice, under two names.
         for layer, original in reversed(self._originals.items()):
-            self._weights[layer].copy_(original)
+            self._layers[layer].weight.copy_(original)
         self._originals = {}
 
 
@@ -126,8 +132,8 @@ def place_of(layer: str, layers_per_block: int) -> str:
     return f"IN{place + 1:02}" if side == "down" else f"OUT{place:02}"
 
 
-def _named_weights(denoiser: Any, text_encoders: Mapping[int, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Every weight that a LoRA may change, by all of kohya's names for it."""
+def _named_layers(denoiser: Any, text_encoders: Mapping[int, Any]) -> Iterator[tuple[str, Any]]:
+    """Every layer whose weight a LoRA may change, by all of kohya's names for it."""
     yield from _of_network("lora_unet", denoiser)
     for number, encoder in text_encoders.items():
         for prefix in (f"lora_te{number}", *(["lora_te"] if number == 1 else [])):
@@ -136,7 +142,7 @@ def _named_weights(denoiser: Any, text_encoders: Mapping[int, Any]) -> Iterator[
             yield from _of_network(f"{prefix}_text_model", encoder)
 
 
-def _of_network(prefix: str, network: Any) -> Iterator[tuple[str, Tensor]]:
+def _of_network(prefix: str, network: Any) -> Iterator[tuple[str, Any]]:
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            yield f"{prefix}_{name.replace('.', '_')}", layer.weight
+            yield f"{prefix}_{name.replace('.', '_')}", layer
