@@ -223,6 +223,48 @@ def test_weights_as_they_were_go_to_the_host_before_the_parts_do(
     assert checkpoint.loras.size_bytes > 0
 
 
+def test_weights_as_they_were_leave_with_the_parts(
+    new_engine: Any, device: Bounded, whole: Callable[..., Whole], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits, engine = whole("flux-dev"), new_engine()
+    ink = Lora(model="ink-flux-dev", weight=2.0)
+    checkpoint = engine.load("flux-dev", [ink])
+    originals = {each.data_ptr() for each in checkpoint.loras._originals.values()}
+    device.most, device.work = fits.size, fits.vae
+    sent, to = set(), torch.Tensor.to
+
+    def move(tensor: Any, *arguments: Any, **options: Any) -> Any:
+        if arguments == (HOST,):
+            sent.add(tensor.data_ptr())
+        return to(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", move)
+    found = drawn(engine, "flux-dev", ink)
+
+    assert originals and originals <= sent
+    assert np.abs(found - fits.changed).max() <= 1
+
+
+def test_a_large_picture_is_enlarged_without_the_parts_that_are_there_to_run(
+    new_engine: Any, device: Bounded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine()
+    engine._residence.part(engine.load("sd15").networks)
+    drawn(engine, "sd15")
+    assert device.used
+    there = []
+
+    def enlarged(_upscaler: Any, image: Image.Image, width: int, height: int, **_: Any) -> Image.Image:
+        there.append(device.used)
+        return image.resize((width, height))
+
+    monkeypatch.setattr(engine, "_upscaler", lambda _name: None)
+    monkeypatch.setattr("gpu_worker.engine.engine.upscale_to", enlarged)
+    engine.enlarge(picture(), "4x", width=512, height=768)
+
+    assert there == [0]
+
+
 def test_a_part_that_another_model_uses_comes_back_for_it(new_engine: Any, device: Bounded) -> None:
     engine = new_engine()
     expected = drawn(engine, "second", vae="vae")
