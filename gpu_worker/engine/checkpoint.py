@@ -6,6 +6,7 @@ Only safetensors are read, and no model hub is asked for a local path.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,11 @@ def _placed(model: Model, pipeline: Any, device: Device, place: torch.device) ->
         scheduler_config=pipeline.scheduler.config,
         latent_space=latent_space_of(pipeline.vae.config),
         zeros_for_no_negative=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
-        loras=MergedLoras(denoiser, encoders if t5 is None else encoders | _numbers_of_t5(architecture, t5)),
+        loras=MergedLoras(
+            denoiser,
+            encoders if t5 is None else encoders | _numbers_of_t5(architecture, t5),
+            partial(architecture.lora_place, denoiser),
+        ),
     )
 
 

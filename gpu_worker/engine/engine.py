@@ -68,7 +68,7 @@ class DiffusersEngine:
             self._bring(checkpoint, (), thrift)
             if self._residence.is_apart(checkpoint.denoiser):
                 log.info("model_parted", model=model.id)
-            weighed = [self._weighed(lora) for lora in loras]
+            weighed = [self._weighed(lora, checkpoint) for lora in loras]
             checkpoint.loras.set(weighed, partial(self._changes, checkpoint), is_short=thrift > Thrift.NONE)
             return self._with_vae(checkpoint, self._model(vae)) if vae else checkpoint
 
@@ -301,8 +301,10 @@ class DiffusersEngine:
         self._check(model)
         return load_controlnet(model, device)
 
-    def _weighed(self, lora: Lora) -> WeighedLora:
+    def _weighed(self, lora: Lora, checkpoint: Checkpoint) -> WeighedLora:
         blocks = read_block_weights(lora.block_weight) if lora.block_weight else None
+        if blocks is not None and (reason := blocks.fault_with(checkpoint.family)):
+            raise FatalFailure(f"LoRA {lora.model}: its block weight {reason}")
         weight = lora.weight if blocks is None or blocks.weight is None else blocks.weight
         return WeighedLora(self._model(lora.model), weight, blocks)
 

@@ -3,7 +3,6 @@
 Merged and not beside the layers: a step takes as long as without, and a set that stays costs nothing.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,12 @@ from torch import Tensor, nn
 from gpu_worker.engine.lora_file import Change
 from gpu_worker.engine.memory import is_out_of_memory
 from gpu_worker.engine.residence import HOST
-from jobs.block_weights import BASE, MIDDLE, BlockWeights
+from jobs.block_weights import BlockWeights
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
 # Source: kohya-ss/sd-scripts, networks/lora_flux.py and networks/lora_sd3.py.
 T5_OF_KOHYA = 3
-
-_BLOCK = re.compile(r"lora_unet_(down|up)_blocks_([0-9]+)_([a-z]+)_([0-9]+)_.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +29,8 @@ class WeighedLora:
     weight: float
     blocks: BlockWeights | None = None
 
-    def strength(self, layer: str, layers_per_block: int) -> float:
-        if self.blocks is None:
-            return self.weight
-        return self.weight * self.blocks.at(place_of(layer, layers_per_block))
+    def strength(self, layer: str, place: Callable[[str], str]) -> float:
+        return self.weight if self.blocks is None else self.weight * self.blocks.at(place(layer))
 
 
 Read = Callable[[Model], Mapping[str, Change]]
@@ -44,9 +39,9 @@ Read = Callable[[Model], Mapping[str, Change]]
 class MergedLoras:
     """The LoRAs that the networks compute with now, and what the changed weights were before."""
 
-    def __init__(self, denoiser: Any, text_encoders: Mapping[int, Any]) -> None:
-        # 0 of a transformer, which has no levels.
-        self._layers_per_block: int = denoiser.config.get("layers_per_block", 0)
+    def __init__(self, denoiser: Any, text_encoders: Mapping[int, Any], place: Callable[[str], str]) -> None:
+        """`place` says where a layer of kohya's name stands in block weights."""
+        self._place = place
         self._layers = dict(_named_layers(denoiser, text_encoders))
         self._merged: tuple[WeighedLora, ...] = ()
         self._originals: dict[str, Tensor] = {}
@@ -80,10 +75,6 @@ class MergedLoras:
     def _fitting(self, loras: Sequence[WeighedLora], read: Read) -> dict[str, list[tuple[WeighedLora, Change]]]:
         changes: dict[str, list[tuple[WeighedLora, Change]]] = defaultdict(list)
         for lora in loras:
-            if lora.blocks is not None and not self._layers_per_block:
-                raise FatalFailure(
-                    f"LoRA {lora.model.id}: block weights are for the blocks of SD15, SD2 and SDXL models"
-                )
             layers = read(lora.model)
             self._check(lora.model, layers)
             for layer, change in layers.items():
@@ -103,7 +94,7 @@ class MergedLoras:
         merged = weight.float()
         for lora, change in parts:
             try:
-                merged = merged + lora.strength(layer, self._layers_per_block) * change.to(weight)
+                merged = merged + lora.strength(layer, self._place) * change.to(weight)
             except (ValueError, RuntimeError, KeyError) as error:
                 if is_out_of_memory(error):
                     raise
@@ -117,19 +108,6 @@ class MergedLoras:
         for layer, original in reversed(self._originals.items()):
             self._layers[layer].weight.copy_(original)
         self._originals = {}
-
-
-def place_of(layer: str, layers_per_block: int) -> str:
-    """Where a layer stands in block weights: blocks are counted through, as the original layout does."""
-    if layer.startswith("lora_unet_mid_block_"):
-        return MIDDLE
-    found = _BLOCK.fullmatch(layer)
-    if found is None:
-        return BASE
-    side, block, part, number = found[1], int(found[2]), found[3], int(found[4])
-    within = layers_per_block if part.endswith("samplers") else number
-    place = block * (layers_per_block + 1) + within
-    return f"IN{place + 1:02}" if side == "down" else f"OUT{place:02}"
 
 
 def _named_layers(denoiser: Any, text_encoders: Mapping[int, Any]) -> Iterator[tuple[str, Any]]:

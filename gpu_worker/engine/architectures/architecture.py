@@ -125,6 +125,9 @@ class Architecture(Protocol):
         Raises ValueError, or what diffusers raises, where they are of no such model.
         """
 
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        """Where a layer of kohya's name stands in block weights."""
+
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:

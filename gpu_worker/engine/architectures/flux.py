@@ -10,6 +10,7 @@ from torch import Tensor
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.flow import new_flow_scheduler
 from gpu_worker.engine.lora_names import of_flux
+from gpu_worker.engine.lora_places import place_in_flux
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
@@ -71,6 +72,9 @@ class Flux:
 
     def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return of_flux(named)
+
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        return place_in_flux(layer)
 
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None

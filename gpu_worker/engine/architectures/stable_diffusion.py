@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.lora_names import of_unet
+from gpu_worker.engine.lora_places import place_in_unet
 from gpu_worker.engine.samplers import new_scheduler
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
@@ -61,6 +62,9 @@ class StableDiffusion:
 
     def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return of_unet(named, layers_per_block=denoiser.config.layers_per_block)
+
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        return place_in_unet(layer, denoiser.config.layers_per_block)
 
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None

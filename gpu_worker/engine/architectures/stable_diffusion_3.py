@@ -11,6 +11,7 @@ from torch.nn import functional
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.flow import new_flow_scheduler
 from gpu_worker.engine.lora_names import of_sd3
+from jobs.block_weights import BASE
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
@@ -66,6 +67,10 @@ class StableDiffusion3:
 
     def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return of_sd3(named, blocks=denoiser.config.num_layers)
+
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        """Nobody has numbered its blocks."""
+        return BASE
 
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None

@@ -81,8 +81,8 @@ class LoraItemBody(Message):
 
     def found(self, path: str, reading: Reading, family: Family) -> Lora:
         model = reading.companion(Kind.LORA, self.lora_model, self.lora_access_key, f"{path}.loraModel", family)
-        if self.block_weight and family not in UNET_FAMILIES:
-            reading.faults.add(f"{path}.blockWeight", f"is for the blocks of a UNet, which a {family} model has not")
+        if self.block_weight and (reason := read_block_weights(self.block_weight).fault_with(family)):
+            reading.faults.add(f"{path}.blockWeight", reason)
         return self._weighed(model.id if model else "")
 
     def _weighed(self, model: str) -> Lora:

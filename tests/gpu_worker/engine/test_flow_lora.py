@@ -1,7 +1,6 @@
 """LoRAs of SD 3 and FLUX in every layout: against merging by hand, diffusers' conversions and its loader."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.lora_file import read_changes
 from gpu_worker.engine.lora_names import of_flux
+from gpu_worker.engine.lora_places import place_in_flux
 from jobs.attachments import Lora
+from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure
 from tests.gpu_worker.engine import test_flux, test_sd3
@@ -27,6 +28,7 @@ from tests.gpu_worker.engine.test_against_diffusers import difference
 RANK, ALPHA, WEIGHT = 2, 3.0, 0.7
 SD3_LAYERS = ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.norm1_context.linear", "proj_out")
 FLUX_LAYERS = ("transformer_blocks.0.attn.add_k_proj", "single_transformer_blocks.0.proj_mlp", "x_embedder")
+SHAPES = dict(zip(FLUX_LAYERS, ((32, 32), (128, 32), (32, 64)), strict=True))
 LAYERS = {"sd3": SD3_LAYERS, "flux-dev": FLUX_LAYERS}
 DOUBLE = "lora_unet_double_blocks_0_img_attn_qkv"
 Write = Callable[..., Path]
@@ -472,9 +474,52 @@ def test_changes_that_are_none_are_no_fault(load: Any, write: Write, name: str) 
     torch.testing.assert_close(weight, before + WEIGHT * up @ down, atol=1e-5, rtol=0)
 
 
-def test_block_weights_are_refused_with_the_reason(load: Any, write: Write, name: str) -> None:
+def test_presets_of_unets_are_refused_with_the_reason(load: Any, write: Write, name: str) -> None:
     write(in_diffusers({"transformer_blocks.0.attn.to_q": factors(32, 32)}))
 
-    reason = "LoRA one: block weights are for the blocks of SD15, SD2 and SDXL models"
-    with pytest.raises(FatalFailure, match=re.escape(reason)):
-        load(name, "one", block_weight="0.5:lbw=1" + ",1" * 16)
+    reasons = {"sd3": "nobody has numbered those of SD3", "flux-dev": "must have 61 weights for a FLUX model"}
+    for weights in ("lbw=INS", "0.5:lbw=1" + ",1" * 16):
+        with pytest.raises(FatalFailure, match=rf"LoRA one: its block weight .*{reasons[name]}"):
+            load(name, "one", block_weight=weights)
+
+
+def test_weights_of_fluxs_blocks_are_not_for_a_unet(load: Any, write: Write) -> None:
+    with pytest.raises(
+        FatalFailure, match="LoRA one: its block weight has the 61 weights of FLUX's blocks, for a SD15"
+    ):
+        load("sd15", "one", block_weight="lbw=1" + ",1" * 60)
+
+
+def test_block_weights_choose_fluxs_blocks(load: Any, write: Write) -> None:
+    layers = FLUX_LAYERS  # D00, S00 and IN
+    write(in_diffusers({layer: factors(*SHAPES[layer], seed=i) for i, layer in enumerate(layers)}))
+    weights = [load("flux-dev").denoiser.get_submodule(layer).weight for layer in layers]
+    before = [weight.clone() for weight in weights]
+
+    # CLIP, T5, IN, 19 double blocks, 38 single ones, OUT
+    blocks = [0.0, 0.0, -1.0, 0.5, *[0.0] * 18, 0.0, *[0.0] * 37, 0.0]
+    load("flux-dev", "one", block_weight="2:lbw=" + ",".join(map(str, blocks)))
+
+    for i, (layer, share) in enumerate(zip(layers, (0.5, 0.0, -1.0), strict=True)):
+        down, up = factors(*SHAPES[layer], seed=i)
+        torch.testing.assert_close(weights[i], before[i] + 2 * share * up @ down, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "place"),
+    [
+        ("lora_te1_encoder_layers_0_mlp_fc1", "CLIP"),
+        ("lora_te_encoder_layers_0_mlp_fc1", "CLIP"),
+        ("lora_te3_encoder_block_0_layer_0_SelfAttention_q", "T5"),
+        ("lora_te2_encoder_block_0_layer_0_SelfAttention_q", "T5"),
+        ("lora_unet_x_embedder", "IN"),
+        ("lora_unet_time_text_embed_timestep_embedder_linear_1", "IN"),
+        ("lora_unet_transformer_blocks_18_attn_to_q", "D18"),
+        ("lora_unet_single_transformer_blocks_3_proj_out", "S03"),
+        ("lora_unet_proj_out", "OUT"),
+        ("lora_unet_norm_out_linear", "OUT"),
+    ],
+)
+def test_fluxs_layers_have_their_places_in_block_weights(layer: str, place: str) -> None:
+    assert place_in_flux(layer) == place
+    assert place in read_block_weights("lbw=1" + ",1" * 60).of

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
-from gpu_worker.engine.lora import place_of
 from gpu_worker.engine.lora_file import Change
 from gpu_worker.engine.lora_names import unet_layer
+from gpu_worker.engine.lora_places import place_in_unet
 from jobs.attachments import Lora
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure
@@ -163,7 +163,7 @@ def test_block_weights_choose_blocks(engine: DiffusersEngine, checkpoint: Any) -
     ],
 )
 def test_layers_have_their_places_in_block_weights(name: str, place: str) -> None:
-    assert place_of(name, layers_per_block=2) == place
+    assert place_in_unet(name, layers_per_block=2) == place
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,24 @@ def test_flux_reads_no_layer_of_clip_but_the_last() -> None:
     assert "no layer of CLIP but the last" in faults(asked)["stages[1].diffusion.clipSkip"]
 
 
-def test_block_weights_are_for_the_blocks_of_a_unet() -> None:
-    lora = {"items": [{"loraModel": "flux-ink", "blockWeight": "1:lbw=ALL"}]}
+def test_block_weights_of_flux_are_its_own() -> None:
+    def asked(weights: str) -> Any:
+        lora = {"items": [{"loraModel": "flux-ink", "blockWeight": weights}]}
+        return body(sdModel="flux", sampler="Euler", lora=lora, **XL_SIZE)
 
-    reasons = faults(body(sdModel="flux", sampler="Euler", lora=lora, **XL_SIZE))
+    reasons = faults(asked("1:lbw=ALL"))
 
-    reason = "is for the blocks of a UNet, which a FLUX model has not"
+    reason = "must have 61 weights for a FLUX model; the presets are for UNets"
+    assert reasons == {"stages[1].diffusion.lora.items[0].blockWeight": reason}
+    assert parse(asked("1:lbw=1" + ",0" * 60)).stages
+
+
+def test_block_weights_of_flux_are_for_no_unet() -> None:
+    lora = {"items": [{"loraModel": "ink", "blockWeight": "1:lbw=1" + ",0" * 60}]}
+
+    reasons = faults(body(lora=lora))
+
+    reason = "has the 61 weights of FLUX's blocks, for a SD15 model"
     assert reasons == {"stages[1].diffusion.lora.items[0].blockWeight": reason}
 
 
