@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.attachments import MAX_WEIGHT
+from jobs.catalog import UNET_FAMILIES, Family
 
 _FORM = re.compile(r"(?:(?P<weight>-?[0-9.]{1,16}):)?lbw=(?P<blocks>[A-Za-z0-9_.,\-]+)", re.ASCII)
 BASE = "BASE"
@@ -18,7 +19,11 @@ def _places(inputs: Sequence[int], outputs: Sequence[int]) -> tuple[str, ...]:
     return (BASE, *(f"IN{i:02}" for i in inputs), MIDDLE, *(f"OUT{i:02}" for i in outputs))
 
 
-# By how many weights there are: of transformers only, or of all blocks; for Stable Diffusion, and for XL.
+CLIP, T5, FLUX_IN, FLUX_OUT = "CLIP", "T5", "IN", "OUT"
+# The text encoders of FLUX, what its transformer begins with, its double and single blocks, and what it ends with.
+_OF_FLUX = (CLIP, T5, FLUX_IN, *(f"D{i:02}" for i in range(19)), *(f"S{i:02}" for i in range(38)), FLUX_OUT)
+
+# By how many weights there are: of transformers only, or of all blocks; for Stable Diffusion, for XL, and for FLUX.
 PLACES = {
     len(places): places
     for places in (
@@ -26,6 +31,7 @@ PLACES = {
         _places(range(12), range(12)),
         _places((4, 5, 7, 8), range(6)),
         _places(range(9), range(9)),
+        _OF_FLUX,
     )
 }
 _ON, _OFF, _HALF = "1", "0", ".5"
@@ -45,14 +51,23 @@ PRESETS = {
 
 @dataclass(frozen=True, slots=True)
 class BlockWeights:
-    """`weight` is None where the text gives none. `of` is by place, such as IN04; the text encoder is of BASE."""
+    """`weight` is None where the text gives none. `of` is by place, such as IN04; a UNet's text encoder is of BASE."""
 
     weight: float | None
     of: Mapping[str, float]
 
     def at(self, place: str) -> float:
-        """A place that is not named follows BASE."""
-        return self.of.get(place, self.of[BASE])
+        """A place that is not named follows BASE, where there is one."""
+        return self.of.get(place, self.of.get(BASE, 1.0))
+
+    def fault_with(self, family: Family) -> str | None:
+        """Why they are not for models of this family."""
+        is_of_flux, count = CLIP in self.of, len(_OF_FLUX)
+        if family is Family.FLUX:
+            return None if is_of_flux else f"must have {count} weights for a FLUX model; the presets are for UNets"
+        if family not in UNET_FAMILIES:
+            return f"is for the blocks of UNets and of FLUX; nobody has numbered those of {family}"
+        return f"has the {count} weights of FLUX's blocks, for a {family} model" if is_of_flux else None
 
 
 def read_block_weights(text: str) -> BlockWeights:

@@ -42,7 +42,6 @@ class Family(StrEnum):
 UNET_FAMILIES = frozenset({Family.SD15, Family.SD2, Family.SDXL})
 
 FAMILIES_OF_KINDS = {
-    Kind.CONTROLNET: UNET_FAMILIES,
     Kind.MOTION_ADAPTER: UNET_FAMILIES,
     # Of CLIP's words FLUX reads but the sum.
     Kind.TEXTUAL_INVERSION: UNET_FAMILIES | {Family.SD3},

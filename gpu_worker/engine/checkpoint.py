@@ -6,6 +6,7 @@ Only safetensors are read, and no model hub is asked for a local path.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from gpu_worker.engine.architectures import ARCHITECTURES
 from gpu_worker.engine.architectures.architecture import Architecture
 from gpu_worker.engine.device import Device
-from gpu_worker.engine.lora import MergedLoras
+from gpu_worker.engine.lora import T5_OF_KOHYA, MergedLoras
 from gpu_worker.engine.memory import is_out_of_memory
 from gpu_worker.engine.tensors import check_is_safetensors
 from jobs.catalog import Family, Model
@@ -95,9 +96,13 @@ class Checkpoint:
         return self.latent_space.factor * self.architecture.patch
 
     @property
+    def readers(self) -> tuple[Any, ...]:
+        """All of its text encoders."""
+        return self.text_encoders if self.t5 is None else (*self.text_encoders, self.t5.encoder)
+
+    @property
     def networks(self) -> tuple[Any, ...]:
-        long = () if self.t5 is None else (self.t5.encoder,)
-        return (self.denoiser, self.vae, *self.text_encoders, *long)
+        return (self.denoiser, self.vae, *self.readers)
 
     @property
     def size_bytes(self) -> int:
@@ -107,8 +112,8 @@ class Checkpoint:
         return in_use + self.loras.size_bytes
 
 
-def load_checkpoint(model: Model, device: Device) -> Checkpoint:
-    """The model on the device, ready to be used.
+def load_checkpoint(model: Model, device: Device, place: torch.device | None = None) -> Checkpoint:
+    """The model on the device, ready to be used; or with all its networks in another `place`.
 
     Raises FatalFailure, naming the model and the file, if it is missing, damaged or of another kind.
     """
@@ -121,7 +126,7 @@ def load_checkpoint(model: Model, device: Device) -> Checkpoint:
     try:
         pipeline = _open(model, device)
         architecture.check(model, pipeline)
-        return _placed(model, pipeline, device)
+        return _placed(model, pipeline, device, place or device.torch_device)
     except FatalFailure:
         raise
     except Exception as error:
@@ -191,24 +196,35 @@ def _check_index(model: Model) -> None:
         raise FatalFailure(f"model {model.id}: {model.path} holds a {kind}, but the catalogue says {model.family}")
 
 
-def _placed(model: Model, pipeline: Any, device: Device) -> Checkpoint:
+def _placed(model: Model, pipeline: Any, device: Device, place: torch.device) -> Checkpoint:
     architecture = ARCHITECTURES[model.family]
-    encoders = tuple(_encoder(pipeline, number, device) for number in architecture.clips)
+    there = replace(device, torch_device=place)
+    encoders = {number: _encoder(pipeline, number, there) for number in architecture.clips}
+    t5 = _long_reader(pipeline, architecture.t5, there)
     # In diffusers 0.42 SD 3's stays in the precision of its file, whatever is asked for.
-    denoiser = ready(getattr(pipeline, architecture.denoiser).to(device.dtype), device)
+    denoiser = ready(getattr(pipeline, architecture.denoiser).to(device.dtype), there)
     return Checkpoint(
         model=model,
         device=device,
         denoiser=denoiser,
-        vae=ready_vae(pipeline.vae, device),
+        vae=ready_vae(pipeline.vae, there),
         tokenizers=tuple(getattr(pipeline, _numbered("tokenizer", number)) for number in architecture.clips),
-        text_encoders=encoders,
-        t5=_long_reader(pipeline, architecture.t5, device),
+        text_encoders=tuple(encoders.values()),
+        t5=t5,
         scheduler_config=pipeline.scheduler.config,
         latent_space=latent_space_of(pipeline.vae.config),
         zeros_for_no_negative=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
-        loras=MergedLoras(denoiser, encoders),
+        loras=MergedLoras(
+            denoiser,
+            encoders if t5 is None else encoders | _numbers_of_t5(architecture, t5),
+            partial(architecture.lora_place, denoiser),
+        ),
     )
+
+
+def _numbers_of_t5(architecture: Architecture, t5: LongReader) -> dict[int, Any]:
+    """As LoRAs number it: kohya's are the same for all families."""
+    return {number: t5.encoder for number in (architecture.t5, T5_OF_KOHYA) if number is not None}
 
 
 def _long_reader(pipeline: Any, number: int | None, device: Device) -> LongReader | None:

@@ -4,9 +4,9 @@ Each request keeps a scheduler of its own, so they may differ in sampler, steps,
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -297,21 +297,11 @@ def _predicted(checkpoint: Checkpoint, batch: Sequence[Given]) -> Sequence[Tenso
         timesteps=torch.cat([given.timesteps for given in batch]),
         text=torch.cat([given.text for given in batch]),
         added={name: torch.cat([given.added[name] for given in batch]) for name in batch[0].added},
-        residuals=_residuals(batch),
+        levels=_of_batch(batch, [given.residuals() for given in batch]),
+        features=_of_batch(batch, [given.features() for given in batch]),
     )
     rows = checkpoint.architecture.answer(checkpoint.denoiser, call)
     return torch.split(rows, [len(given.latents) for given in batch])
-
-
-def _residuals(batch: Sequence[Given]) -> dict[str, Any]:
-    """What ControlNets and adapters add for all of the batch: nothing for a request that has none."""
-    added: dict[str, Any] = {}
-    if levels := _of_batch(batch, [given.residuals() for given in batch]):
-        *down, middle = levels
-        added |= {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
-    if levels := _of_batch(batch, [given.features() for given in batch]):
-        added["down_intrablock_additional_residuals"] = levels
-    return added
 
 
 def _of_batch(batch: Sequence[Given], each: Sequence[list[Tensor]]) -> list[Tensor]:
@@ -321,12 +311,22 @@ def _of_batch(batch: Sequence[Given], each: Sequence[list[Tensor]]) -> list[Tens
         own or [level.new_zeros(len(given.latents), *level.shape[1:]) for level in levels]
         for given, own in zip(batch, each, strict=True)
     ]
-    return [torch.cat(parts) for parts in zip(*filled, strict=True)]
+    return _joined(filled, lambda parts: torch.cat(list(parts)))
 
 
 def _summed(each: Sequence[list[Tensor]]) -> list[Tensor]:
     # Not stacked: those of one that pools globally have a single value for all places.
-    return [reduce(add, levels) for levels in zip(*each, strict=True)]
+    return _joined(each, partial(reduce, add))
+
+
+def _joined(each: Sequence[list[Tensor]], join: Callable[[Sequence[Tensor]], Tensor]) -> list[Tensor]:
+    """The levels of all. Blocks of a transformer that are told the same are told one tensor, which may be large."""
+    joined: dict[tuple[int, ...], Tensor] = {}
+    for parts in zip(*each, strict=True):
+        key = tuple(map(id, parts))
+        if key not in joined:
+            joined[key] = join(parts) if len(parts) > 1 else parts[0]
+    return [joined[tuple(map(id, parts))] for parts in zip(*each, strict=True)]
 
 
 def _first_call(scheduler: Any, steps: int, strength: float) -> int:

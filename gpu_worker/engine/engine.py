@@ -6,6 +6,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,7 +15,8 @@ from gpu_worker.engine import denoise, inpainting, text
 from gpu_worker.engine.attention import sliced_attention
 from gpu_worker.engine.cache import ModelCache
 from gpu_worker.engine.checkpoint import Checkpoint, load_checkpoint
-from gpu_worker.engine.control import Adapter, Control, ControlNetwork, check_fits, load_controlnet, new_control
+from gpu_worker.engine.control import Adapter, Control
+from gpu_worker.engine.controlnet import ControlNetwork, check_fits, load_controlnet, new_control
 from gpu_worker.engine.denoise import Denoising
 from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
@@ -23,7 +25,8 @@ from gpu_worker.engine.latents import from_picture, next_size, resized_latents, 
 from gpu_worker.engine.looking import load_looker, looked
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
-from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, LOADING, Ladder, Thrift
+from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, ENLARGING, LOADING, Ladder, Thrift
+from gpu_worker.engine.residence import HOST, Residence
 from gpu_worker.engine.text import Conditioning
 from gpu_worker.engine.upscaler import RESAMPLINGS, SMALL_TILE_PX, TILE_PX, Upscaler, load_upscaler, upscale_to
 from gpu_worker.engine.vae import LoadedVae, load_vae, with_vae
@@ -39,6 +42,8 @@ from jobs.prompt import Prompt
 from jobs.samplers import ADAPTIVE
 from jobs.weights import Weights, WrongWeights
 
+log = structlog.get_logger()
+
 
 class DiffusersEngine:
     """Checkpoints of every family that `architectures` has, on one device.
@@ -53,6 +58,7 @@ class DiffusersEngine:
         self._device = device
         self._cache = ModelCache(max_cached_bytes)
         self._weights = Weights()
+        self._residence = Residence(device.torch_device)
         # In how many seconds each LoRA that was ever used was merged, and those that now are.
         self._merging_s: dict[str, float] = {}
         self._merged_loras: list[str] = []
@@ -62,17 +68,21 @@ class DiffusersEngine:
         return {**self._cache.loading_s(), **self._merging_s, **merged}
 
     def load(self, model_id: str, loras: Sequence[Lora] = (), vae: str | None = None) -> Checkpoint:
-        def work(_thrift: Thrift) -> Checkpoint:
-            checkpoint = self._cache.get(model.id, partial(self._load_checked, model))
-            self._merge(checkpoint, loras)
+        def work(thrift: Thrift) -> Checkpoint:
+            checkpoint = self._cache.get(model.id, partial(self._load_checked, model, thrift))
+            self._bring(checkpoint, (), thrift)
+            if self._residence.is_apart(checkpoint.denoiser):
+                log.info("model_parted", model=model.id)
+            self._merge(checkpoint, loras, thrift)
             return self._with_vae(checkpoint, self._model(vae)) if vae else checkpoint
 
         model = self._model(model_id)
         return self._ladder(f"loading model {model.id}", LOADING, {model.id, vae}).run(work)
 
-    def _merge(self, checkpoint: Checkpoint, loras: Sequence[Lora]) -> None:
+    def _merge(self, checkpoint: Checkpoint, loras: Sequence[Lora], thrift: Thrift) -> None:
         began, names = perf_counter(), [lora.model for lora in loras]
-        checkpoint.loras.set([self._weighed(lora) for lora in loras], partial(self._changes, checkpoint))
+        weighed = [self._weighed(lora, checkpoint) for lora in loras]
+        checkpoint.loras.set(weighed, partial(self._changes, checkpoint), is_short=thrift > Thrift.NONE)
         if missing := [name for name in names if name not in self._merged_loras]:
             self._merging_s = self._merging_s | dict.fromkeys(missing, (perf_counter() - began) / len(missing))
         self._merged_loras = names
@@ -86,7 +96,8 @@ class DiffusersEngine:
         clip_skip: int,
         embeddings: Sequence[str] = (),
     ) -> Conditioning:
-        def work(_thrift: Thrift) -> Conditioning:
+        def work(thrift: Thrift) -> Conditioning:
+            self._bring(checkpoint, checkpoint.readers, thrift)
             words = [self._learned_word(checkpoint, self._model(each)) for each in embeddings]
             return text.encode_prompt(checkpoint, prompt, negative, clip_skip, words)
 
@@ -96,6 +107,7 @@ class DiffusersEngine:
         self, checkpoint: Checkpoint, pictures: Sequence[Picture], *, width: int, height: int
     ) -> Tensor:
         def work(thrift: Thrift) -> Tensor:
+            self._bring(checkpoint, [checkpoint.vae], thrift)
             images = (cast(Image.Image, picture) for picture in pictures)
             size: Any = {"width": width, "height": height, "is_short": thrift >= Thrift.TILES}
             return torch.cat([from_picture(checkpoint, image, **size) for image in images])
@@ -112,9 +124,11 @@ class DiffusersEngine:
         width: int,
         height: int,
     ) -> Control | Adapter:
-        def work(_thrift: Thrift) -> Control | Adapter:
-            network = self._cache.get(model.id, partial(self._load_controlnet, model))
+        def work(thrift: Thrift) -> Control | Adapter:
+            self._bring(checkpoint, (), thrift)
+            network = self._cache.get(model.id, partial(self._load_controlnet, model, checkpoint.device))
             check_fits(network, checkpoint)
+            self._bring(checkpoint, [checkpoint.vae, network.network], thrift)
             return new_control(
                 network,
                 checkpoint,
@@ -124,11 +138,13 @@ class DiffusersEngine:
                 width=width,
                 height=height,
                 preprocess=self._preprocessing(controlnet),
+                is_short=thrift >= Thrift.TILES,
             )
 
         model = self._model(controlnet.model)
         needed = {model.id, checkpoint.model.id, controlnet.preprocessor_model}
-        return self._ladder(f"loading ControlNet {model.id}", LOADING, needed).run(work)
+        # Those of SD 3 and FLUX see the picture through the VAE.
+        return self._ladder(f"loading ControlNet {model.id}", CODING, needed).run(work)
 
     def _preprocessing(self, controlnet: ControlNet) -> Callable[[Image.Image], Image.Image]:
         told: Any = {
@@ -192,6 +208,7 @@ class DiffusersEngine:
 
     def decode(self, checkpoint: Checkpoint, latents: Tensor) -> list[Picture]:
         def work(thrift: Thrift) -> list[Picture]:
+            self._bring(checkpoint, [checkpoint.vae], thrift)
             return list(to_pictures(checkpoint, latents, is_short=thrift >= Thrift.TILES))
 
         height, width = (checkpoint.latent_space.factor * side for side in latents.shape[-2:])
@@ -210,7 +227,8 @@ class DiffusersEngine:
         height: int,
         keeps_ratio: bool = True,
     ) -> Tensor:
-        def work(_thrift: Thrift) -> Tensor:
+        def work(thrift: Thrift) -> Tensor:
+            self._bring(checkpoint, (), thrift)
             size = {"width": width, "height": height}
             return resized_latents(checkpoint, latents, upscaler, **size, keeps_ratio=keeps_ratio)
 
@@ -252,11 +270,12 @@ class DiffusersEngine:
         self, image: Image.Image, upscaler: str, width: int, height: int, check: Callable[[], None]
     ) -> Image.Image:
         def work(thrift: Thrift) -> Image.Image:
+            self._residence.clear()
             tile = SMALL_TILE_PX if thrift >= Thrift.TILES else TILE_PX
             return upscale_to(self._upscaler(upscaler), image, width, height, tile=tile, check=check)
 
         doing = f"enlarging {image.width} x {image.height} to {width} x {height}"
-        return self._ladder(doing, CODING, {upscaler}).run(work)
+        return self._ladder(doing, ENLARGING, {upscaler}).run(work)
 
     def _upscaler(self, model_id: str) -> Upscaler:
         model = self._model(model_id)
@@ -278,9 +297,10 @@ class DiffusersEngine:
         except WrongWeights as error:
             raise FatalFailure(error.message) from error
 
-    def _load_checked(self, model: Model) -> Checkpoint:
+    def _load_checked(self, model: Model, thrift: Thrift) -> Checkpoint:
         self._check(model)
-        return load_checkpoint(model, self._device)
+        self._residence.clear()
+        return load_checkpoint(model, self._device, HOST if thrift >= Thrift.APART else None)
 
     def _with_vae(self, checkpoint: Checkpoint, model: Model) -> Checkpoint:
         return with_vae(checkpoint, self._cache.get(model.id, partial(self._load_vae, model)))
@@ -289,18 +309,20 @@ class DiffusersEngine:
         self._check(model)
         return load_vae(model, self._device)
 
-    def _load_controlnet(self, model: Model) -> ControlNetwork:
+    def _load_controlnet(self, model: Model, device: Device) -> ControlNetwork:
         self._check(model)
-        return load_controlnet(model, self._device)
+        return load_controlnet(model, device)
 
-    def _weighed(self, lora: Lora) -> WeighedLora:
+    def _weighed(self, lora: Lora, checkpoint: Checkpoint) -> WeighedLora:
         blocks = read_block_weights(lora.block_weight) if lora.block_weight else None
+        if blocks is not None and (reason := blocks.fault_with(checkpoint.family)):
+            raise FatalFailure(f"LoRA {lora.model}: its block weight {reason}")
         weight = lora.weight if blocks is None or blocks.weight is None else blocks.weight
         return WeighedLora(self._model(lora.model), weight, blocks)
 
     def _changes(self, checkpoint: Checkpoint, model: Model) -> Mapping[str, Change]:
         self._check(model)
-        return read_changes(model, checkpoint.denoiser.config.get("layers_per_block", 0))
+        return read_changes(model, partial(checkpoint.architecture.lora_in_diffusers, checkpoint.denoiser))
 
     def _learned_word(self, checkpoint: Checkpoint, model: Model) -> LearnedWord:
         self._check(model)
@@ -318,24 +340,36 @@ class DiffusersEngine:
         return torch.cat([denoising.latents for denoising in requests])
 
     def _predicted(self, checkpoint: Checkpoint, denoising: Denoising, thrift: Thrift) -> Tensor:
+        nets = [each.network for each in denoising.controls if isinstance(each, Control)]
+        networks = [checkpoint.denoiser, *nets]
+        self._bring(checkpoint, networks, thrift)
         with ExitStack() as stack:
             if thrift >= Thrift.SLICES and checkpoint.architecture.is_sliceable:
-                networks = [
-                    checkpoint.denoiser,
-                    *(each.network for each in denoising.controls if isinstance(each, Control)),
-                ]
                 stack.enter_context(sliced_attention(networks))
             return denoise.predicted(checkpoint, denoising, one_by_one=thrift >= Thrift.ONE_BY_ONE)
 
     def _previews(self, checkpoint: Checkpoint, requests: Sequence[Denoising]) -> list[Picture]:
-        def work(_thrift: Thrift) -> list[Picture]:
+        def work(thrift: Thrift) -> list[Picture]:
+            # The denoiser is needed again at once.
+            self._bring(checkpoint, [checkpoint.vae], thrift, is_beside=thrift < Thrift.APART)
             return list(to_previews(checkpoint, torch.cat([denoising.clean() for denoising in requests])))
 
         return self._ladder("rendering previews", LOADING, {checkpoint.model.id}).run(work)
 
+    def _bring(
+        self, checkpoint: Checkpoint, networks: Sequence[Any], thrift: Thrift, *, is_beside: bool = False
+    ) -> None:
+        """Networks that are to run come to the device; of a model that does not fit there, they alone."""
+        if thrift >= Thrift.APART and not self._residence.is_apart(checkpoint.denoiser):
+            self._residence.part(checkpoint.networks)
+            checkpoint.loras.set_aside()
+        is_apart = self._residence.is_apart(checkpoint.denoiser)
+        self._residence.bring(networks, alone=is_apart and not is_beside)
+
     def _ladder(self, doing: str, rungs: Sequence[Thrift], needed: Collection[str | None]) -> Ladder:
         """`needed` are the ids of the models that stay in the cache where memory is short."""
-        return Ladder(self._device, doing, rungs, partial(self._cache.keep_only, needed))
+        possible = [rung for rung in rungs if rung is not Thrift.APART or self._residence.can_part]
+        return Ladder(self._device, doing, possible, partial(self._cache.keep_only, needed))
 
 
 def _steps_done(requests: Sequence[Denoising]) -> int:

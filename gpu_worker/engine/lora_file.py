@@ -1,35 +1,35 @@
 """What a LoRA's file holds: for each layer, the factors of what is added to its weight. It changes no network.
 
-Read: kohya's names and diffusers' (PEFT's), of LoRA, LoCon, LoHa and LoKr.
+Read: LoRA, LoCon, LoHa and LoKr, by the names of `lora_names`.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from gpu_worker.engine.tensors import read_tensors
+from gpu_worker.engine.lora_names import kohya_named
+from gpu_worker.engine.memory import is_out_of_memory
+from gpu_worker.engine.tensors import read_notes, read_tensors
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
-# PEFT's names of the factors, and kohya's.
-_PEFT_FACTORS = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
-# Of diffusers' components, as kohya writes them.
-_COMPONENTS = {"unet": "lora_unet", "transformer": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
-# Names of the original layout, as in SDXL's files: blocks are counted through, and resnets have names of their own.
-_ORIGINAL = re.compile(r"lora_unet_(input_blocks|output_blocks|middle_block)((?<=blocks)_[0-9]+)?_([0-9])(?:_(.+))?")
-_OF_MIDDLE = {"0": "resnets_0", "1": "attentions_0", "2": "resnets_1"}
-_OF_RESNETS = {
-    "in_layers_2": "conv1",
-    "emb_layers_1": "time_emb_proj",
-    "out_layers_3": "conv2",
-    "skip_connection": "conv_shortcut",
+_REFUSED = {
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "hada_t1": "LoHa in Tucker's form",
+    "lokr_t2": "LoKr in Tucker's form",
+    "diff": "LoRA with whole changes of weights",
+    "diff_b": "LoRA with changes of biases",
+    "lora_B.bias": "LoRA with changes of biases",
 }
-_SAMPLERS = {"op": "downsamplers_0_conv", "conv": "upsamplers_0_conv"}
-_REFUSED = {"dora_scale": "DoRA", "hada_t1": "LoHa in Tucker's form", "lokr_t2": "LoKr in Tucker's form"}
+
+_WHOLE = (".diff", ".diff_b")
+# Of what diffusers says, which may name all layers of a file.
+MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,52 +53,35 @@ class Change:
         return scale * product.reshape(weight.shape)
 
 
-def read_changes(model: Model, layers_per_block: int) -> dict[str, Change]:
-    """By kohya's names of the layers, such as `lora_unet_mid_block_attentions_0_proj_in`.
+Tensors: TypeAlias = Mapping[str, Tensor]
 
+
+def read_changes(model: Model, in_diffusers: Callable[[Tensors], Tensors]) -> dict[str, Change]:
+    """By kohya's names of diffusers' layers, such as `lora_unet_mid_block_attentions_0_proj_in`.
+
+    `in_diffusers` makes these of names that follow the original layout of the architecture.
     Raises FatalFailure where the file cannot be read, or is of a form that is not known.
     """
-    named = dict(_kohya_named(read_tensors(model)))
+    named = kohya_named(read_tensors(model), read_notes(model))
+    # Tools that take a LoRA out of two models write down also what did not change.
+    named = {name: each for name, each in named.items() if not name.endswith(_WHOLE) or each.any()}
+    _refuse_others(model, named)
     layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for name, tensor in named.items():
-        layer, _, factor = name.partition(".")
-        layers[_diffusers_layer(layer, layers_per_block)][factor] = tensor
-    _refuse_others(model, layers)
+    try:
+        for name, tensor in in_diffusers(named).items():
+            layer, _, factor = name.partition(".")
+            layers[layer][factor] = tensor
+    except (ValueError, LookupError, AssertionError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        # diffusers' conversions assert, and pop what may not be there.
+        reason = str(error)[:MAX_REASON] or "its layers are of other widths"
+        raise FatalFailure(f"LoRA {model.id} was made for another checkpoint: {model.path}: {reason}") from error
     return {name: Change(factors) for name, factors in layers.items()}
 
 
-def _kohya_named(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in weights.items():
-        for factor, kohya in _PEFT_FACTORS.items():
-            if name.endswith(f".{factor}"):
-                component, _, layer = name.removesuffix(f".{factor}").partition(".")
-                yield f"{_COMPONENTS.get(component, component)}_{layer.replace('.', '_')}.{kohya}", tensor
-                break
-        else:
-            yield name, tensor
-
-
-def _diffusers_layer(name: str, layers_per_block: int) -> str:
-    """A layer that is named as in the original layout, usual for SDXL, by its name in diffusers' layout."""
-    found = _ORIGINAL.fullmatch(name)
-    if found is None or not layers_per_block:
-        return name
-    side, number, part, rest = found.groups(default="")
-    rest = next((ours + rest[len(theirs) :] for theirs, ours in _OF_RESNETS.items() if rest.startswith(theirs)), rest)
-    if side == "middle_block":
-        return f"lora_unet_mid_block_{_OF_MIDDLE[part]}_{rest}"
-    if (side, number) == ("input_blocks", "_0"):
-        return "lora_unet_conv_in"
-    place = int(number[1:]) - (side == "input_blocks")
-    block, layer = divmod(place, layers_per_block + 1)
-    blocks = "down_blocks" if side == "input_blocks" else "up_blocks"
-    if rest in _SAMPLERS:
-        return f"lora_unet_{blocks}_{block}_{_SAMPLERS[rest]}"
-    return f"lora_unet_{blocks}_{block}_{'resnets' if part == '0' else 'attentions'}_{layer}_{rest}"
-
-
-def _refuse_others(model: Model, layers: Mapping[str, Mapping[str, Tensor]]) -> None:
-    factors = {factor for each in layers.values() for factor in each}
+def _refuse_others(model: Model, named: Tensors) -> None:
+    factors = {name.partition(".")[2] for name in named}
     for factor, form in _REFUSED.items():
         if factor in factors:
             raise FatalFailure(f"LoRA {model.id}: {model.path} is a {form}, which is not supported")

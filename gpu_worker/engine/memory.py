@@ -35,20 +35,26 @@ class Thrift(IntEnum):
     """The denoiser's attention looks from a part of a picture at a time."""
     ONE_BY_ONE = 4
     """The denoiser sees one picture at a time."""
+    APART = 5
+    """Text encoders, denoiser and VAE are on the device only while they run, and else in the host's memory. The model
+    stays so until it is loaded again: every job with it pays for the way."""
 
 
 # The rungs that help each kind of work.
-LOADING = (Thrift.NONE, Thrift.ALONE)
-CODING = (*LOADING, Thrift.TILES)
-DENOISING = (*LOADING, Thrift.SLICES, Thrift.ONE_BY_ONE)
+_ALL = (Thrift.NONE, Thrift.ALONE)
+LOADING = (*_ALL, Thrift.APART)
+ENLARGING = (*_ALL, Thrift.TILES)
+CODING = (*ENLARGING, Thrift.APART)
+DENOISING = (*_ALL, Thrift.SLICES, Thrift.ONE_BY_ONE, Thrift.APART)
 # Of denoisers whose attention is not computed in slices.
-DENOISING_WHOLE = (*LOADING, Thrift.ONE_BY_ONE)
+DENOISING_WHOLE = (*_ALL, Thrift.ONE_BY_ONE, Thrift.APART)
 
 _WAYS = {
     Thrift.ALONE: "no other model loaded",
     Thrift.TILES: "in small tiles",
     Thrift.SLICES: "attention in slices",
     Thrift.ONE_BY_ONE: "one picture at a time",
+    Thrift.APART: "each part of the model on the device only while it runs",
 }
 
 

@@ -46,6 +46,9 @@ def _open_file(model: Model, network: Any, dtype: torch.dtype) -> Any:
     check_is_safetensors(model)
     if model.config_path is None:
         raise FatalFailure(f"{model.kind} {model.id}: a single file needs config_path, a diffusers folder of its kind")
+    if not hasattr(network, "from_single_file"):
+        reason = f"a {network.__name__} is loaded from a diffusers folder only"
+        raise FatalFailure(f"{model.kind} {model.id}: cannot load {model.path}: {reason}")
     return network.from_single_file(
         str(model.path), config=str(model.config_path), torch_dtype=dtype, local_files_only=True
     )

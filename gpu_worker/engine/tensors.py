@@ -1,5 +1,9 @@
 """The tensors of a model that is one file. It knows no architecture, and reads no other form than safetensors."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -7,12 +11,28 @@ from gpu_worker.engine.memory import is_out_of_memory
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
+T = TypeVar("T")
+
 
 def read_tensors(model: Model) -> dict[str, Tensor]:
     """By name, on the CPU. Raises FatalFailure, naming model and file, if that is missing or damaged."""
+    return _read(model, lambda: load_file(model.path))
+
+
+def read_notes(model: Model) -> dict[str, str]:
+    """What the file says beside its tensors. Raises FatalFailure as `read_tensors`."""
+
+    def notes() -> dict[str, str]:
+        with safe_open(model.path, framework="pt") as file:
+            return file.metadata() or {}
+
+    return _read(model, notes)
+
+
+def _read(model: Model, reading: Callable[[], T]) -> T:
     check_is_safetensors(model)
     try:
-        return load_file(model.path)
+        return reading()
     except Exception as error:
         if is_out_of_memory(error):
             raise

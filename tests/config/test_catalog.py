@@ -107,7 +107,10 @@ def test_the_file_that_comes_with_darkroom_is_valid() -> None:
             GOOD.replace("SDXL", "FLUX") + 'kind = "TEXTUAL_INVERSION"\n',
             "a TEXTUAL_INVERSION for FLUX cannot be loaded",
         ),
-        (GOOD.replace("SDXL", "SD3") + 'kind = "CONTROLNET"\n', "model 1: a CONTROLNET for SD3 cannot be loaded"),
+        (
+            GOOD.replace("SDXL", "SD3") + 'kind = "MOTION_ADAPTER"\n',
+            "model 1: a MOTION_ADAPTER for SD3 cannot be loaded",
+        ),
         (GOOD + 'sha256 = "abc"\n', "model 1: sha256 must be 64 hexadecimal digits"),
         (GOOD + f'sha256 = "{"g" * 64}"\n', "model 1: sha256 must be 64 hexadecimal digits"),
         (GOOD + 'access_key_sha256 = "open sesame"\n', "model 1: access_key_sha256 must be 64 hexadecimal digits"),

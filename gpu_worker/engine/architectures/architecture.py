@@ -20,13 +20,17 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What the denoiser is given: all of it, but `residuals`, has a row for each of `latents`, (rows, C, h, w)."""
+    """What the denoiser is given: all of it has a row for each of `latents`, (rows, C, h, w).
+
+    `levels` is what ControlNets add to its levels or blocks, `features` what adapters do; empty where there are none.
+    """
 
     latents: Tensor
     timesteps: Tensor
     text: Tensor
     added: Mapping[str, Tensor]
-    residuals: Mapping[str, Any]
+    levels: Sequence[Tensor]
+    features: Sequence[Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ class Course:
 class Architecture(Protocol):
     """`pipeline` is diffusers' class, `unused` its parts that are not loaded, `denoiser` the name of that part.
 
+    `controls` are diffusers' classes of what guides it.
     `clips` are the numbers of its parts that are CLIP's text encoders: 1 is `text_encoder`, 2 is `text_encoder_2`;
     `t5` is that of T5's, or None, and `t5_tokens` its window. `patch` latents of width or height are one to the
     denoiser. `least_clip_skip` is what the denoiser was trained with; below the last layer CLIP's states are normed
@@ -64,6 +69,9 @@ class Architecture(Protocol):
 
     @property
     def denoiser(self) -> str: ...
+
+    @property
+    def controls(self) -> tuple[Any, ...]: ...
 
     @property
     def clips(self) -> tuple[int, ...]: ...
@@ -110,6 +118,15 @@ class Architecture(Protocol):
 
         Raises FatalFailure for a sampler or schedule that does not go with it.
         """
+
+    def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A LoRA's tensors by kohya's names of diffusers' layers; in `named` some may be of the original layout's.
+
+        Raises ValueError, or what diffusers raises, where they are of no such model.
+        """
+
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        """Where a layer of kohya's name stands in block weights."""
 
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None

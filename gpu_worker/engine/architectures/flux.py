@@ -4,27 +4,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxControlNetModel, FluxPipeline
 from torch import Tensor
 
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.flow import new_flow_scheduler
+from gpu_worker.engine.lora_names import of_flux
+from gpu_worker.engine.lora_places import place_in_flux
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
 # What it is told where guidance is computed besides. Source: diffusers' FluxPipeline, guidance_scale.
 GUIDANCE_BESIDE = 3.5
 _TRAINED_STEPS = 1000
+_PATCH = 2
 
 
 class Flux:
     pipeline: Any = FluxPipeline
     unused: Mapping[str, Any] = {"image_encoder": None, "feature_extractor": None}
     denoiser = "transformer"
+    controls = (FluxControlNetModel,)
     clips = (1,)
     t5 = 2
     t5_tokens = 512
-    patch = 2
+    patch = _PATCH
     least_clip_skip = 1
     norms_skipped = True
     needs_negative = False
@@ -66,6 +70,12 @@ class Flux:
             device=course.device,
         )
 
+    def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return of_flux(named)
+
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        return place_in_flux(layer)
+
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:
@@ -80,25 +90,33 @@ class Flux:
 
     def answer(self, denoiser: Any, call: Call) -> Tensor:
         rows, _, height, width = call.latents.shape
-        packed: Tensor = denoiser(
-            hidden_states=self._packed(call.latents),
+        answered: Tensor = denoiser(
+            hidden_states=packed(call.latents),
             timestep=call.timesteps.to(call.latents.dtype) / _TRAINED_STEPS,
             encoder_hidden_states=call.text,
             txt_ids=call.text.new_zeros(call.text.shape[1], 3),
-            img_ids=self._places(height // self.patch, width // self.patch).to(call.latents),
+            img_ids=places(height // self.patch, width // self.patch).to(call.latents),
             **call.added,
+            **self._guided(denoiser, call.levels),
             return_dict=False,
         )[0]
-        parts = packed.view(rows, height // self.patch, width // self.patch, -1, self.patch, self.patch)
+        parts = answered.view(rows, height // self.patch, width // self.patch, -1, self.patch, self.patch)
         return parts.permute(0, 3, 1, 4, 2, 5).reshape(call.latents.shape)
 
-    def _packed(self, latents: Tensor) -> Tensor:
-        """(rows, tokens, 4 C): a token for each 2 × 2 latents, a row of them after the other."""
-        rows, channels, height, width = latents.shape
-        parts = latents.reshape(rows, channels, height // self.patch, self.patch, width // self.patch, self.patch)
-        return parts.permute(0, 2, 4, 1, 3, 5).reshape(rows, -1, channels * self.patch**2)
+    def _guided(self, denoiser: Any, levels: Sequence[Tensor]) -> dict[str, Any]:
+        doubles = len(denoiser.transformer_blocks)
+        names = ("controlnet_block_samples", "controlnet_single_block_samples")
+        return dict(zip(names, (levels[:doubles], levels[doubles:]), strict=True)) if levels else {}
 
-    def _places(self, height: int, width: int) -> Tensor:
-        """(tokens, 3): nothing, row and column of each."""
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1)
+
+def packed(latents: Tensor) -> Tensor:
+    """(rows, tokens, 4 C): a token for each 2 × 2 latents, a row of them after the other."""
+    rows, channels, height, width = latents.shape
+    parts = latents.reshape(rows, channels, height // _PATCH, _PATCH, width // _PATCH, _PATCH)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(rows, -1, channels * _PATCH**2)
+
+
+def places(height: int, width: int) -> Tensor:
+    """(tokens, 3): nothing, row and column of each."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionXLPipeline, T2IAdapter
 from torch import Tensor
 
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
+from gpu_worker.engine.lora_names import of_unet
+from gpu_worker.engine.lora_places import place_in_unet
 from gpu_worker.engine.samplers import new_scheduler
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
@@ -17,6 +19,7 @@ class StableDiffusion:
     pipeline: Any = StableDiffusionPipeline
     unused: Mapping[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     denoiser = "unet"
+    controls: tuple[Any, ...] = (ControlNetModel, T2IAdapter)
     clips: tuple[int, ...] = (1,)
     t5 = None
     t5_tokens = 0
@@ -57,6 +60,12 @@ class StableDiffusion:
             schedule=course.schedule,
         )
 
+    def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return of_unet(named, layers_per_block=denoiser.config.layers_per_block)
+
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        return place_in_unet(layer, denoiser.config.layers_per_block)
+
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:
@@ -68,10 +77,20 @@ class StableDiffusion:
             call.timesteps,
             encoder_hidden_states=call.text,
             added_cond_kwargs=dict(call.added),
-            **call.residuals,
+            **_guided(call),
             return_dict=False,
         )[0]
         return rows
+
+
+def _guided(call: Call) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if call.levels:
+        *down, middle = call.levels
+        told |= {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+    if call.features:
+        told["down_intrablock_additional_residuals"] = list(call.features)
+    return told
 
 
 class StableDiffusionXL(StableDiffusion):

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import SD3ControlNetModel, StableDiffusion3Pipeline
 from torch import Tensor
 from torch.nn import functional
 
 from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
 from gpu_worker.engine.flow import new_flow_scheduler
+from gpu_worker.engine.lora_names import of_sd3
+from jobs.block_weights import BASE
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
@@ -18,6 +20,7 @@ class StableDiffusion3:
     pipeline: Any = StableDiffusion3Pipeline
     unused: Mapping[str, Any] = {"image_encoder": None, "feature_extractor": None}
     denoiser = "transformer"
+    controls = (SD3ControlNetModel,)
     clips = (1, 2)
     t5 = 3
     t5_tokens = 256
@@ -62,6 +65,13 @@ class StableDiffusion3:
             device=course.device,
         )
 
+    def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return of_sd3(named, blocks=denoiser.config.num_layers)
+
+    def lora_place(self, denoiser: Any, layer: str) -> str:
+        """Nobody has numbered its blocks."""
+        return BASE
+
     def added(
         self, denoiser: Any, pooled: Tensor | None, *, size: tuple[int, int], guidance_scale: float | None
     ) -> dict[str, Tensor]:
@@ -72,6 +82,7 @@ class StableDiffusion3:
             hidden_states=call.latents,
             timestep=call.timesteps,
             encoder_hidden_states=call.text,
+            block_controlnet_hidden_states=call.levels or None,
             **call.added,
             return_dict=False,
         )[0]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AliasChoices, Field, PlainValidator
 from jobs import attachments as limits
 from jobs.attachments import Animation, ControlMode, ControlNet, ControlResizeMode, Lora
 from jobs.block_weights import read_block_weights
-from jobs.catalog import Family, Kind, Model
+from jobs.catalog import UNET_FAMILIES, Family, Kind, Model
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful, requiring
 from jobs.dialects.tams.reading import Reading
 from jobs.preprocessors import Preprocessor, parameters_of
@@ -81,6 +81,8 @@ class LoraItemBody(Message):
 
     def found(self, path: str, reading: Reading, family: Family) -> Lora:
         model = reading.companion(Kind.LORA, self.lora_model, self.lora_access_key, f"{path}.loraModel", family)
+        if self.block_weight and (reason := read_block_weights(self.block_weight).fault_with(family)):
+            reading.faults.add(f"{path}.blockWeight", reason)
         return self._weighed(model.id if model else "")
 
     def _weighed(self, model: str) -> Lora:
@@ -148,6 +150,10 @@ class ControlNetArgBody(Message):
     def found(self, path: str, reading: Reading, family: Family) -> ControlNet:
         model = reading.companion(Kind.CONTROLNET, self.model, None, f"{path}.model", family)
         preprocessor, network = self._preprocessor(path, reading)
+        mode = self.control_mode or "BALANCED"
+        if mode != "BALANCED" and family not in UNET_FAMILIES:
+            reason = f"must be BALANCED: {mode} is made of the levels of a UNet, which a {family} model has not"
+            reading.faults.add(f"{path}.controlMode", reason)
         image = self.input_image_resource_id or reading.initial_picture
         if not image:
             reason = "is required where INPUT_INITIALIZE has no picture"
@@ -161,7 +167,7 @@ class ControlNetArgBody(Message):
             resize_mode=self.resize_mode or "CROP_AND_RESIZE",
             guidance_start=self.guidance_start or 0.0,
             guidance_end=self._end(path, reading),
-            control_mode=self.control_mode or "BALANCED",
+            control_mode=mode,
             pixel_perfect=bool(self.pixel_perfect),
             preprocessor_params=self._parameters(preprocessor, path, reading),
             preprocessor_model=network,

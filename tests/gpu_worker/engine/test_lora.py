@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
-from gpu_worker.engine.lora import place_of
-from gpu_worker.engine.lora_file import Change, _diffusers_layer
+from gpu_worker.engine.lora_file import Change
+from gpu_worker.engine.lora_names import unet_layer
+from gpu_worker.engine.lora_places import place_in_unet
 from jobs.attachments import Lora
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure
@@ -162,7 +163,7 @@ def test_block_weights_choose_blocks(engine: DiffusersEngine, checkpoint: Any) -
     ],
 )
 def test_layers_have_their_places_in_block_weights(name: str, place: str) -> None:
-    assert place_of(name, layers_per_block=2) == place
+    assert place_in_unet(name, layers_per_block=2) == place
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_layers_have_their_places_in_block_weights(name: str, place: str) -> Non
     ],
 )
 def test_names_of_the_original_layout_are_read(original: str, ours: str) -> None:
-    assert _diffusers_layer(f"lora_unet_{original}", layers_per_block=2) == f"lora_unet_{ours}"
+    assert unet_layer(f"lora_unet_{original}", layers_per_block=2) == f"lora_unet_{ours}"
 
 
 def test_pefts_names_are_read(engine: DiffusersEngine, checkpoint: Any) -> None:

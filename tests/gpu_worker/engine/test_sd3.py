@@ -319,7 +319,7 @@ def test_a_lora_in_diffusers_names_changes_the_transformer(flow_folders: dict[st
     changed = engine.load("m", [Lora(model="ink", weight=0.5)]).denoiser.get_submodule(layer).weight
 
     torch.testing.assert_close(changed, weight + 0.5 * up @ down)
-    with pytest.raises(FatalFailure, match="LoRA ink: block weights are for the blocks of SD15, SD2 and SDXL"):
+    with pytest.raises(FatalFailure, match=r"LoRA ink: its block weight .* nobody has numbered those of SD3"):
         engine.load("m", [Lora(model="ink", block_weight="0.5:lbw=1" + ",1" * 16)])
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.dialects.parsing import diffusion_of, faults, with_stage
+from tests.jobs.dialects.parsing import diffusion_of, faults, parse, with_stage
 from tests.jobs.samples import body
 
 XL_SIZE = {"width": 1024, "height": 1024}
@@ -57,3 +57,37 @@ def test_flux_reads_no_layer_of_clip_but_the_last() -> None:
     asked = body(sdModel="flux", sampler="Euler", clipSkip=2, **XL_SIZE)
 
     assert "no layer of CLIP but the last" in faults(asked)["stages[1].diffusion.clipSkip"]
+
+
+def test_block_weights_of_flux_are_its_own() -> None:
+    def asked(weights: str) -> Any:
+        lora = {"items": [{"loraModel": "flux-ink", "blockWeight": weights}]}
+        return body(sdModel="flux", sampler="Euler", lora=lora, **XL_SIZE)
+
+    reasons = faults(asked("1:lbw=ALL"))
+
+    reason = "must have 61 weights for a FLUX model; the presets are for UNets"
+    assert reasons == {"stages[1].diffusion.lora.items[0].blockWeight": reason}
+    assert parse(asked("1:lbw=1" + ",0" * 60)).stages
+
+
+def test_block_weights_of_flux_are_for_no_unet() -> None:
+    lora = {"items": [{"loraModel": "ink", "blockWeight": "1:lbw=1" + ",0" * 60}]}
+
+    reasons = faults(body(lora=lora))
+
+    reason = "has the 61 weights of FLUX's blocks, for a SD15 model"
+    assert reasons == {"stages[1].diffusion.lora.items[0].blockWeight": reason}
+
+
+def test_modes_of_controlnets_are_made_of_the_levels_of_a_unet() -> None:
+    def asked(mode: str) -> Any:
+        arg = {"preprocessor": "none", "model": "flux-canny", "inputImageResourceId": "r1", "controlMode": mode}
+        return body(sdModel="flux", sampler="Euler", controlnet={"args": [arg]}, **XL_SIZE)
+
+    reasons = faults(asked("MY_PROMPT_IS_MORE_IMPORTANT"))
+
+    (reason,) = reasons.values()
+    assert list(reasons) == ["stages[1].diffusion.controlnet.args[0].controlMode"]
+    assert reason.startswith("must be BALANCED: MY_PROMPT_IS_MORE_IMPORTANT is made of the levels of a UNet")
+    assert parse(asked("DEFAULT")).stages
