@@ -12,7 +12,6 @@ _TURNED = [3, 0, 1, 6, 4, 2, 7, 8, 5]
 # Of a 5 × 5 kernel: the eight that are two away, and the eight between them and the middle.
 _FAR = [0, 2, 4, 10, 14, 20, 22, 24]
 _NEAR = [6, 7, 8, 11, 13, 16, 17, 18]
-_NEIGHBOURS = [0, 1, 2, 3, 5, 6, 7, 8]
 
 
 class Difference(nn.Conv2d):
