@@ -20,9 +20,7 @@ class Same(nn.Conv2d):
         for side, kernel, step in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
             lacking = max((-(-side // step) - 1) * step + kernel - side, 0)
             pads += [lacking // 2, lacking - lacking // 2]
-        return functional.conv2d(
-            functional.pad(x, pads), self.weight, self.bias, self.stride, groups=self.groups
-        )
+        return functional.conv2d(functional.pad(x, pads), self.weight, self.bias, self.stride, groups=self.groups)
 
 
 class Squeeze(nn.Module):
@@ -35,7 +33,8 @@ class Squeeze(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         whole = functional.silu(self.conv_reduce(x.mean((2, 3), keepdim=True)))
-        return x * self.conv_expand(whole).sigmoid()
+        counts: Tensor = self.conv_expand(whole).sigmoid()
+        return x * counts
 
 
 class Separable(nn.Module):

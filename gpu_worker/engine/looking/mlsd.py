@@ -32,7 +32,7 @@ class Layer(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         # As TensorFlow pads, where it was trained: after the last pixel only.
-        return super().forward(functional.pad(x, (0, 1, 0, 1)) if self.is_halving else x)  # type: ignore[no-any-return]
+        return super().forward(functional.pad(x, (0, 1, 0, 1)) if self.is_halving else x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Inverted(nn.Module):

@@ -39,7 +39,7 @@ class Difference(nn.Conv2d):
             wide = flat.new_zeros(*flat.shape[:2], 25)
             # The published network leaves the first weight out, not that of the middle.
             wide[..., _FAR], wide[..., _NEAR] = flat[..., 1:], -flat[..., 1:]
-            return wide.unflatten(2, (5, 5))
+            return wide.view(*flat.shape[:2], 5, 5)
         return self.weight
 
 
@@ -70,7 +70,7 @@ class Dilated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         seen = self.conv1(functional.relu(x))
-        return sum((self.get_submodule(f"conv2_{i}")(seen) for i in range(2, 5)), self.conv2_1(seen))
+        return torch.stack([self.get_submodule(f"conv2_{i + 1}")(seen) for i in range(4)]).sum(0)
 
 
 class Attention(nn.Module):
@@ -82,7 +82,8 @@ class Attention(nn.Module):
         self.conv2 = nn.Conv2d(4, 1, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.conv2(self.conv1(functional.relu(x))).sigmoid()
+        counts: Tensor = self.conv2(self.conv1(functional.relu(x))).sigmoid()
+        return x * counts
 
 
 class Reduction(nn.Module):

@@ -1,12 +1,12 @@
 """From the maps of OpenPose's networks to people: their joints, and the marks of their hands and faces. It draws none.
 
-Source: Cao et al. 2016, arXiv:1611.08050; the ControlNet extension of the web UI, annotator/openpose. That enlarges maps
-by Lanczos' way, this in cubes.
+Source: Cao et al. 2016, arXiv:1611.08050; the ControlNet extension of the web UI, annotator/openpose. That
+enlarges maps by Lanczos' way, this in cubes.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Peak:
 
 @dataclass(slots=True)
 class Person:
-    """While it is put together: the joints found so far, the sum of what speaks for them, and how many times one came."""
+    """While it is put together: the joints so far, the sum of what speaks for them, and how many times one came."""
 
     joints: dict[int, Peak]
     score: float
@@ -75,7 +75,7 @@ class Pose:
 class Connection:
     first: Peak
     second: Peak
-    score: float = field(compare=False)
+    score: float
 
 
 def poses(
@@ -118,13 +118,15 @@ def _connections(firsts: Sequence[Peak], seconds: Sequence[Peak], way: Maps) -> 
     if not firsts or not seconds:
         return
     scores = _scores(firsts, seconds, way)
-    used: set[Peak] = set()
+    rows: set[int] = set()
+    columns: set[int] = set()
     for place in np.argsort(-scores, axis=None, kind="stable"):
         i, j = divmod(int(place), len(seconds))
         if not scores[i, j] > 0:
             return
-        if firsts[i] not in used and seconds[j] not in used:
-            used |= {firsts[i], seconds[j]}
+        if i not in rows and j not in columns:
+            rows.add(i)
+            columns.add(j)
             yield Connection(firsts[i], seconds[j], float(scores[i, j]))
 
 
@@ -143,9 +145,7 @@ def _scores(firsts: Sequence[Peak], seconds: Sequence[Peak], way: Maps) -> NDArr
     return np.where(agrees, scores, 0)
 
 
-def _joined(
-    people: list[Person], first: int, second: int, connection: Connection, *, may_begin: bool
-) -> list[Person]:
+def _joined(people: list[Person], first: int, second: int, connection: Connection, *, may_begin: bool) -> list[Person]:
     """The people with this connection: one gains a joint, two become one, or another begins."""
     a, b = connection.first, connection.second
     sharing = [each for each in people if each.joints.get(first) is a or each.joints.get(second) is b]
@@ -230,7 +230,9 @@ def _face_box(joints: Mapping[int, Point], shape: Sequence[int]) -> Box | None:
 
 
 def _within(left: float, top: float, side: float, shape: Sequence[int]) -> Iterator[Box]:
-    side = min(side, shape[1] - left if left + side > shape[1] else side, shape[0] - top if top + side > shape[0] else side)
+    side = min(
+        side, shape[1] - left if left + side > shape[1] else side, shape[0] - top if top + side > shape[0] else side
+    )
     if side >= _SMALLEST_PX:
         yield int(left), int(top), int(side)
 
