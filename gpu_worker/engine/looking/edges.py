@@ -28,7 +28,7 @@ def soft(edges: Map) -> Gray:
 
 def safe(edges: Map) -> Gray:
     """In three shades, that a faint copy of the picture cannot hide in."""
-    return soft(np.floor(edges * (_STEPS + 1), dtype=np.float32) / np.float32(_STEPS))
+    return soft(np.floor(edges * (_STEPS + 1)).astype(np.float32) / _STEPS)
 
 
 def scribble(edges: Map) -> Gray:

@@ -23,7 +23,8 @@ _LIMB_SHADE = 0.6
 _HALF_WIDTH_PX = 4
 _JOINT_PX, _FACE_MARK_PX = 4, 3
 _FINGERS = [(joint - 1 if joint % 4 != 1 else 0, joint) for joint in range(1, 21)]
-_FINGER_PX = 2
+# What OpenCV draws where it is told 2.
+_FINGER_PX = 3
 
 
 def drawn(poses: Iterable[Pose], size: tuple[int, int], *, with_bodies: bool) -> NDArray[np.uint8]:
@@ -72,5 +73,8 @@ def _draw_hand(brush: ImageDraw.ImageDraw, hand: Marks) -> None:
 
 
 def _dot(brush: ImageDraw.ImageDraw, place: Point, radius: int, colour: Sequence[int]) -> None:
+    """All pixels whose middle is within."""
     x, y = place
-    brush.ellipse([x - radius, y - radius, x + radius, y + radius], fill=tuple(colour))
+    for down in range(-radius, radius + 1):
+        reach = math.isqrt(radius**2 - down**2)
+        brush.line([(x - reach, y + down), (x + reach, y + down)], fill=tuple(colour))
