@@ -57,7 +57,9 @@ def _add_add_command(commands: Any) -> None:
     for name in ("description", "licence", "project-name"):
         command.add_argument(f"--{name}", default="")
     command.add_argument("--in-place", action="store_true", help="leave the weights where they are; copy nothing")
-    command.add_argument("--allow-pickle", action="store_true", help="take a detector's or preprocessor's .pt or .pth file")
+    command.add_argument(
+        "--allow-pickle", action="store_true", help="take a detector's or preprocessor's .pt or .pth file"
+    )
     command.set_defaults(run=add_model)
 
 
