@@ -45,7 +45,9 @@ def add_models_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_add_command(commands: Any) -> None:
     command = commands.add_parser("add", help="put a model into the catalogue: a file, a folder or an address")
-    command.add_argument("source", help="a .safetensors file, a diffusers folder, or an https address with --sha256")
+    command.add_argument(
+        "source", help="a .safetensors file, a folder of diffusers or transformers, or an https address with --sha256"
+    )
     command.add_argument("--name", required=True)
     command.add_argument("--kind", choices=sorted(Kind), default=Kind.CHECKPOINT)
     command.add_argument("--family", choices=sorted(Family), help="what it goes with")

@@ -3,11 +3,13 @@
 Source: the ControlNet extension of the web UI, annotator/util (`safe_step`, `nms`) and its `scribble_hed`.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Map = NDArray[np.float32]
+Map = NDArray[np.floating[Any]]
 Gray = NDArray[np.uint8]
 
 _STEPS = 2

@@ -114,7 +114,7 @@ def _network(model: Model, file: Path, networks: Sequence[Network], device: Devi
     reasons = []
     for network in networks:
         try:
-            placed = filled(network, _with_counts(network, tensors)).to(device.torch_device)
+            placed = filled(network, _its_own(network, tensors)).to(device.torch_device)
             return placed.requires_grad_(False).eval()
         except ValueError as error:
             reasons.append(f"it is no {network.__name__}: {error}")
@@ -145,12 +145,12 @@ def _bare(read: Any) -> dict[str, Tensor]:
     return {name.removeprefix("module."): each.float() for name, each in tensors.items()}
 
 
-def _with_counts(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """How many pictures a norm has seen in training says nothing of it; some files have it, others not."""
+def _its_own(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Some files hold more than their network; and how many pictures a norm has seen in training, some have not."""
     with torch.device("meta"):
         names = network().state_dict()
     counts = {name: torch.zeros((), dtype=torch.long) for name in names if name.endswith(_COUNTS)}
-    return {name: each for name, each in tensors.items() if not name.endswith(_COUNTS)} | counts
+    return {name: each for name, each in tensors.items() if name in names} | counts
 
 
 def _map(looker: PublishedLooker, pixels: Pixels) -> Map:

@@ -173,8 +173,8 @@ def test_a_prompt_that_is_more_important_weakens_the_finer_levels(engine: Any) -
 def test_sdxl_has_the_first_ten_of_the_levels_that_are_softened(levels: int, last: float) -> None:
     told = [torch.ones(2, 1, 2, 2)] * levels
     guide = Control(
-        network=lambda *_, **__: (told[:-1], told[-1]), hint=torch.zeros(1, 3, 16, 16), mask=None, weight=1, start=0, end=1,
-        mode="MY_PROMPT_IS_MORE_IMPORTANT",
+        network=lambda *_, **__: (told[:-1], told[-1]), hint=torch.zeros(1, 3, 16, 16), mask=None, weight=1,
+        start=0, end=1, mode="MY_PROMPT_IS_MORE_IMPORTANT",
     )  # fmt: skip
 
     softened = guide.residuals(torch.zeros(2, 4, 2, 2), torch.zeros(2), torch.zeros(2, 77, 32), {}, is_guided=True)

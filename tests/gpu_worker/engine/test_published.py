@@ -279,22 +279,32 @@ def test_a_picture_of_any_size_is_looked_at(
     assert not np.array_equal(perfect, coarse)
 
 
-@pytest.mark.parametrize("wrap", [lambda told: told, lambda told: {"model": told, "iter": 3}, lambda told: {
-    "epoch": 9, "state_dict": {f"module.{name}": each for name, each in told.items()}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda told: told,
+        lambda told: {"model": told, "iter": 3},
+        lambda told: {"epoch": 9, "state_dict": {f"module.{name}": each for name, each in told.items()}},
+        lambda told: told | {"of_another": torch.zeros(2)},
+    ],
+)
+@pytest.mark.parametrize("is_new", [True, False])
 def test_a_pickle_is_read_where_the_catalogue_states_its_sha256(
-    tmp_path: Path, file_of: FileOf, wrap: Callable[[Any], Any]
+    tmp_path: Path, file_of: FileOf, wrap: Callable[[Any], Any], is_new: bool
 ) -> None:
-    file = tmp_path / "table5_pidinet.pth"
-    torch.save(wrap(seeded(shapes_of(PiDiNet))), file)
+    file = tmp_path / "mlsd_large_512_fp32.pth"
+    torch.save(wrap(seeded(shapes_of(Mlsd))), file, _use_new_zipfile_serialization=is_new)
     model = model_of(file, sha256=Weights().sha256(model_of(file)))
 
-    with pytest.raises(FatalFailure, match=r"PREPROCESSOR 7: .*table5_pidinet.pth is pickled, .* state its sha256"):
-        load_looker(model_of(file), Preprocessor.SOFT_EDGE, CPU)
-    looker = load_looker(model, Preprocessor.SOFT_EDGE, CPU)
+    with pytest.raises(FatalFailure, match=r"PREPROCESSOR 7: .*mlsd_.*\.pth is pickled, .* state its sha256"):
+        load_looker(model_of(file), Preprocessor.STRAIGHT_LINES, CPU)
+    looker = load_looker(model, Preprocessor.STRAIGHT_LINES, CPU)
     with torch.inference_mode():
-        drawn = looked(looker, Image.fromarray(picture()), Preprocessor.SOFT_EDGE, {}, pixel_perfect=True)
+        parameters = parameters_of(Preprocessor.STRAIGHT_LINES, {})
+        image = Image.fromarray(picture())
+        drawn = looked(looker, image, Preprocessor.STRAIGHT_LINES, parameters, pixel_perfect=True)
 
-    assert np.array_equal(np.asarray(drawn), made(file_of(PiDiNet), Preprocessor.SOFT_EDGE))
+    assert np.array_equal(np.asarray(drawn), made(file_of(Mlsd), Preprocessor.STRAIGHT_LINES))
 
 
 class Bomb:
