@@ -96,9 +96,9 @@ def people(ways: Maps, joints: Maps) -> list[dict[int, Point]]:
     """The joints of each person, of (38, h, w) maps of limbs' ways and (19, h, w) of joints."""
     peaks = [_peaks(joints[i]) for i in range(JOINTS)]
     found: list[Person] = []
-    for i, (first, second, way) in enumerate(LIMBS):
+    for first, second, way in LIMBS:
         for connection in _connections(peaks[first], peaks[second], ways[way : way + 2]):
-            found = _joined(found, first, second, connection, may_begin=i < DRAWN_LIMBS)
+            found = _joined(found, first, second, connection)
     whole = (each for each in found if each.count >= _FEWEST_JOINTS and each.score / each.count >= _SURE_OF_PERSON)
     return [{joint: (peak.x, peak.y) for joint, peak in sorted(each.joints.items())} for each in whole]
 
@@ -145,13 +145,13 @@ def _scores(firsts: Sequence[Peak], seconds: Sequence[Peak], way: Maps) -> NDArr
     return np.where(agrees, scores, 0)
 
 
-def _joined(people: list[Person], first: int, second: int, connection: Connection, *, may_begin: bool) -> list[Person]:
+def _joined(people: list[Person], first: int, second: int, connection: Connection) -> list[Person]:
     """The people with this connection: one gains a joint, two become one, or another begins."""
     a, b = connection.first, connection.second
     sharing = [each for each in people if each.joints.get(first) is a or each.joints.get(second) is b]
     if not sharing:
         begun = Person({first: a, second: b}, a.sure + b.sure + connection.score, 2)
-        return [*people, begun] if may_begin else people
+        return [*people, begun]
     person, *others = sharing
     if others and not person.joints.keys() & others[0].joints.keys():
         person.joints.update(others[0].joints)
