@@ -37,6 +37,7 @@ class Preprocessor(StrEnum):
     SOFT_EDGE = "softedge"
     SOFT_EDGE_SAFE = "softedge_safe"
     SOFT_EDGE_SCRIBBLE = "softedge_scribble"
+    SOFT_EDGE_SKETCH = "softedge_sketch"
     DRAWN_LINES = "lineart"
     ANIME_LINES = "lineart_anime"
     STRAIGHT_LINES = "mlsd"
@@ -65,6 +66,7 @@ NETWORKS: Mapping[str, tuple[Preprocessor, tuple[str, ...]]] = {
     "softedge_pidinet": (Preprocessor.SOFT_EDGE, ("softedge_pidinet",)),
     "softedge_pidisafe": (Preprocessor.SOFT_EDGE_SAFE, ("softedge_pidinet",)),
     "scribble_pidinet": (Preprocessor.SOFT_EDGE_SCRIBBLE, ("softedge_pidinet",)),
+    "t2ia_sketch_pidi": (Preprocessor.SOFT_EDGE_SKETCH, ("softedge_pidinet",)),
     "lineart": _REALISTIC,
     "lineart_realistic": _REALISTIC,
     "lineart_coarse": (Preprocessor.DRAWN_LINES, ("lineart_coarse",)),
@@ -83,6 +85,7 @@ _OLD_NAMES = {
     "pidinet": "softedge_pidinet",
     "pidinet_safe": "softedge_pidisafe",
     "pidinet_scribble": "scribble_pidinet",
+    "pidinet_sketch": "t2ia_sketch_pidi",
     "normal": "normal_midas",
     "normal_map": "normal_midas",
 }
@@ -155,6 +158,7 @@ PARAMETERS: Mapping[Preprocessor, Mapping[str, Parameter]] = {
     Preprocessor.SOFT_EDGE: _RESOLUTION,
     Preprocessor.SOFT_EDGE_SAFE: _RESOLUTION,
     Preprocessor.SOFT_EDGE_SCRIBBLE: _RESOLUTION,
+    Preprocessor.SOFT_EDGE_SKETCH: _RESOLUTION,
     Preprocessor.DRAWN_LINES: _RESOLUTION,
     Preprocessor.ANIME_LINES: _RESOLUTION,
     Preprocessor.STRAIGHT_LINES: _RESOLUTION

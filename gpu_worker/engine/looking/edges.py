@@ -1,6 +1,7 @@
 """What is made of how surely there are edges. It finds none.
 
-Source: the ControlNet extension of the web UI, annotator/util (`safe_step`, `nms`) and its `scribble_hed`.
+Source: the ControlNet extension of the web UI, annotator/util (`safe_step`, `nms`), its `scribble_hed` and
+`pidinet_ts`.
 """
 
 from typing import Any
@@ -13,6 +14,7 @@ Map = NDArray[np.floating[Any]]
 Gray = NDArray[np.uint8]
 
 _STEPS = 2
+_LIKELY = 0.5
 _BLUR_PX = 3
 _RIDGE, _STROKE = 127, 4
 _LINES = [np.array(each, bool) for each in (
@@ -31,6 +33,11 @@ def soft(edges: Map) -> Gray:
 def safe(edges: Map) -> Gray:
     """In three shades, that a faint copy of the picture cannot hide in."""
     return soft(np.floor(edges * (_STEPS + 1)).astype(np.float32) / _STEPS)
+
+
+def sketch(edges: Map) -> Gray:
+    """What is more likely an edge than not."""
+    return soft((edges > _LIKELY).astype(np.float32))
 
 
 def scribble(edges: Map) -> Gray:

@@ -195,6 +195,7 @@ _WAYS: Mapping[Preprocessor, Way] = {
     Preprocessor.SOFT_EDGE: Way(_EDGES, _edges(edges.soft)),
     Preprocessor.SOFT_EDGE_SAFE: Way(_EDGES, _edges(edges.safe)),
     Preprocessor.SOFT_EDGE_SCRIBBLE: Way(_EDGES, _edges(edges.scribble)),
+    Preprocessor.SOFT_EDGE_SKETCH: Way(_EDGES, _edges(edges.sketch)),
     Preprocessor.DRAWN_LINES: Way((Lineart,), _white_lines),
     Preprocessor.ANIME_LINES: Way((LineartAnime,), _white_lines),
     Preprocessor.STRAIGHT_LINES: Way((Mlsd,), _straight_lines),

@@ -263,6 +263,8 @@ def test_safe_edges_have_three_shades_and_a_scribble_is_a_stroke_along_the_ridge
     ridge = np.exp(-(((np.arange(60) - 30) / 8) ** 2)).astype(np.float32)[None].repeat(40, 0)
 
     assert np.unique(edges.safe(ridge)).tolist() == [0, 127, 255]
+    # e^-(x / 8)² is over 0.5 up to 6.7 from the middle.
+    assert (np.flatnonzero(edges.sketch(ridge)[0]) - 30).tolist() == [*range(-6, 7)]
     strokes = edges.scribble(ridge)
     assert np.unique(strokes).tolist() == [0, 255]
     assert strokes[20, 30] == 255 and strokes[20, 15] == strokes[20, 45] == 0
@@ -273,7 +275,7 @@ def test_safe_edges_have_three_shades_and_a_scribble_is_a_stroke_along_the_ridge
     ("network", "preprocessor"),
     [
         (PiDiNet, Preprocessor.SOFT_EDGE),
-        (PiDiNet, Preprocessor.SOFT_EDGE_SCRIBBLE),
+        (PiDiNet, Preprocessor.SOFT_EDGE_SKETCH),
         (Lineart, Preprocessor.DRAWN_LINES),
         (Mlsd, Preprocessor.STRAIGHT_LINES),
     ],
