@@ -17,8 +17,10 @@ from config.settings import ModelSettings
 from jobs.catalog import KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
 from jobs.weights import Weights, WrongWeights, main_file, safetensors_header
 
-# Files that run code when they are read.
+# Files that run code when they are read as they are.
 PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+# Those that are published in no other form.
+KINDS_PICKLED = (Kind.DETECTOR, Kind.PREPROCESSOR)
 READ_ANEW = "the web process and the workers see it when they are started again"
 
 
@@ -43,7 +45,9 @@ def add_models_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_add_command(commands: Any) -> None:
     command = commands.add_parser("add", help="put a model into the catalogue: a file, a folder or an address")
-    command.add_argument("source", help="a .safetensors file, a diffusers folder, or an https address with --sha256")
+    command.add_argument(
+        "source", help="a .safetensors file, a folder of diffusers or transformers, or an https address with --sha256"
+    )
     command.add_argument("--name", required=True)
     command.add_argument("--kind", choices=sorted(Kind), default=Kind.CHECKPOINT)
     command.add_argument("--family", choices=sorted(Family), help="what it goes with")
@@ -55,7 +59,9 @@ def _add_add_command(commands: Any) -> None:
     for name in ("description", "licence", "project-name"):
         command.add_argument(f"--{name}", default="")
     command.add_argument("--in-place", action="store_true", help="leave the weights where they are; copy nothing")
-    command.add_argument("--allow-pickle", action="store_true", help="take a detector's .pt file, which may run code")
+    command.add_argument(
+        "--allow-pickle", action="store_true", help="take a detector's or preprocessor's .pt or .pth file"
+    )
     command.set_defaults(run=add_model)
 
 
@@ -94,8 +100,12 @@ def _check_told(arguments: argparse.Namespace) -> None:
         raise ModelsFailed("--sha256 must be 64 hexadecimal digits")
     if arguments.family is None and arguments.kind not in KINDS_OF_ANY_FAMILY:
         raise ModelsFailed(f"a {arguments.kind} needs --family: what it goes with")
-    suffix = Path(arguments.source).suffix.lower()
-    if suffix in PICKLED and arguments.kind != Kind.DETECTOR:
+    _check_form(Path(arguments.source), arguments)
+
+
+def _check_form(file: Path, arguments: argparse.Namespace) -> None:
+    suffix = file.suffix.lower()
+    if suffix in PICKLED and arguments.kind not in KINDS_PICKLED:
         raise ModelsFailed(f"{suffix} files are pickled and may run code: send safetensors; workers read nothing else")
     if suffix in PICKLED and not arguments.allow_pickle:
         raise ModelsFailed(f"{suffix} files are pickled and may run code; --allow-pickle takes one that you trust")
@@ -121,6 +131,7 @@ def _checked(arguments: argparse.Namespace, path: Path, catalog: Catalog) -> Mod
         sha256=arguments.sha256 or "",
     )
     file = main_file(model)
+    _check_form(file, arguments)
     if file.suffix.lower() not in PICKLED:
         safetensors_header(file)
     weights = Weights()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from jobs.canny import edges
@@ -55,7 +55,7 @@ def _invert(pixels: Pixels, _parameters: Parameters) -> Pixels:
 
 
 def _threshold(pixels: Pixels, parameters: Parameters) -> Pixels:
-    return _white(pixels.mean(2) > parameters["threshold"])
+    return _white(pixels.min(2) > parameters["threshold"])
 
 
 def _tile(pixels: Pixels, parameters: Parameters) -> Pixels:
@@ -92,9 +92,9 @@ def _colours(pixels: Pixels, _parameters: Parameters) -> Pixels:
 
 
 def _scribble(pixels: Pixels, parameters: Parameters) -> Pixels:
-    """Where a narrow blur is darker than a wide one."""
+    """Where a narrow blur is darker than a wide one, in every colour."""
     narrow, wide = (ndimage.gaussian_filter(pixels.astype(float), (sigma, sigma, 0)) for sigma in (0.5, 5.0))
-    return _white((255 - np.clip(narrow - wide + 255, 0, 255)).max(2) > parameters["threshold"])
+    return _white(2 * (wide - narrow).min(2) > parameters["threshold"])
 
 
 def _lines(pixels: Pixels, _parameters: Parameters) -> Pixels:
@@ -116,7 +116,8 @@ def _luminance(pixels: Pixels, parameters: Parameters) -> Pixels:
 
 
 def _intensity(pixels: Pixels, parameters: Parameters) -> Pixels:
-    return _gray(255 * (np.asarray(ImageOps.grayscale(Image.fromarray(pixels))) / 255) ** parameters["gamma"])
+    """The value of HSV: that of the brightest colour."""
+    return _gray(255 * (pixels.max(2) / 255) ** parameters["gamma"])
 
 
 def _white(marks: NDArray[np.bool_]) -> Pixels:

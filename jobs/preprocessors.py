@@ -34,10 +34,24 @@ class Preprocessor(StrEnum):
     DEPTH = "depth"
     NORMAL = "normal_midas"
     SEGMENTATION = "segmentation"
+    SOFT_EDGE = "softedge"
+    SOFT_EDGE_SAFE = "softedge_safe"
+    SOFT_EDGE_SCRIBBLE = "softedge_scribble"
+    SOFT_EDGE_SKETCH = "softedge_sketch"
+    DRAWN_LINES = "lineart"
+    ANIME_LINES = "lineart_anime"
+    STRAIGHT_LINES = "mlsd"
+    NORMAL_BAE = "normal_bae"
+    POSE = "openpose"
+    POSE_HAND = "openpose_hand"
+    POSE_FACE = "openpose_face"
+    POSE_FACE_ONLY = "openpose_faceonly"
+    POSE_FULL = "openpose_full"
 
 
 _DEPTHS = ("depth", "depth_anything", "depth_midas", "depth_zoe")
 _SEGMENTATIONS = ("segmentation", "seg_ufade20k")
+_REALISTIC = (Preprocessor.DRAWN_LINES, ("lineart_realistic", "lineart"))
 # By the names of those that look with a network: what it makes, and the names of networks that serve, the best first.
 NETWORKS: Mapping[str, tuple[Preprocessor, tuple[str, ...]]] = {
     "depth": (Preprocessor.DEPTH, _DEPTHS),
@@ -45,17 +59,57 @@ NETWORKS: Mapping[str, tuple[Preprocessor, tuple[str, ...]]] = {
     "normal_midas": (Preprocessor.NORMAL, ("depth_midas", *_DEPTHS)),
     "segmentation": (Preprocessor.SEGMENTATION, _SEGMENTATIONS),
     **{name: (Preprocessor.SEGMENTATION, (name,)) for name in _SEGMENTATIONS[1:]},
+    "softedge": (Preprocessor.SOFT_EDGE, ("softedge_hed", "softedge_pidinet")),
+    "softedge_hed": (Preprocessor.SOFT_EDGE, ("softedge_hed",)),
+    "softedge_hedsafe": (Preprocessor.SOFT_EDGE_SAFE, ("softedge_hed",)),
+    "scribble_hed": (Preprocessor.SOFT_EDGE_SCRIBBLE, ("softedge_hed",)),
+    "softedge_pidinet": (Preprocessor.SOFT_EDGE, ("softedge_pidinet",)),
+    "softedge_pidisafe": (Preprocessor.SOFT_EDGE_SAFE, ("softedge_pidinet",)),
+    "scribble_pidinet": (Preprocessor.SOFT_EDGE_SCRIBBLE, ("softedge_pidinet",)),
+    "t2ia_sketch_pidi": (Preprocessor.SOFT_EDGE_SKETCH, ("softedge_pidinet",)),
+    "lineart": _REALISTIC,
+    "lineart_realistic": _REALISTIC,
+    "lineart_coarse": (Preprocessor.DRAWN_LINES, ("lineart_coarse",)),
+    "lineart_anime": (Preprocessor.ANIME_LINES, ("lineart_anime",)),
+    "mlsd": (Preprocessor.STRAIGHT_LINES, ("mlsd",)),
+    "normal_bae": (Preprocessor.NORMAL_BAE, ("normal_bae",)),
+    "openpose": (Preprocessor.POSE, ("openpose", "openpose_full", "openpose_hand", "openpose_face")),
+    "openpose_hand": (Preprocessor.POSE_HAND, ("openpose_hand", "openpose_full")),
+    "openpose_face": (Preprocessor.POSE_FACE, ("openpose_face", "openpose_full")),
+    "openpose_faceonly": (Preprocessor.POSE_FACE_ONLY, ("openpose_face", "openpose_full")),
+    "openpose_full": (Preprocessor.POSE_FULL, ("openpose_full",)),
 }
-LOOKING = frozenset({Preprocessor.DEPTH, Preprocessor.NORMAL, Preprocessor.SEGMENTATION})
+_OLD_NAMES = {
+    "hed": "softedge_hed",
+    "hed_safe": "softedge_hedsafe",
+    "pidinet": "softedge_pidinet",
+    "pidinet_safe": "softedge_pidisafe",
+    "pidinet_scribble": "scribble_pidinet",
+    "pidinet_sketch": "t2ia_sketch_pidi",
+    "normal": "normal_midas",
+    "normal_map": "normal_midas",
+}
+# By the names of networks: what an operator adds to the catalogue, where that is no folder of transformers.
+PUBLISHED: Mapping[str, str] = {
+    "softedge_hed": "the file published as ControlNetHED",
+    "softedge_pidinet": "the file published as table5_pidinet",
+    "lineart_realistic": "the file published as sk_model",
+    "lineart_coarse": "the file published as sk_model2",
+    "lineart_anime": "the file published as netG",
+    "mlsd": "the file published as mlsd_large_512_fp32",
+    "normal_bae": "the file published as scannet",
+    "openpose": "the file published as body_pose_model",
+    "openpose_hand": "a folder of body_pose_model and hand_pose_model",
+    "openpose_face": "a folder of body_pose_model and facenet",
+    "openpose_full": "a folder of body_pose_model, hand_pose_model and facenet",
+}
+LOOKING = frozenset(preprocessor for preprocessor, _ in NETWORKS.values())
 ALGORITHMS = tuple(each for each in Preprocessor if each not in LOOKING)
 
 # Those whose networks Darkroom cannot run.
 FOREIGN = (
-    "depth_leres", "depth_leres++", "hed", "softedge_hed",
-    "softedge_hedsafe", "softedge_pidinet", "softedge_pidisafe", "mlsd", "normal", "normal_bae",
-    "openpose", "openpose_face", "openpose_faceonly", "openpose_full", "openpose_hand", "dw_openpose_full",
-    "mediapipe_face", "scribble_hed", "scribble_pidinet", "seg_ofade20k", "seg_ofcoco",
-    "lineart", "lineart_anime", "lineart_anime_denoise", "lineart_coarse", "lineart_realistic", "reference_only",
+    "depth_leres", "depth_leres++", "dw_openpose_full", "mediapipe_face", "seg_ofade20k", "seg_ofcoco",
+    "lineart_anime_denoise", "reference_only", "softedge_teed", "softedge_anyline", "normal_dsine",
     "reference_adain", "reference_adain+attn", "inpaint", "inpaint_only", "inpaint_only+lama",
     "inpaint_global_harmonious", "clip_vision", "revision_clipvision", "ip-adapter_clip_sd15", "tile_colorfix",
     "tile_colorfix+sharp",
@@ -101,6 +155,20 @@ PARAMETERS: Mapping[Preprocessor, Mapping[str, Parameter]] = {
     Preprocessor.DEPTH: _RESOLUTION,
     Preprocessor.NORMAL: _RESOLUTION | {"background_threshold": Parameter(0, 1, 0.4)},
     Preprocessor.SEGMENTATION: _RESOLUTION,
+    Preprocessor.SOFT_EDGE: _RESOLUTION,
+    Preprocessor.SOFT_EDGE_SAFE: _RESOLUTION,
+    Preprocessor.SOFT_EDGE_SCRIBBLE: _RESOLUTION,
+    Preprocessor.SOFT_EDGE_SKETCH: _RESOLUTION,
+    Preprocessor.DRAWN_LINES: _RESOLUTION,
+    Preprocessor.ANIME_LINES: _RESOLUTION,
+    Preprocessor.STRAIGHT_LINES: _RESOLUTION
+    | {"value_threshold": Parameter(0.01, 2, 0.1), "distance_threshold": Parameter(0.01, 20, 0.1)},
+    Preprocessor.NORMAL_BAE: _RESOLUTION,
+    Preprocessor.POSE: _RESOLUTION,
+    Preprocessor.POSE_HAND: _RESOLUTION,
+    Preprocessor.POSE_FACE: _RESOLUTION,
+    Preprocessor.POSE_FACE_ONLY: _RESOLUTION,
+    Preprocessor.POSE_FULL: _RESOLUTION,
 }
 # As the web UI's own API calls them, whatever they are for.
 _COMMON = {"processor_res": "resolution", "detect_resolution": "resolution", "image_resolution": "resolution"}
@@ -125,7 +193,8 @@ def resolve(name: str, catalog: Catalog) -> tuple[Preprocessor, str | None]:
         except UnknownModel:
             continue
     wanted = f"a network that is not in this server's catalogue ({' or '.join(networks)})"
-    added = f"`darkroom models add FOLDER --kind PREPROCESSOR --name {networks[0]}` adds one of transformers"
+    source = PUBLISHED.get(networks[0], "a folder of transformers")
+    added = f"`darkroom models add SOURCE --kind PREPROCESSOR --name {networks[0]}` adds {source}"
     raise UnknownPreprocessor(f"{name} looks with {wanted}; {added}")
 
 
@@ -168,5 +237,5 @@ def _within(parameter: Parameter, name: str, value: bool | float | str) -> float
 
 
 _NAMES = Names({each.value: each for each in ALGORITHMS}, ALIASES)
-_BY_NETWORK = Names(NETWORKS)
+_BY_NETWORK = Names(NETWORKS, {old: NETWORKS[name] for old, name in _OLD_NAMES.items()})
 _FOREIGN = frozenset(map(folded, FOREIGN))

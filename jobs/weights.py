@@ -16,6 +16,8 @@ _FIRST_SHARD = WEIGHTS.replace(".safetensors", "-00001-of-*.safetensors")
 _MAIN_FILES = (
     *(f"unet/{WEIGHTS}", f"unet/{HALF_WEIGHTS}", f"transformer/{WEIGHTS}", f"transformer/{_FIRST_SHARD}"),
     *(f"transformer/{HALF_WEIGHTS}", WEIGHTS, HALF_WEIGHTS, "model.safetensors"),
+    # Of people: beside it lie those of hands and faces.
+    *("body_pose_model.safetensors", "body_pose_model.pth"),
 )
 
 

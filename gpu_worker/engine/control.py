@@ -13,8 +13,10 @@ from torch import Tensor
 from jobs.attachments import ControlMode
 
 # From one level of the denoiser to the next finer one, where the prompt or the picture shall count for more.
-# Source: the ControlNet extension of AUTOMATIC1111's web UI, `soft_injection`.
+# Source: the ControlNet extension of AUTOMATIC1111's web UI, scripts/hook.py, `soft_injection`.
 SOFTER = 0.825
+# Of SD 1.5, whose last one is as loud as ever. SDXL has the first ten of them, and is softer as a whole.
+SOFTENED_LEVELS = 13
 # Of an adapter, from the finest level to the coarsest. Source: the same.
 SOFTER_OF_ADAPTERS = (0.25, 0.62, 0.825, 1.0)
 
@@ -74,12 +76,13 @@ class Control(Span):
             return_dict=False,
         )
         levels = [*down, middle]
-        weighed = [self._weighed(level, len(levels) - 1 - i) for i, level in enumerate(levels)]
+        weighed = [self._weighed(level, i) for i, level in enumerate(levels)]
         # What the prompt is to avoid does not hear of the picture then.
         return [torch.cat([each.new_zeros(skipped, *each.shape[1:]), each]) for each in weighed] if skipped else weighed
 
-    def _weighed(self, level: Tensor, before_last: int) -> Tensor:
-        weight = self.weight if self.mode == "BALANCED" else self.weight * SOFTER**before_last
+    def _weighed(self, level: Tensor, number: int) -> Tensor:
+        softer = 1.0 if self.mode == "BALANCED" else SOFTER ** (SOFTENED_LEVELS - 1 - number)
+        weight = self.weight * softer
         return within(self.mask, level * weight)
 
 

@@ -1,17 +1,19 @@
-"""The tensors of a model that is one file. It knows no architecture, and reads no other form than safetensors."""
+"""The tensors of a model that is one file, and a network that is filled with them. It knows no architecture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpu_worker.engine.memory import is_out_of_memory
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 
 
 def read_tensors(model: Model) -> dict[str, Tensor]:
@@ -44,3 +46,18 @@ def check_is_safetensors(model: Model) -> None:
     """By its name: of other forms, reading runs what is in them. Raises FatalFailure."""
     if model.path.suffix != ".safetensors":
         raise FatalFailure(f"{model.kind} {model.id}: {model.path} is not a .safetensors file")
+
+
+def filled(build: Callable[[], N], tensors: Mapping[str, Tensor]) -> N:
+    """The network with these tensors. Raises ValueError, with the first difference, if they are not all that it has."""
+    with torch.device("meta"):
+        network = build()
+    expected = network.state_dict()
+    for name in [*expected, *tensors]:
+        if name not in tensors or name not in expected:
+            raise ValueError(f"{name} is {'missing' if name in expected else 'unknown'}")
+        if tensors[name].shape != expected[name].shape:
+            shape, wanted = tuple(tensors[name].shape), tuple(expected[name].shape)
+            raise ValueError(f"{name} has the shape {shape}, not {wanted}")
+    network.load_state_dict(tensors, assign=True)
+    return network

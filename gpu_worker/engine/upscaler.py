@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_worker.engine.device import Device
-from gpu_worker.engine.tensors import read_tensors
+from gpu_worker.engine.tensors import filled, read_tensors
 from jobs.catalog import Model
 from jobs.engine import go_on
 from jobs.errors import FatalFailure
@@ -181,17 +181,8 @@ def _bytes(network: nn.Module) -> int:
 def network_of(tensors: Mapping[str, Tensor]) -> RRDBNet:
     """Raises ValueError, with the first difference, if these are not the tensors of an RRDBNet."""
     named = dict(_with_new_names(tensors)) if "model.0.weight" in tensors else dict(tensors)
-    with torch.device("meta"):
-        network = RRDBNet(_layout(named))
-    expected = network.state_dict()
-    for name in [*expected, *named]:
-        if name not in named or name not in expected:
-            raise ValueError(f"{name} is {'missing' if name in expected else 'unknown'}")
-        if named[name].shape != expected[name].shape:
-            shape, wanted = tuple(named[name].shape), tuple(expected[name].shape)
-            raise ValueError(f"{name} has the shape {shape}, not {wanted}")
-    network.load_state_dict(named, assign=True)
-    return network
+    layout = _layout(named)
+    return filled(lambda: RRDBNet(layout), named)
 
 
 def _layout(tensors: Mapping[str, Tensor]) -> Layout:

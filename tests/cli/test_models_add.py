@@ -206,6 +206,20 @@ def test_a_pickled_detector_is_taken_where_it_is_allowed(house: House) -> None:
     assert house.entries()[2]["kind"] == "DETECTOR" and "family" not in house.entries()[2]
 
 
+@pytest.mark.parametrize("name", ["ControlNetHED.pth", "people"])
+def test_a_pickled_preprocessor_is_taken_where_it_is_allowed(house: House, name: str) -> None:
+    source = house.elsewhere / name
+    file = source if source.suffix else source / "body_pose_model.pth"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"PK")
+    wish = ("add", str(source), "--name", "looks", "--kind", "PREPROCESSOR")
+
+    assert "--allow-pickle" in house.refused(*wish)
+    house.run(*wish, "--allow-pickle")
+
+    assert house.entries()[2]["sha256"] == hashlib.sha256(b"PK").hexdigest()
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

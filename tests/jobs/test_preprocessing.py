@@ -13,6 +13,7 @@ from jobs.preprocessors import (
     ALIASES,
     FOREIGN,
     NETWORKS,
+    PUBLISHED,
     Preprocessor,
     UnknownPreprocessor,
     canonical,
@@ -88,15 +89,27 @@ def test_a_drawn_line_is_bright_and_paper_is_black(preprocessor: Preprocessor) -
     assert lines[20, 20].max() == 0
 
 
+def test_a_scribble_is_where_every_colour_is_darker_than_around() -> None:
+    def strip(colour: tuple[int, int, int]) -> Image.Image:
+        picture = Image.new("RGB", (64, 64), (200, 200, 200))
+        picture.paste(colour, (30, 0, 34, 64))
+        return picture
+
+    # Darker by 40, of which a wide blur takes a third: 2 · 27 or so, over 32 and under 64.
+    assert made(Preprocessor.SCRIBBLE, strip((160, 160, 160)), resolution=64)[32, 31].all()
+    assert not made(Preprocessor.SCRIBBLE, strip((160, 160, 160)), resolution=64, threshold=64).any()
+    assert not made(Preprocessor.SCRIBBLE, strip((100, 200, 200)), resolution=64).any()
+
+
 def test_simple_ones_do_what_they_say() -> None:
     pixels = np.asarray(scene())
 
     assert np.array_equal(made(Preprocessor.NONE), pixels)
     assert np.array_equal(made(Preprocessor.INVERT), 255 - pixels)
-    assert np.array_equal(made(Preprocessor.THRESHOLD, threshold=240)[..., 0] > 0, pixels.mean(2) > 240)
+    assert np.array_equal(made(Preprocessor.THRESHOLD, threshold=240)[..., 0] > 0, pixels.min(2) > 240)
     assert np.abs(made(Preprocessor.BLUR).astype(int) - pixels).max() > 50
     assert len(np.unique(made(Preprocessor.COLOR).reshape(-1, 3), axis=0)) <= 64
-    assert made(Preprocessor.INTENSITY)[256, 256, 0] == pytest.approx(0.299 * 200 + 0.587 * 30 + 0.114 * 30, abs=1)
+    assert made(Preprocessor.INTENSITY)[256, 256, 0] == 200
     # L* of this red is 42.6, says CIE.
     assert made(Preprocessor.LUMINANCE)[256, 256, 0] == pytest.approx(42.6 / 100 * 255, abs=1.5)
     assert made(Preprocessor.LUMINANCE, gamma=2)[256, 256, 0] < made(Preprocessor.LUMINANCE)[256, 256, 0]
@@ -158,6 +171,16 @@ def catalog_of(*names: str) -> Catalog:
         ("normal_midas", ["depth_zoe"], (Preprocessor.NORMAL, "depth_zoe")),
         ("segmentation", ["seg_ufade20k"], (Preprocessor.SEGMENTATION, "seg_ufade20k")),
         ("canny", [], (Preprocessor.CANNY, None)),
+        ("softedge", ["softedge_pidinet"], (Preprocessor.SOFT_EDGE, "softedge_pidinet")),
+        ("hed", ["softedge_hed"], (Preprocessor.SOFT_EDGE, "softedge_hed")),
+        ("softedge_hedsafe", ["softedge_hed"], (Preprocessor.SOFT_EDGE_SAFE, "softedge_hed")),
+        ("scribble_pidinet", ["softedge_pidinet"], (Preprocessor.SOFT_EDGE_SCRIBBLE, "softedge_pidinet")),
+        ("lineart", ["lineart_coarse", "lineart_realistic"], (Preprocessor.DRAWN_LINES, "lineart_realistic")),
+        ("lineart_coarse", ["lineart_coarse", "lineart_realistic"], (Preprocessor.DRAWN_LINES, "lineart_coarse")),
+        ("MLSD", ["mlsd"], (Preprocessor.STRAIGHT_LINES, "mlsd")),
+        ("openpose", ["openpose_full"], (Preprocessor.POSE, "openpose_full")),
+        ("openpose_faceonly", ["openpose_face"], (Preprocessor.POSE_FACE_ONLY, "openpose_face")),
+        ("normal", ["depth"], (Preprocessor.NORMAL, "depth")),
     ],
 )
 def test_a_network_is_the_catalogues(name: str, networks: list[str], expected: Any) -> None:
@@ -165,7 +188,25 @@ def test_a_network_is_the_catalogues(name: str, networks: list[str], expected: A
 
 
 def test_a_network_that_is_missing_is_named_and_how_it_is_added() -> None:
-    with pytest.raises(UnknownPreprocessor, match=r"models add FOLDER --kind PREPROCESSOR --name depth_midas`"):
+    with pytest.raises(UnknownPreprocessor, match=r"--name depth_midas` adds a folder of transformers"):
         resolve("depth_midas", catalog_of("depth_zoe"))
+    with pytest.raises(UnknownPreprocessor, match=r"\(softedge_hed\); .* --name softedge_hed` adds .* ControlNetHED"):
+        resolve("hed", catalog_of("softedge_pidinet"))
+    with pytest.raises(UnknownPreprocessor, match="adds a folder of body_pose_model and hand_pose_model"):
+        resolve("openpose_hand", catalog_of("openpose"))
     with pytest.raises(UnknownPreprocessor, match="cannot run"):
-        resolve("openpose", catalog_of("depth_zoe"))
+        resolve("dw_openpose_full", catalog_of("openpose_full"))
+
+
+def test_it_is_told_how_every_network_is_added() -> None:
+    needed = {networks[0] for _, networks in NETWORKS.values()}
+
+    assert {name for name in needed if not name.startswith(("depth", "seg"))} == set(PUBLISHED)
+
+
+def test_thresholds_of_straight_lines_are_those_of_the_web_ui() -> None:
+    assert parameters_of(Preprocessor.STRAIGHT_LINES, {}) == {
+        "resolution": 512, "value_threshold": 0.1, "distance_threshold": 0.1
+    }  # fmt: skip
+    told = parameters_of(Preprocessor.STRAIGHT_LINES, {"threshold_a": 2, "threshold_b": 20, "processor_res": 64})
+    assert told == {"resolution": 64, "value_threshold": 2, "distance_threshold": 20}

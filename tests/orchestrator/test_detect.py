@@ -156,7 +156,8 @@ async def test_what_is_transparent_is_seen_over_white(api: Api) -> None:
     ("asked", "field", "reason"),
     [
         ({"controlnetModule": "cany"}, "controlnetModule", "did you mean canny?"),
-        ({"controlnetModule": "openpose"}, "controlnetModule", "looks with a network that Darkroom cannot run"),
+        ({"controlnetModule": "openpose"}, "controlnetModule", "looks with a network, which only jobs do"),
+        ({"controlnetModule": "depth_leres"}, "controlnetModule", "looks with a network that Darkroom cannot run"),
         ({}, "controlnetModule", "is required"),
         ({"controlnetModule": "canny", "resourceId": ""}, "resourceId", "is required"),
         ({"controlnetModule": 7}, "controlnetModule", "must be a valid string"),

@@ -166,7 +166,20 @@ def test_a_prompt_that_is_more_important_weakens_the_finer_levels(engine: Any) -
     softer = residuals(control(engine, checkpoint, "one", control_mode="MY_PROMPT_IS_MORE_IMPORTANT"))
 
     for i, (one, other) in enumerate(zip(balanced, softer, strict=True)):
-        torch.testing.assert_close(other, one * SOFTER ** (len(balanced) - 1 - i))
+        torch.testing.assert_close(other, one * SOFTER ** (12 - i))
+
+
+@pytest.mark.parametrize(("levels", "last"), [(13, 1.0), (10, 0.825**3)])
+def test_sdxl_has_the_first_ten_of_the_levels_that_are_softened(levels: int, last: float) -> None:
+    told = [torch.ones(2, 1, 2, 2)] * levels
+    guide = Control(
+        network=lambda *_, **__: (told[:-1], told[-1]), hint=torch.zeros(1, 3, 16, 16), mask=None, weight=1,
+        start=0, end=1, mode="MY_PROMPT_IS_MORE_IMPORTANT",
+    )  # fmt: skip
+
+    softened = guide.residuals(torch.zeros(2, 4, 2, 2), torch.zeros(2), torch.zeros(2, 77, 32), {}, is_guided=True)
+
+    assert [float(each[0, 0, 0, 0]) for each in softened[:: levels - 1]] == pytest.approx([0.825**12, last])
 
 
 def test_a_controlnet_that_is_more_important_is_not_heard_by_what_is_avoided(engine: Any) -> None:

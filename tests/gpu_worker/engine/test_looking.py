@@ -20,7 +20,8 @@ from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPi
 
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
-from gpu_worker.engine.looking import _normals, _pixels, load_looker, looked
+from gpu_worker.engine.looking import load_looker, looked
+from gpu_worker.engine.looking.depth_and_segments import _normals, _pixels
 from jobs.attachments import ControlNet
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure

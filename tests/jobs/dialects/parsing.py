@@ -50,6 +50,7 @@ CATALOG = Catalog(
         Model(id="12", name="canny", kind=Kind.CONTROLNET, family=Family.SD15, path=Path("absent")),
         Model(id="23", name="flux-ink", kind=Kind.LORA, family=Family.FLUX, path=Path("absent")),
         Model(id="24", name="flux-canny", kind=Kind.CONTROLNET, family=Family.FLUX, path=Path("absent")),
+        Model(id="40", name="mlsd", kind=Kind.PREPROCESSOR, family=Family.ANY, path=Path("absent")),
         Model(id="9", name="xl-ink", kind=Kind.LORA, family=Family.SDXL, path=Path("absent")),
         Model(
             id="10",

@@ -195,6 +195,20 @@ def test_every_attachment_of_a_diffusion_is_kept() -> None:
     assert stage.inputs == ("a", "b")
 
 
+def test_a_preprocessor_that_looks_with_a_network_takes_the_catalogues() -> None:
+    control = {"model": "canny", "preprocessor": "MLSD", "inputImageResourceId": "a"}
+
+    (kept,) = diffusion_of(
+        controlnet={"args": [control | {"preprocessorParams": {"threshold_a": "0.2", "distance_threshold": 5}}]}
+    ).controls
+
+    assert (kept.preprocessor, kept.preprocessor_model) == (Preprocessor.STRAIGHT_LINES, "40")
+    assert kept.preprocessor_params == {"resolution": 512, "value_threshold": 0.2, "distance_threshold": 5}
+    refused = faults(body(controlnet={"args": [control | {"preprocessor": "openpose_hand"}]}))
+    assert list(refused) == ["stages[1].diffusion.controlnet.args[0].preprocessor"]
+    assert "--name openpose_hand` adds a folder of body_pose_model and hand_pose_model" in str(refused)
+
+
 EMPTY: dict[str, list[Any]] = {
     "etaNoiseSeedDelta": [0, "0"],
     "controlnet": [{}, {"args": []}, {"args": [{}]}, {"args": [{"weight": 0, "pixelPerfect": False, "model": ""}]}],

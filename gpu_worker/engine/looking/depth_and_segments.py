@@ -1,6 +1,6 @@
-"""Preprocessors that look with a network: depth, normals made of depth, and segments. Algorithms are in `jobs`.
+"""Depth, normals made of depth, and segments, by transformers' own networks.
 
-The networks are transformers' own, from a folder as its library writes them. Only safetensors are read.
+They come from a folder as its library writes them. Only safetensors are read.
 """
 
 import json
@@ -22,7 +22,6 @@ from gpu_worker.engine.device import Device
 from gpu_worker.engine.memory import is_out_of_memory
 from jobs.catalog import Model
 from jobs.errors import FatalFailure
-from jobs.preprocessing import at_resolution
 from jobs.preprocessors import Preprocessor
 from jobs.segments import PALETTE
 
@@ -36,7 +35,7 @@ _STEEPNESS = 2 * math.pi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looker:
+class TransformersLooker:
     """`reading` is what the folder says of the pictures it was trained with."""
 
     model: Model
@@ -48,8 +47,22 @@ class Looker:
     def size_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.network.parameters())
 
+    def look(
+        self, seen: Image.Image, preprocessor: Preprocessor, parameters: Mapping[str, float], size: tuple[int, int]
+    ) -> Image.Image:
+        pixels = _pixels(self, seen)
+        if preprocessor is Preprocessor.SEGMENTATION:
+            return Image.fromarray(_segments(self, pixels, size))
+        depth = _depth(self, pixels)
+        is_flat = preprocessor is Preprocessor.DEPTH
+        made = _gray(depth) if is_flat else _normals(depth, parameters["background_threshold"])
+        return Image.fromarray(made).resize(size, Image.Resampling.LANCZOS)
 
-def load_looker(model: Model, preprocessor: Preprocessor, device: Device) -> Looker:
+
+TRANSFORMERS = frozenset({Preprocessor.DEPTH, Preprocessor.NORMAL, Preprocessor.SEGMENTATION})
+
+
+def load_of_transformers(model: Model, preprocessor: Preprocessor, device: Device) -> TransformersLooker:
     """Raises FatalFailure, naming the model and the folder, if it is missing, damaged or of another kind."""
     is_segmenting = preprocessor is Preprocessor.SEGMENTATION
     kind = AutoModelForSemanticSegmentation if is_segmenting else AutoModelForDepthEstimation
@@ -66,28 +79,10 @@ def load_looker(model: Model, preprocessor: Preprocessor, device: Device) -> Loo
             raise
         # Of a damaged file nearly any class is raised.
         raise FatalFailure(f"{model.kind} {model.id}: cannot load {model.path} for {preprocessor}: {error}") from error
-    return Looker(model=model, device=device, network=placed, reading=_IMAGENET | reading)
+    return TransformersLooker(model=model, device=device, network=placed, reading=_IMAGENET | reading)
 
 
-def looked(
-    looker: Looker,
-    picture: Image.Image,
-    preprocessor: Preprocessor,
-    parameters: Mapping[str, float],
-    *,
-    pixel_perfect: bool,
-) -> Image.Image:
-    """Of the picture's size, RGB. `pixel_perfect` looks at it as it is, and not at the parameters' resolution."""
-    seen = picture if pixel_perfect else at_resolution(picture, parameters["resolution"])
-    pixels = _pixels(looker, seen)
-    if preprocessor is Preprocessor.SEGMENTATION:
-        return Image.fromarray(_segments(looker, pixels, picture.size))
-    depth = _depth(looker, pixels)
-    made = _normals(depth, parameters["background_threshold"]) if preprocessor is Preprocessor.NORMAL else _gray(depth)
-    return Image.fromarray(made).resize(picture.size, Image.Resampling.LANCZOS)
-
-
-def _pixels(looker: Looker, picture: Image.Image) -> Tensor:
+def _pixels(looker: TransformersLooker, picture: Image.Image) -> Tensor:
     """(1, 3, height, width) as it was trained with, of sides that it takes."""
     grain = looker.reading.get("ensure_multiple_of") or _GRAIN_PX
     grain = grain if grain > 1 else _GRAIN_PX
@@ -100,7 +95,7 @@ def _pixels(looker: Looker, picture: Image.Image) -> Tensor:
     return values.to(looker.device.torch_device, torch.float32)
 
 
-def _depth(looker: Looker, pixels: Tensor) -> NDArray[np.float64]:
+def _depth(looker: TransformersLooker, pixels: Tensor) -> NDArray[np.float64]:
     """(height, width), the more the nearer."""
     said = looker.network(pixel_values=pixels).predicted_depth[0].float().cpu().numpy().astype(float)
     config = looker.network.config
@@ -127,7 +122,7 @@ def _normals(depth: NDArray[np.float64], background: float) -> NDArray[np.uint8]
     return (normals * 127.5 + 127.5).clip(0, 255).astype(np.uint8)[..., ::-1].copy()
 
 
-def _segments(looker: Looker, pixels: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _segments(looker: TransformersLooker, pixels: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
     """(height, width, 3): each class in its colour."""
     logits = looker.network(pixel_values=pixels).logits
     if logits.shape[1] > len(PALETTE):
