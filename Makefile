@@ -71,6 +71,9 @@ crowd: develop ## GET with its rank, a million jobs waiting against a thousand (
 likeness: develop ## Each stage against the stock diffusers pipelines, in 8-bit units (minutes)
 	$(BIN)/python -W ignore -m benchmarks.likeness
 
+forecasts: develop ## How true what clients are told of starts is, with a real worker (minutes)
+	$(BIN)/python -m benchmarks.forecasts
+
 simulate: develop ## The queue's order against others, on made-up traffic (SIMULATE='--load 0.9 --workers 40')
 	$(BIN)/python -m benchmarks.simulation $(SIMULATE)
 
@@ -80,4 +83,4 @@ model: develop ## Train the bundled model again (hours; goes on where it was cut
 clean: ## Remove .venv, caches and the local installation's data
 	rm -rf $(VENV) .darkroom .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-.PHONY: help install develop demo up test fuzz chaos check lint types imports format bench crowd likeness simulate model clean
+.PHONY: help install develop demo up test fuzz chaos check lint types imports format bench crowd forecasts likeness simulate model clean

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from jobs.job import Estimate, JobStatus, Progress, QueuePlace, ToldJob
 from jobs.need import read_need
 from jobs.outlook import Outlook
-from jobs.pool import NOBODY
+from jobs.pool import NOBODY, Pool
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.outlook_board import OutlookBoard
 
@@ -33,6 +33,8 @@ class Foresight:
         self._queue = queue
         # Seconds of work that were sent to each pool after the outlook was made.
         self._sent_s: defaultdict[str, float] = defaultdict(float)
+        # Every pool that this process ever saw, as it was the last time.
+        self._seen: dict[str, Pool] = {}
         self._unpromised: list[tuple[int, QueuePlace]] = []
         self._promising: asyncio.Task[None] | None = None
 
@@ -46,6 +48,7 @@ class Foresight:
             async with asyncio.timeout(WITHIN_S):
                 self.outlook = await self._board.read()
                 self._sent_s.clear()
+                self._seen = {**self._seen, **self.outlook.pools}
         except (RedisError, OSError) as error:
             log.warning("outlook_not_read", error=repr(error))
         except Exception:
@@ -60,10 +63,14 @@ class Foresight:
         return None
 
     def pool_for(self, need: str, cost_s: float) -> str:
-        """Where a job that needs this should start first, of the pools that can run it; NOBODY where none can."""
+        """Where a job that needs this should start first, of the pools that can run it. Where none can it is one that
+        could when it had workers, which may only be away for a deploy; and NOBODY where none ever could."""
         able = self.outlook.able(need)
-        if len(able) < 2:
-            return able[0] if able else NOBODY
+        if not able:
+            asked = read_need(need)
+            return next((name for name, pool in reversed(self._seen.items()) if not pool.lacks(asked)), NOBODY)
+        if len(able) == 1:
+            return able[0]
         pool = min(able, key=self._start_s)
         self._sent_s[pool] += cost_s
         return pool

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import structlog
 
-from jobs.pool import NOBODY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import Waiting
 from orchestrator.foresight import Foresight
@@ -48,9 +47,8 @@ class Rerouter:
 
     def _elsewhere(self, page: Sequence[Waiting]) -> Iterator[Waiting]:
         for job in page:
-            pool = self._foresight.pool_for(job.need, job.cost_s)
-            if pool != NOBODY:
-                yield replace(job, pool=pool)
+            if self._foresight.outlook.able(job.need):
+                yield replace(job, pool=self._foresight.pool_for(job.need, job.cost_s))
 
     def _to_the_idle(self, pool: str, page: Sequence[Waiting]) -> Iterator[Waiting]:
         outlook = self._foresight.outlook

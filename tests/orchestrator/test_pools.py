@@ -119,6 +119,19 @@ async def test_of_pools_that_can_the_one_is_chosen_where_the_job_starts_first(
     assert looking.pool_for("999|DIFFUSION", 4.0) == NOBODY
 
 
+async def test_what_comes_while_a_pools_workers_are_away_stands_in_their_line(
+    board: OutlookBoard, queue: JobQueue
+) -> None:
+    looking = await look(board, queue, small=(SMALL, 0.0))
+    await board.forget("small:1")
+    await looking.look()
+
+    assert looking.outlook.pools == {}
+    assert looking.pool_for("101|DIFFUSION", 1.0) == "small"
+    # That it never could, it cannot be expected to.
+    assert looking.pool_for("103|DIFFUSION", 1.0) == NOBODY
+
+
 def line(pool: str, *job_ids: int, need: str = "101|DIFFUSION", cost_s: float = 1.0) -> list[Waiting]:
     return [Waiting(job_id, 1, cost_s, Turn(1, cost_s), need, pool) for job_id in job_ids]
 
