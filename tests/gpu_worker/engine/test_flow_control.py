@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from gpu_worker.engine import denoise, latents
 from gpu_worker.engine.controlnet import _kind, load_controlnet
-from gpu_worker.engine.device import CPU
+from gpu_worker.engine.device import CPU, Device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.flow_control import FluxControl
 from jobs.attachments import ControlNet
@@ -461,3 +461,22 @@ def test_a_damaged_folder_is_refused_by_name(nets: Any, tmp_path: Path) -> None:
 
     with pytest.raises(FatalFailure, match=f"CONTROLNET c1: cannot load {tmp_path}"):
         load_controlnet(model, CPU)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("sd3", "sd3-one"), ("sd3", "sd3-large"), ("flux-dev", "flux-told"), ("flux-schnell", "flux-told")],
+)
+def test_half_precision_is_guided_too(
+    bases: dict[str, Path], nets: dict[str, Any], tmp_path: Path, model: str, name: str
+) -> None:
+    half = Device(torch_device=torch.device("cpu"), dtype=torch.bfloat16)
+    models = saved(tmp_path, {model: bases[model]}, {name: nets[name]})
+    rough, fine = (DiffusersEngine(Catalog(models), each, max_cached_bytes=2**30) for each in (half, CPU))
+
+    guided, free, finer = (
+        np.asarray(drawn(engine, model, [control(engine, model, name)] * count, steps=2), int)
+        for engine, count in ((rough, 1), (rough, 0), (fine, 1))
+    )
+
+    assert np.abs(guided - finer).mean() < np.abs(free - finer).mean()
