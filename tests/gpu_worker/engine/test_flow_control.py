@@ -29,7 +29,7 @@ from gpu_worker.engine import denoise, latents
 from gpu_worker.engine.controlnet import _kind, load_controlnet
 from gpu_worker.engine.device import CPU, Device
 from gpu_worker.engine.engine import DiffusersEngine
-from gpu_worker.engine.flow_control import FluxControl
+from gpu_worker.engine.flow_control import UNION_MODES, FluxControl
 from jobs.attachments import ControlNet
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure
@@ -281,6 +281,10 @@ def test_a_union_is_told_what_its_picture_shows(
     # What it shows is one token of hundreds: the picture hardly tells.
     one, other = (residuals(replace(guide, kind=each)) for each in (mode, (mode + 1) % 7))
     assert guide.kind == mode and not any(map(torch.equal, one, other))
+
+
+def test_preprocessors_that_draw_poses_say_so() -> None:
+    assert all(UNION_MODES.get(each) == 4 for each in Preprocessor if "pose" in each)
 
 
 def test_several_of_sd3_add_up(engine: Any, stock: Any, nets: Any) -> None:
