@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from benchmarks import flow_likeness
 from config.catalog import read_catalog
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
@@ -200,6 +202,13 @@ def samplers(bench: Bench) -> Iterator[Pair]:
         yield Pair(sampler, bench.ours(wish(sampler)), bench.theirs(wish(sampler), **SIZE))
 
 
+def families() -> Iterator[Pair]:
+    """SD 3 and FLUX."""
+    with TemporaryDirectory() as folder, taking_the_mean():
+        for row in flow_likeness.rows(Path(folder)):
+            yield Pair(*row)
+
+
 @contextmanager
 def taking_the_mean() -> Iterator[None]:
     """Within it the stock pipelines take the mean of what the VAE says of a picture, as ours does for all its seeds,
@@ -242,9 +251,9 @@ def _merge(pipeline: Any, tensors: dict[str, torch.Tensor], weight: float) -> No
 
 
 def main() -> None:
-    """Prints both tables. Exits with 1 where the goal is missed without a reason."""
+    """Prints the tables. Exits with 1 where the goal is missed without a reason."""
     bench, missed = Bench(), []
-    for title, pairs in (("stage", stages(bench)), ("sampler", samplers(bench))):
+    for title, pairs in (("stage", stages(bench)), ("sampler", samplers(bench)), ("family", families())):
         print(f"| {title} | mean | max | where it differs |\n|---|---|---|---|")
         for pair in pairs:
             print(pair.line(), flush=True)

@@ -48,7 +48,9 @@ class ControlNetwork:
 
 def load_controlnet(model: Model, device: Device) -> ControlNetwork:
     """Raises FatalFailure, naming the model and the file, if it is missing or damaged."""
-    return ControlNetwork(model, ready(open_network(model, _class_of(model), device.dtype), device))
+    # In diffusers 0.42 SD 3's stays in the precision of its file, whatever is asked for.
+    network = open_network(model, _class_of(model), device.dtype).to(device.dtype)
+    return ControlNetwork(model, ready(network, device))
 
 
 def _class_of(model: Model) -> Any:

@@ -17,12 +17,13 @@ from gpu_worker.engine.control import Control
 from jobs.preprocessors import Preprocessor
 
 # How those that know several kinds of pictures number them. Source: the card of InstantX's FLUX.1-dev-Controlnet-Union,
-# which knows poses (4) and what is of low quality (6) too.
+# which knows what is of low quality (6) too.
 UNION_MODES: Mapping[Preprocessor, int] = {
     Preprocessor.CANNY: 0,
     Preprocessor.TILE: 1,
     Preprocessor.DEPTH: 2,
     Preprocessor.BLUR: 3,
+    **{each: 4 for each in Preprocessor if each.startswith("openpose")},
     Preprocessor.LUMINANCE: 5,
     Preprocessor.INTENSITY: 5,
 }

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from gpu_worker.engine.lora_names import kohya_named
+from gpu_worker.engine.lora_names import SCALES, kohya_named, scales_in
 from gpu_worker.engine.memory import is_out_of_memory
 from gpu_worker.engine.tensors import read_notes, read_tensors
 from jobs.catalog import Model
@@ -62,7 +62,7 @@ def read_changes(model: Model, in_diffusers: Callable[[Tensors], Tensors]) -> di
     `in_diffusers` makes these of names that follow the original layout of the architecture.
     Raises FatalFailure where the file cannot be read, or is of a form that is not known.
     """
-    named = kohya_named(read_tensors(model), read_notes(model))
+    named = _named(model)
     # Tools that take a LoRA out of two models write down also what did not change.
     named = {name: each for name, each in named.items() if not name.endswith(_WHOLE) or each.any()}
     _refuse_others(model, named)
@@ -71,13 +71,21 @@ def read_changes(model: Model, in_diffusers: Callable[[Tensors], Tensors]) -> di
         for name, tensor in in_diffusers(named).items():
             layer, _, factor = name.partition(".")
             layers[layer][factor] = tensor
-    except (ValueError, LookupError, AssertionError, RuntimeError) as error:
+    except (ValueError, LookupError, AssertionError, AttributeError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
         # diffusers' conversions assert, and pop what may not be there.
         reason = str(error)[:MAX_REASON] or "its layers are of other widths"
         raise FatalFailure(f"LoRA {model.id} was made for another checkpoint: {model.path}: {reason}") from error
     return {name: Change(factors) for name, factors in layers.items()}
+
+
+def _named(model: Model) -> dict[str, Tensor]:
+    tensors, notes = read_tensors(model), read_notes(model)
+    try:
+        return kohya_named(tensors, scales_in(notes))
+    except (ValueError, TypeError) as error:
+        raise FatalFailure(f"LoRA {model.id}: {model.path} tells of no scale in {SCALES}: {error}") from error
 
 
 def _refuse_others(model: Model, named: Tensors) -> None:

@@ -46,9 +46,19 @@ _OF_KOHYA = {
 }
 
 
-def kohya_named(tensors: Tensors, notes: Mapping[str, str]) -> dict[str, Tensor]:
-    """`notes` is what the file says beside its tensors. A name of no known form stays."""
-    scales = json.loads(notes.get(SCALES, "{}"))
+def scales_in(notes: Mapping[str, str]) -> Mapping[str, Any]:
+    """What a file says beside its tensors of their scale. Raises ValueError."""
+    scales = json.loads(notes.get(SCALES) or "{}")
+    patterns = (
+        [each for name, each in scales.items() if name.endswith("alpha_pattern")] if type(scales) is dict else [0]
+    )
+    if not all(isinstance(each, dict | None) for each in patterns):
+        raise ValueError("it is no object of names")
+    return dict(scales)
+
+
+def kohya_named(tensors: Tensors, scales: Mapping[str, Any]) -> dict[str, Tensor]:
+    """`scales` is what `scales_in` found. A name of no known form stays. Raises ValueError for a scale that is none."""
     named: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         found = _FACTOR.fullmatch(name)

@@ -91,8 +91,11 @@ def stock(folders: dict[str, Path]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def flow_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return build_flow(tmp_path_factory.mktemp("flow"))
+
+
+def build_flow(root: Path) -> dict[str, Path]:
     """Of the families that go a straight way from noise to picture."""
-    root = tmp_path_factory.mktemp("flow")
     _build_sd3(root / "sd3", has_t5=True)
     _build_sd3(root / "sd3-short", has_t5=False)
     _build_flux(root / "flux-dev", is_distilled=True)

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from gpu_worker.engine import denoise, latents
 from gpu_worker.engine.controlnet import _kind, load_controlnet
-from gpu_worker.engine.device import CPU
+from gpu_worker.engine.device import CPU, Device
 from gpu_worker.engine.engine import DiffusersEngine
-from gpu_worker.engine.flow_control import FluxControl
+from gpu_worker.engine.flow_control import UNION_MODES, FluxControl
 from jobs.attachments import ControlNet
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure
@@ -112,18 +112,30 @@ def nets() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory, flow_folders: dict[str, Path]) -> dict[str, Path]:
+    return build_bases(tmp_path_factory.mktemp("bases"), flow_folders)
+
+
+def build_bases(root: Path, folders: dict[str, Path]) -> dict[str, Path]:
     """The tiny models, but of more blocks than most ControlNets have."""
-    root = tmp_path_factory.mktemp("bases")
     torch.manual_seed(8)
-    sd3 = StableDiffusion3Pipeline.from_pretrained(flow_folders["sd3"])
+    sd3 = StableDiffusion3Pipeline.from_pretrained(folders["sd3"])
     sd3.transformer = _wild(SD3Transformer2DModel(**SD3, num_layers=4, patch_size=2, dual_attention_layers=(0,)))
     sd3.save_pretrained(root / "sd3")
     for name in ("flux-dev", "flux-schnell"):
-        flux = FluxPipeline.from_pretrained(flow_folders[name])
+        flux = FluxPipeline.from_pretrained(folders[name])
         blocks = {"num_layers": 3, "num_single_layers": 4, "guidance_embeds": name == "flux-dev"}
         flux.transformer = _wild(FluxTransformer2DModel(**FLUX | {"axes_dims_rope": (4, 4, 8)}, **blocks))
         flux.save_pretrained(root / name)
     return {path.name: path for path in root.iterdir()}
+
+
+def saved(root: Path, bases: dict[str, Path], nets: dict[str, Any]) -> list[Model]:
+    """The models and their ControlNets, as a catalogue has them."""
+    models = [Model(id=id, name=id, family=family_of(id), path=path) for id, path in bases.items()]
+    for name, network in nets.items():
+        network.save_pretrained(root / name)
+        models.append(Model(id=name, name=name, kind=Kind.CONTROLNET, family=family_of(name), path=root / name))
+    return models
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +145,8 @@ def engine(
     nets: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> DiffusersEngine:
-    root = tmp_path_factory.mktemp("controlnets")
-    models = [Model(id=id, name=id, family=family_of(id), path=path) for id, path in bases.items()]
+    models = saved(tmp_path_factory.mktemp("controlnets"), bases, nets)
     models += [Model(id=id, name=id, family=FAMILIES[id], path=path) for id, path in folders.items()]
-    for name, network in nets.items():
-        network.save_pretrained(root / name)
-        models.append(Model(id=name, name=name, kind=Kind.CONTROLNET, family=family_of(name), path=root / name))
     return DiffusersEngine(Catalog(models), CPU, max_cached_bytes=2**31)
 
 
@@ -154,6 +162,10 @@ def of_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def stock(bases: dict[str, Path]) -> dict[str, Any]:
+    return stock_of(bases)
+
+
+def stock_of(bases: dict[str, Path]) -> dict[str, Any]:
     return {
         name: (FluxPipeline if name.startswith("flux") else StableDiffusion3Pipeline).from_pretrained(path)
         for name, path in bases.items()
@@ -269,6 +281,10 @@ def test_a_union_is_told_what_its_picture_shows(
     # What it shows is one token of hundreds: the picture hardly tells.
     one, other = (residuals(replace(guide, kind=each)) for each in (mode, (mode + 1) % 7))
     assert guide.kind == mode and not any(map(torch.equal, one, other))
+
+
+def test_preprocessors_that_draw_poses_say_so() -> None:
+    assert all(UNION_MODES.get(each) == 4 for each in Preprocessor if "pose" in each)
 
 
 def test_several_of_sd3_add_up(engine: Any, stock: Any, nets: Any) -> None:
@@ -449,3 +465,22 @@ def test_a_damaged_folder_is_refused_by_name(nets: Any, tmp_path: Path) -> None:
 
     with pytest.raises(FatalFailure, match=f"CONTROLNET c1: cannot load {tmp_path}"):
         load_controlnet(model, CPU)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("sd3", "sd3-one"), ("sd3", "sd3-large"), ("flux-dev", "flux-told"), ("flux-schnell", "flux-told")],
+)
+def test_half_precision_is_guided_too(
+    bases: dict[str, Path], nets: dict[str, Any], tmp_path: Path, model: str, name: str
+) -> None:
+    half = Device(torch_device=torch.device("cpu"), dtype=torch.bfloat16)
+    models = saved(tmp_path, {model: bases[model]}, {name: nets[name]})
+    rough, fine = (DiffusersEngine(Catalog(models), each, max_cached_bytes=2**30) for each in (half, CPU))
+
+    guided, free, finer = (
+        np.asarray(drawn(engine, model, [control(engine, model, name)] * count, steps=2), int)
+        for engine, count in ((rough, 1), (rough, 0), (fine, 1))
+    )
+
+    assert np.abs(guided - finer).mean() < np.abs(free - finer).mean()

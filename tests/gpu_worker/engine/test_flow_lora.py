@@ -331,6 +331,24 @@ def test_the_scale_beside_the_weights_counts(load: Any, write: Write, name: str)
         torch.testing.assert_close(weight, old + WEIGHT * alpha / RANK * up @ down, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "note",
+    ["no JSON", "[1]", '{"transformer.alpha_pattern": 1}', '{"transformer.lora_alpha": "much"}', '"text"'],
+)
+def test_scales_that_are_none_are_refused_by_name(load: Any, write: Write, name: str, note: str) -> None:
+    write(in_diffusers({"transformer_blocks.0.attn.to_q": factors(32, 32)}), lora_adapter_metadata=note)
+
+    with pytest.raises(FatalFailure, match=r"LoRA one: .* tells of no scale in lora_adapter_metadata"):
+        load(name, "one")
+
+
+def test_xlabs_names_that_are_none_are_refused_by_name(load: Any, write: Write) -> None:
+    write({"double_blocks.processor.proj_lora1.down.weight": random(2, 32)})
+
+    with pytest.raises(FatalFailure, match="LoRA one was made for another checkpoint"):
+        load("flux-dev", "one")
+
+
 SD3_BLOCK = {
     "x_block.attn.qkv": (96, 32),
     "x_block.attn.proj": (32, 32),
