@@ -406,12 +406,15 @@ def test_hands_and_faces_are_looked_at_where_their_files_are(tmp_path: Path, fil
     whole = load_looker(model_of(tmp_path), Preprocessor.POSE, CPU)
     alone = load_looker(model_of(file_of(BodyPose)), Preprocessor.POSE, CPU)
 
-    assert seen_by(whole, Preprocessor.POSE).shape == seen_by(whole, Preprocessor.POSE_FACE).shape == (64, 128, 3)
+    # Nobody's face is as large in it as one must be.
+    small = Image.fromarray(picture()).resize((18, 16))
+    for preprocessor in (Preprocessor.POSE, Preprocessor.POSE_FACE, Preprocessor.POSE_FACE_ONLY):
+        assert seen_by(whole, preprocessor, small).shape == (16, 18, 3)
     for preprocessor in (Preprocessor.POSE_HAND, Preprocessor.POSE_FULL):
         with pytest.raises(FatalFailure, match=rf"PREPROCESSOR 7: {tmp_path} .* hand_pose_model\.safetensors or"):
-            seen_by(whole, preprocessor)
+            seen_by(whole, preprocessor, small)
     with pytest.raises(FatalFailure, match=r"must be a folder with facenet\.safetensors or"):
-        seen_by(alone, Preprocessor.POSE_FACE_ONLY)
+        seen_by(alone, Preprocessor.POSE_FACE_ONLY, small)
 
 
 def test_a_controlnet_is_guided_by_a_published_network(file_of: FileOf) -> None:
