@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
-from gpu_worker.engine.looking import edges, load_looker, looked, mlsd, pose, skeleton
+from gpu_worker.engine.looking import Looker, edges, load_looker, looked, mlsd, pose, skeleton
 from gpu_worker.engine.looking.hed import Hed
 from gpu_worker.engine.looking.lineart import Lineart
 from gpu_worker.engine.looking.lineart_anime import LineartAnime
@@ -58,7 +58,12 @@ def model_of(path: Path, **more: Any) -> Model:
 def made(
     path: Path, preprocessor: Preprocessor, image: Image.Image | None = None, perfect: bool = True, **given: Any
 ) -> np.ndarray[Any, Any]:
-    looker = load_looker(model_of(path), preprocessor, CPU)
+    return seen_by(load_looker(model_of(path), preprocessor, CPU), preprocessor, image, perfect, **given)
+
+
+def seen_by(
+    looker: Looker, preprocessor: Preprocessor, image: Image.Image | None = None, perfect: bool = True, **given: Any
+) -> np.ndarray[Any, Any]:
     image = image or Image.fromarray(picture())
     with torch.inference_mode():
         seen = looked(looker, image, preprocessor, parameters_of(preprocessor, given), pixel_perfect=perfect)
@@ -320,13 +325,9 @@ def test_a_pickle_is_read_where_the_catalogue_states_its_sha256(
 
     with pytest.raises(FatalFailure, match=r"PREPROCESSOR 7: .*mlsd_.*\.pth is pickled, .* state its sha256"):
         load_looker(model_of(file), Preprocessor.STRAIGHT_LINES, CPU)
-    looker = load_looker(model, Preprocessor.STRAIGHT_LINES, CPU)
-    with torch.inference_mode():
-        parameters = parameters_of(Preprocessor.STRAIGHT_LINES, {})
-        image = Image.fromarray(picture())
-        drawn = looked(looker, image, Preprocessor.STRAIGHT_LINES, parameters, pixel_perfect=True)
+    drawn = seen_by(load_looker(model, Preprocessor.STRAIGHT_LINES, CPU), Preprocessor.STRAIGHT_LINES)
 
-    assert np.array_equal(np.asarray(drawn), made(file_of(Mlsd), Preprocessor.STRAIGHT_LINES))
+    assert np.array_equal(drawn, made(file_of(Mlsd), Preprocessor.STRAIGHT_LINES))
 
 
 class Bomb:
@@ -402,13 +403,18 @@ def test_hands_and_faces_are_looked_at_where_their_files_are(tmp_path: Path, fil
     (tmp_path / "body_pose_model.safetensors").symlink_to(file_of(BodyPose))
     (tmp_path / "facenet.safetensors").symlink_to(file_of(FacePose))
 
-    assert made(tmp_path, Preprocessor.POSE).shape == (64, 128, 3)
-    made(tmp_path, Preprocessor.POSE_FACE)
+    whole = load_looker(model_of(tmp_path), Preprocessor.POSE, CPU)
+    alone = load_looker(model_of(file_of(BodyPose)), Preprocessor.POSE, CPU)
+
+    # Nobody's face is as large in it as one must be.
+    small = Image.fromarray(picture()).resize((18, 16))
+    for preprocessor in (Preprocessor.POSE, Preprocessor.POSE_FACE, Preprocessor.POSE_FACE_ONLY):
+        assert seen_by(whole, preprocessor, small).shape == (16, 18, 3)
     for preprocessor in (Preprocessor.POSE_HAND, Preprocessor.POSE_FULL):
-        with pytest.raises(FatalFailure, match=f"PREPROCESSOR 7: {tmp_path} .* hand_pose_model.safetensors or"):
-            made(tmp_path, preprocessor)
+        with pytest.raises(FatalFailure, match=rf"PREPROCESSOR 7: {tmp_path} .* hand_pose_model\.safetensors or"):
+            seen_by(whole, preprocessor, small)
     with pytest.raises(FatalFailure, match=r"must be a folder with facenet\.safetensors or"):
-        made(tmp_path / "body_pose_model.safetensors", Preprocessor.POSE_FACE_ONLY)
+        seen_by(alone, Preprocessor.POSE_FACE_ONLY, small)
 
 
 def test_a_controlnet_is_guided_by_a_published_network(file_of: FileOf) -> None:
