@@ -45,9 +45,10 @@ async def resume(redis: ArqRedis, arguments: argparse.Namespace) -> str:
 async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespace) -> str:
     """What a worker tells of itself is not enough: it may be silent because it is stuck, and it tells nothing of the
     pictures that it still stores. Nor is what PostgreSQL knows: it may be about to claim."""
-    worker, alive = arguments.worker, await OutlookBoard(redis).alive()
-    workers = [name for name, pool in alive.items() if worker in (ALL, name, of_pool(pool))] or [worker]
+    worker = arguments.worker
     await pause(redis, arguments)
+    known = await OutlookBoard(redis).known()
+    workers = [name for name, pool in known.items() if worker in (ALL, name, of_pool(pool))] or [worker]
     deadline = time.monotonic() + arguments.within
     while await _are_present(redis, workers) or await _are_at_work(database, [None] if worker == ALL else workers):
         if not await Pauses(redis).hold(worker):

@@ -3,9 +3,11 @@
 It loads nothing: of weights it reads how large they are.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from importlib.util import find_spec
+from itertools import chain
 from math import prod
 from pathlib import Path
 
@@ -16,6 +18,12 @@ from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.weights import WrongWeights, safetensors_header
 
 _GIB = 2**30
+_VARIANT = re.compile(r"\.(fp16|non_ema|ema)\.")
+# How checkpoints in one file begin the names of what each of their networks has. Source: the original layouts.
+_NETWORKS = (
+    *("model.diffusion_model.", "model_ema.", "cond_stage_model.", "conditioner.", "first_stage_model.", "vae."),
+    *("text_encoders.clip_l.", "text_encoders.clip_g.", "text_encoders.t5xxl."),
+)
 # The packages without which models of a kind cannot be run at all.
 _PACKAGES = {Kind.DETECTOR: "ultralytics"}
 
@@ -51,15 +59,25 @@ def largest_part_bytes(path: Path, itemsize: int) -> int:
     for file in _weights(path):
         try:
             for name, shape in safetensors_header(file).items():
-                # A checkpoint in one file names the network first.
-                parts[str(file.parent) if path.is_dir() else name.partition(".")[0]] += prod(shape) * itemsize
+                part = str(file.parent) if path.is_dir() else _network(name)
+                parts[part] += prod(shape) * itemsize
         except WrongWeights:
             continue
     return max(parts.values(), default=0)
 
 
+def _network(tensor: str) -> str:
+    """In a checkpoint of one file, which of its networks; all other files hold one."""
+    return next((prefix for prefix in _NETWORKS if tensor.startswith(prefix)), "")
+
+
 def _weights(path: Path) -> Iterator[Path]:
-    """One precision of each: some folders hold two."""
-    for file in [path] if path.is_file() else path.rglob("*.safetensors"):
-        if ".fp16." not in file.name or not file.with_name(file.name.replace(".fp16.", ".")).exists():
+    """What is loaded: published folders hold other precisions, averages of the training, and the whole in one file."""
+    if path.is_file():
+        yield path
+        return
+    is_whole = (path / "model_index.json").exists()
+    for file in chain(path.glob("*/*.safetensors"), () if is_whole else path.glob("*.safetensors")):
+        plain = file.with_name(_VARIANT.sub(".", file.name))
+        if plain == file or not (plain.exists() or ".fp16." not in file.name):
             yield file

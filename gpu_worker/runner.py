@@ -385,11 +385,11 @@ class Runner:
         return await self._unless_lost(self._jobs.requeue, job, delay=delay, reason=reason)
 
     async def _give_back(self, job: Job, reason: HandedBack) -> str:
-        outcome = await self._unless_lost(self._jobs.hand_back, job, reason=reason.message)
+        need = str(need_of(job.submission.stages))
+        outcome = await self._unless_lost(self._jobs.hand_back, job, reason=reason.message, need=need)
         if outcome != "REQUEUED":
             return outcome
         pool = NOBODY if isinstance(reason, OutOfReach) else self._options.pool
-        need = str(need_of(job.submission.stages))
         try:
             await self._queue.add([Waiting(job.id, job.attempt + 1, job.cost_s, None, need, pool)])
         except (RedisError, OSError) as error:

@@ -19,8 +19,8 @@ class Ability:
 
     def lacks(self, need: Need) -> tuple[str, ...]:
         """What it cannot do of this, each in a sentence; nothing where it can do all."""
-        stages = (f"no worker runs {stage}" for stage in need.stages if stage not in self.stages)
-        reasons = (self.models.get(model, f"no worker has model {model} in its catalogue") for model in need.models)
+        stages = (f"the workers do not run {stage}" for stage in need.stages if stage not in self.stages)
+        reasons = (self.models.get(model, f"the workers do not know model {model}") for model in need.models)
         return tuple(dict.fromkeys((*stages, *filter(None, reasons))))
 
     @cached_property

@@ -9,11 +9,11 @@ SOON_S = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What a waiting job waits for. `own_before`: jobs of its account that wait and came before it. `held_s` is the
-    rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it may. `is_paused`: by the
-    operator, for all workers of its pool, who are counted."""
+    """What a waiting job waits for. `own_before`: those of its account that are before it, None where they were not
+    counted. `held_s` is the rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it
+    may. `is_paused`: by the operator, for all workers of its pool, who are counted."""
 
-    own_before: int
+    own_before: int | None
     held_s: float
     is_parked: bool
     is_paused: bool
@@ -48,13 +48,14 @@ def _waiting(view: JobView, around: Circumstances) -> list[str]:
     return [_before(view.place, around.own_before), _workers(around), _in(start, "it should start")]
 
 
-def _before(place: QueuePlace | None, own: int) -> str:
+def _before(place: QueuePlace | None, own: int | None) -> str:
     if place is None:
         return "its place in the line is not known at the moment"
     before = place.rank - 1
     if before == 0:
         return "it is the first in line"
-    own = min(own, before)
+    if own is None:
+        return f"{before} jobs are before it"
     if before == 1:
         return f"1 job is before it, {'one of yours' if own else 'not one of yours'}"
     return f"{before} jobs are before it, {own or 'none'} of them yours"

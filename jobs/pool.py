@@ -10,8 +10,8 @@ from itertools import accumulate
 from jobs.ability import Ability
 from jobs.need import Need
 
-NOBODY = "nobody"
-"""The pool of jobs that no worker can run. It never has one."""
+NOBODY = "(nobody)"
+"""The pool of jobs that no worker can run. It never has one: no worker's pool may be called so."""
 
 # Nobody whose work is a second ahead of the clock is before those that come fresh.
 AHEAD_S = 1.0
@@ -43,7 +43,9 @@ class Pool:
 
     def lacks(self, need: Need) -> tuple[str, ...]:
         """What one of its workers cannot do, each in a sentence."""
-        return tuple(dict.fromkeys(each for ability in self._abilities for each in ability.lacks(need)))
+        lacks = [ability.lacks(need) for ability in self._abilities]
+        told = dict.fromkeys(each for of_one in lacks for each in of_one)
+        return tuple(told) if all(lacks) else tuple(f"some workers of its pool cannot run it: {each}" for each in told)
 
     def raw_start_s(self, work_before_s: float, ahead_s: float = 0.0) -> float:
         """When its workers, of which it has one, have done this much besides what they are at, if each takes the next

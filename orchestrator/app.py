@@ -110,6 +110,7 @@ class Parts:
 async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[web.Application]:
     """The application with its flusher, sweeper, cleaner and feed at work; all end on leaving."""
     parts = Parts(options, database, redis)
+    await parts.foresight.look()  # what comes first is told of the workers too
     cors = Cors(options.upload_origins, METHODS)
     app = web.Application(
         middlewares=[answer_errors],
@@ -171,7 +172,12 @@ def _job_routes(
     yield from JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes()
     yield from JobCancelApi(authentication=authentication, jobs=jobs, queue=parts.queue).routes()
     yield from JobExplainApi(
-        authentication=authentication, reader=reader, jobs=jobs, foresight=parts.foresight, pauses=parts.pauses
+        authentication=authentication,
+        reader=reader,
+        jobs=jobs,
+        queue=parts.queue,
+        foresight=parts.foresight,
+        pauses=parts.pauses,
     ).routes()
     yield from JobEventsApi(
         authentication=authentication,

@@ -33,7 +33,8 @@ class Foresight:
         self._queue = queue
         # Seconds of work that were sent to each pool after the outlook was made.
         self._sent_s: defaultdict[str, float] = defaultdict(float)
-        # Every pool that this process ever saw, as it was the last time.
+        self.has_looked = False
+        # Every pool that this process ever saw, as it was the last time; the last seen last.
         self._seen: dict[str, Pool] = {}
         self._unpromised: list[tuple[int, QueuePlace]] = []
         self._promising: asyncio.Task[None] | None = None
@@ -48,7 +49,9 @@ class Foresight:
             async with asyncio.timeout(WITHIN_S):
                 self.outlook = await self._board.read()
                 self._sent_s.clear()
-                self._seen = {**self._seen, **self.outlook.pools}
+                self.has_looked = True
+                others = {name: pool for name, pool in self._seen.items() if name not in self.outlook.pools}
+                self._seen = {**others, **self.outlook.pools}
         except (RedisError, OSError) as error:
             log.warning("outlook_not_read", error=repr(error))
         except Exception:
@@ -62,9 +65,10 @@ class Foresight:
             return self.outlook.waiting(place, job.kind, job.cost_s)
         return None
 
-    def pool_for(self, need: str, cost_s: float) -> str:
-        """Where a job that needs this should start first, of the pools that can run it. Where none can it is one that
-        could when it had workers, which may only be away for a deploy; and NOBODY where none ever could."""
+    def pool_for(self, need: str, cost_s: float = 0.0) -> str:
+        """Where a job that needs this should start first, of the pools that can run it; `cost_s` of one that goes there
+        counts until the next look. Where none can it is one that could when it had workers, which may only be away for
+        a deploy; and NOBODY where none ever could."""
         able = self.outlook.able(need)
         if not able:
             asked = read_need(need)
@@ -80,8 +84,8 @@ class Foresight:
 
     def missing(self, job: ToldJob, place: QueuePlace | None) -> tuple[str, ...] | None:
         """Why no worker that is alive can run it, each in a sentence; nothing where one can. None of a job that does
-        not wait."""
-        if job.status != JobStatus.WAITING:
+        not wait, and while nobody knows."""
+        if job.status != JobStatus.WAITING or not self.has_looked:
             return None
         if place and place.pool in self.outlook.pools:
             return ()

@@ -11,6 +11,7 @@ from jobs.dialects.tams_response import explanation_body
 from jobs.explanation import Circumstances
 from jobs.job import QueuePlace
 from jobs.pool import Pool
+from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.pauses import ALL, Pauses, of_pool
 from orchestrator.authentication import Authentication
@@ -20,6 +21,8 @@ from orchestrator.job_reader import JobReader
 from orchestrator.json_http import json_response
 
 WITHIN_S = 1
+# Of a longer line it is not told how many are the account's own.
+MOST_COUNTED = 1000
 
 log = structlog.get_logger()
 
@@ -31,12 +34,14 @@ class JobExplainApi:
         authentication: Authentication,
         reader: JobReader,
         jobs: JobStore,
+        queue: JobQueue,
         foresight: Foresight,
         pauses: Pauses,
     ) -> None:
         self._authentication = authentication
         self._reader = reader
         self._jobs = jobs
+        self._queue = queue
         self._foresight = foresight
         self._pauses = pauses
 
@@ -49,7 +54,7 @@ class JobExplainApi:
         hold, pools = await self._jobs.hold(view.job.id), self._foresight.outlook.pools
         pool = (pools.get(view.place.pool) if view.place else None) or Pool()
         around = Circumstances(
-            own_before=hold.own_before,
+            own_before=await self._own_before(account.id, view.place),
             held_s=hold.held_s,
             is_parked=hold.is_parked,
             is_paused=await self._are_paused(view.place),
@@ -57,6 +62,19 @@ class JobExplainApi:
             busy_workers=pool.busy_workers,
         )
         return json_response(explanation_body(view, around))
+
+    async def _own_before(self, account_id: int, place: QueuePlace | None) -> int | None:
+        """Those that came back are nobody's in the line."""
+        before = place.rank - 1 if place else 0
+        if place is None or before > MOST_COUNTED:
+            return None
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                page = await self._queue.page(place.pool, 0, before) if before else []
+        except (RedisError, OSError) as error:
+            log.warning("line_not_read", error=repr(error))
+            return None
+        return sum(job.turn is not None and job.turn.account_id == account_id for job in page)
 
     async def _are_paused(self, place: QueuePlace | None) -> bool:
         try:

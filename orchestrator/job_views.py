@@ -59,13 +59,14 @@ class JobViews:
     async def _places_outside(self, jobs: Sequence[ToldJob]) -> dict[int, QueuePlace]:
         """Of jobs that wait for something else than their turn, which comes behind all that wait now at the latest; and
         while Redis is away, of all."""
+        pools = {job.id: self._foresight.pool_for(job.need) for job in jobs}
         try:
             async with asyncio.timeout(LIVE_STATE_WITHIN_S):
-                length = await self._queue.length()
+                behind = {pool: 1 + await self._queue.length(pool) for pool in set(pools.values())}
         except (RedisError, OSError) as error:
             log.warning("live_state_not_known", jobs=len(jobs), error=repr(error))
             return await self._jobs.places(jobs)
-        return dict.fromkeys([job.id for job in jobs], QueuePlace(rank=length + 1, length=length + 1))
+        return {job_id: QueuePlace(rank=behind[pool], length=behind[pool], pool=pool) for job_id, pool in pools.items()}
 
     async def _progress(self, jobs: Sequence[ToldJob]) -> dict[int, Progress | None]:
         return await _known(jobs, lambda: self._board.get([(job.id, job.attempt) for job in jobs]))

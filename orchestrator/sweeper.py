@@ -47,7 +47,7 @@ class Sweeper:
         self._jobs = jobs
         self._queue = queue
         self._foresight = foresight
-        self._rerouter = Rerouter(queue, foresight)
+        self._rerouter = Rerouter(jobs, queue, foresight)
         self._every = every
         self._max_attempts = max_attempts
         self._now = now
@@ -123,4 +123,4 @@ class Sweeper:
     async def _add(self, waiting: list[Waiting]) -> None:
         if waiting:
             pool_for = self._foresight.pool_for
-            await self._queue.add([replace(each, pool=pool_for(each.need, each.cost_s)) for each in waiting])
+            await self._queue.add([replace(each, pool=pool_for(each.need)) for each in waiting])

@@ -82,8 +82,9 @@ def explanation_body(view: JobView, around: Circumstances) -> answers.Explanatio
     if view.job.status == JobStatus.WAITING:
         body["workersAlive"] = around.workers
         if view.place:
-            before = view.place.rank - 1
-            body |= {"jobsBefore": before, "yourJobsBefore": min(around.own_before, before)}
+            body["jobsBefore"] = view.place.rank - 1
+            if around.own_before is not None:
+                body["yourJobsBefore"] = around.own_before
     if view.estimate:
         body["estimate"] = _estimate(view.estimate)
     return body

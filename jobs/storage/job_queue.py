@@ -5,6 +5,7 @@ It may be emptied at any time; the sweeper refills it. Its scripts decide the or
 An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left behind can block a later one.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -53,12 +54,16 @@ Leaving: TypeAlias = Literal["STARTED", "CANCELED", "PASSED"]
 
 MILLISECOND = timedelta(milliseconds=1)
 
+# Of the release before pools: nobody else deletes them.
+_FORMER = [
+    *("darkroom:line", "darkroom:line:clock", "darkroom:line:ends", "darkroom:line:entries"),
+    *("darkroom:line:promises", "darkroom:line:filled", "darkroom:wake", "darkroom:fresh"),
+]
 _KEYS = [LINE, CLOCK, ENDS, WAKE, ENTRIES, PROMISES, WAITS, FRESH, WORK]
 
 
-def _script(name: str) -> str:
-    folder = Path(__file__).parent
-    return (folder / "places.lua").read_text() + (folder / f"{name}.lua").read_text()
+def _script(*names: str) -> str:
+    return "".join((Path(__file__).parent / f"{name}.lua").read_text() for name in ("places", *names))
 
 
 class JobQueue:
@@ -66,8 +71,9 @@ class JobQueue:
         """`now` is in seconds since 1970."""
         self._redis = redis
         self._now = now
-        self._enqueue = redis.register_script(_script("enqueue"))
-        self._leave = redis.register_script(_script("leave"))
+        self._enqueue = redis.register_script(_script("entering", "enqueue"))
+        self._leave = redis.register_script(_script("leaving", "leave"))
+        self._move = redis.register_script(_script("leaving", "entering", "move"))
         self._look = redis.register_script(_script("look"))
         self._page = redis.register_script(_script("page"))
         self._promise = redis.register_script(_script("promise"))
@@ -103,9 +109,21 @@ class JobQueue:
         found = await self._page(keys=_KEYS, args=[pool, after, limit])
         return [_waiting(*each) for each in zip(found[::2], found[1::2], strict=True) if each[1]]
 
-    async def length(self) -> int:
-        """How many jobs wait, in all pools."""
-        return await cast(Awaitable[int], self._redis.hlen(ENTRIES))
+    async def move(
+        self, pool: str, jobs: Sequence[Attempt], *, to: str, at_least: int = PAGE, up_to_s: float = math.inf
+    ) -> int:
+        """Brings these out of the line of `pool` into another's, until so many are there and so much work; not those
+        that have left it meanwhile, or are being given to a worker. Gives how many moved."""
+        up_to = up_to_s / MILLISECOND.total_seconds()
+        arguments: list[str | float] = [pool, to, at_least, repr(up_to), *(_arq_id(*each) for each in jobs)]
+        moved: int = await self._move(keys=_KEYS, args=arguments)
+        return moved
+
+    async def length(self, pool: str | None = None) -> int:
+        """How many jobs wait, in one pool or in all."""
+        if pool is None:
+            return await cast(Awaitable[int], self._redis.hlen(ENTRIES))
+        return await cast(Awaitable[int], self._redis.zcard(LINE + pool))
 
     async def promise(self, starts: Iterable[tuple[int, float, Range]]) -> None:
         """Remembers what was told of the first starts of these jobs: in how many seconds, before and after it was
@@ -160,6 +178,7 @@ class JobQueue:
         return f"{filled.decode()}:{server['run_id']}"
 
     async def mark_filled(self) -> None:
+        await self._redis.delete(*_FORMER)
         await self._redis.set(FILLED, repr(time.time()))
 
     async def _leave_line(self, client: Any, attempts: Iterable[Attempt], why: Leaving) -> None:
@@ -186,7 +205,8 @@ def _turn(job: Waiting) -> tuple[int | str, str, str]:
 
 
 def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
+    """At least one, so that a line with jobs has work."""
+    return max(round(seconds * 1000), 1)
 
 
 def _waiting(arq_id: bytes, entry: bytes) -> Waiting:

@@ -83,12 +83,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """What a waiting job waits for besides its turn: room in its account, and the rest of a delay. `own_before` counts
-    its account's jobs that wait and came before it."""
+    """What a waiting job waits for besides its turn: room in its account, and the rest of a delay."""
 
     is_parked: bool
     held_s: float
-    own_before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +238,11 @@ class JobStore:
         async with self._database.connection() as connection:
             await _requeue(connection, job_id, attempt, delay=delay, reason=reason)
 
-    async def hand_back(self, job_id: int, attempt: int, *, reason: str) -> None:
-        """Gives the job back at once, and does not count the attempt against it. Raises AttemptLost."""
+    async def hand_back(self, job_id: int, attempt: int, *, reason: str, need: str) -> None:
+        """Gives the job back at once, and does not count the attempt against it. `need` is kept: an older release may
+        not have known it. Raises AttemptLost."""
         async with self._database.connection() as connection:
-            await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason, handed_back=1)
+            await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason, handed_back=1, need=need)
 
     async def take_back_lapsed(self, *, max_attempts: int, limit: int = 100) -> list[int]:
         """Requeues jobs whose worker has stopped renewing; fails those that used up their attempts.
@@ -285,6 +284,13 @@ class JobStore:
         """The jobs given back by an attempt whose delay is over."""
         async with self._database.connection() as connection:
             return [_waiting(row) for row in await rows_of(queries.retried_jobs(connection, limit=limit))]
+
+    async def still_waiting(self, attempts: Collection[tuple[int, int]]) -> set[int]:
+        """Which of these jobs wait for just this attempt."""
+        expected = dict(attempts)
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.attempts_that_wait(connection, job_ids=list(expected)))
+        return {row["id"] for row in rows if row["attempt"] + 1 == expected[row["id"]]}
 
     async def unpark(self, *, parked_for: timedelta, limit: int = 1000) -> list[Waiting]:
         """The jobs that claims parked at least so long ago, and that their accounts now have room for; of each account
@@ -375,10 +381,17 @@ async def _end_all(
 
 
 async def _requeue(
-    connection: Connection, job_id: int, attempt: int, *, delay: timedelta, reason: str, handed_back: int = 0
+    connection: Connection,
+    job_id: int,
+    attempt: int,
+    *,
+    delay: timedelta,
+    reason: str,
+    handed_back: int = 0,
+    need: str | None = None,
 ) -> None:
     row = await queries.requeue_job(
-        connection, job_id=job_id, attempt=attempt, delay=delay, reason=reason, handed_back=handed_back
+        connection, job_id=job_id, attempt=attempt, delay=delay, reason=reason, handed_back=handed_back, need=need
     )
     if row is None:
         raise AttemptLost

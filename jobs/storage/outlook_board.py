@@ -65,9 +65,13 @@ class OutlookBoard:
 
     async def alive(self) -> dict[str, str]:
         """The workers that take jobs, or are at one, each with its pool."""
+        return await self.known(ALIVE_S)
+
+    async def known(self, silent_s: float = FORGOTTEN_S) -> dict[str, str]:
+        """Those that have told of themselves, but for so long; one that hangs may still be at a job."""
         told = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS))
         workers = _workers(told).items()
-        return {name.decode(): each.pool for name, each in workers if self._silent_s(each) <= ALIVE_S}
+        return {name.decode(): each.pool for name, each in workers if self._silent_s(each) <= silent_s}
 
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
@@ -120,11 +124,9 @@ class OutlookBoard:
         return False
 
     async def _forget_the_silent(self, workers: Mapping[bytes, _Told], abilities: Mapping[bytes, bytes]) -> None:
-        forgotten = [name.decode() for name, told in workers.items() if self._silent_s(told) > FORGOTTEN_S]
-        if not forgotten:
-            return
-        await self.forget(*forgotten)
-        left = {told.digest for told in workers.values() if self._silent_s(told) <= FORGOTTEN_S}
+        if forgotten := [name.decode() for name, told in workers.items() if self._silent_s(told) > FORGOTTEN_S]:
+            await self.forget(*forgotten)
+        left = {told.digest for told in workers.values()}
         if unused := [digest.decode() for digest in abilities if digest.decode() not in left]:
             await cast(Awaitable[int], self._redis.hdel(ABILITIES, *unused))
 

@@ -20,6 +20,7 @@ from jobs.account import RateLimit
 from jobs.dialects.tams_signature import written_key
 from jobs.errors import DarkroomError, InvalidSubmission, NotFound
 from jobs.job import Range
+from jobs.pool import NOBODY
 from jobs.signing_keys import SigningKind
 from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
@@ -258,7 +259,7 @@ async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
     assert before == [
         "waiting: 3 jobs, 90 s of work",
         "workers: 1 alive, 1 at work",
-        "pool nobody: 90 s of work, no worker",
+        f"pool {NOBODY}: 90 s of work, no worker",
         "pool test: 0 s of work, 1 alive, 1 at work",
         "takes jobs: one:1, pool test",
     ]

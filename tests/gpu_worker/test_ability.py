@@ -70,16 +70,40 @@ def test_the_largest_network_counts_in_the_devices_precision(tmp_path: Path) -> 
     weights(tmp_path / "unet/model-00001-of-00002.safetensors", a=100)
     weights(tmp_path / "unet/model-00002-of-00002.safetensors", b=50)
     weights(tmp_path / "vae/model.safetensors", c=120)
-    # The same numbers in two precisions.
-    weights(tmp_path / "vae/model.fp16.safetensors", c=120)
-    single = weights(tmp_path / "single/one.safetensors", **{"model.a": 70, "model.b": 7, "first_stage.c": 60})
-    (tmp_path / "text/broken.safetensors").parent.mkdir()
-    (tmp_path / "text/broken.safetensors").write_bytes(b"no")
+    (tmp_path / "model_index.json").write_text("{}")
 
-    assert largest_part_bytes(tmp_path / "unet", 4) == 600
-    assert largest_part_bytes(single, 2) == 154
     assert largest_part_bytes(tmp_path, 4) == 600
-    assert largest_part_bytes(tmp_path / "text", 4) == 0
+    assert largest_part_bytes(tmp_path / "vae", 2) == 240
+
+
+def test_of_a_published_folder_only_what_is_loaded_counts(tmp_path: Path) -> None:
+    weights(tmp_path / "unet/model.safetensors", a=100)
+    for variant in ("fp16", "non_ema"):
+        weights(tmp_path / f"unet/model.{variant}.safetensors", a=100)
+    weights(tmp_path / "vae/model.fp16.safetensors", c=120)
+    weights(tmp_path / "whole_1.0.safetensors", a=500)
+    (tmp_path / "model_index.json").write_text("{}")
+
+    assert largest_part_bytes(tmp_path, 2) == 240
+
+
+@pytest.mark.parametrize(
+    ("tensors", "largest"),
+    [
+        ({"model.diffusion_model.a": 70, "model.diffusion_model.b": 7, "first_stage_model.c": 60}, 77),
+        ({"text_encoders.clip_l.a": 30, "text_encoders.t5xxl.b": 60, "model.diffusion_model.c": 50}, 60),
+        ({"double_blocks.0.a": 30, "single_blocks.0.b": 20}, 50),
+    ],
+)
+def test_of_one_file_the_largest_network_counts(tmp_path: Path, tensors: dict[str, int], largest: int) -> None:
+    assert largest_part_bytes(weights(tmp_path / "one.safetensors", **tensors), 2) == 2 * largest
+
+
+def test_what_cannot_be_read_is_left_to_who_loads_it(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no")
+
+    assert largest_part_bytes(broken, 4) == 0
 
 
 def test_memory_is_all_of_the_devices() -> None:

@@ -16,7 +16,7 @@ from gpu_worker.arq_worker import WakingWorker
 from jobs.job import JobStatus
 from jobs.storage.background import beside
 from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import ALL, Pauses
+from jobs.storage.pauses import ALL, Pauses, of_pool
 from tests import one_job
 from tests.gpu_worker.conftest import Bench
 from tests.gpu_worker.scripted_engine import ScriptedEngine, nothing, pause_at
@@ -138,3 +138,23 @@ async def test_all_resumed_are_all(redis: ArqRedis) -> None:
 
     assert await pauses.named() == set()
     assert not await pauses.hold("a:1")
+
+
+async def test_a_pool_is_drained_when_all_its_workers_are_idle_those_that_hang_too(
+    bench: Bench, redis: ArqRedis
+) -> None:
+    job_id = await bench.accept()
+    job = await one_job.claim(bench.jobs, job_id, 1, worker=NAME, lease=bench.lease)
+    assert job is not None
+    # Too long to count as alive.
+    await OutlookBoard(redis, lambda: time.time() - 20).tell(NAME, **MEMBER)
+    await OutlookBoard(redis).tell("test:2", **MEMBER)
+
+    draining = asyncio.create_task(drain(redis, bench.database, named(of_pool(POOL), within=10)))
+    await until(lambda: Pauses(redis).hold(of_pool(POOL)))
+    await OutlookBoard(redis).forget("test:2")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(draining), 1)
+    await one_job.succeed(bench.jobs, job, [])
+
+    assert "can be stopped" in await draining

@@ -17,8 +17,8 @@ def test_what_a_worker_lacks_is_told_in_sentences() -> None:
     assert BOTH.lacks(need("1", "2")) == ()
     assert ONE.lacks(need("1", "2")) == ("model two needs 9.0 GiB",)
     assert BOTH.lacks(need("3", stage="IMAGE_TO_INPAINT")) == (
-        "no worker runs IMAGE_TO_INPAINT",
-        "no worker has model 3 in its catalogue",
+        "the workers do not run IMAGE_TO_INPAINT",
+        "the workers do not know model 3",
     )
 
 
@@ -43,4 +43,6 @@ def test_what_is_missing_is_told_by_the_pool_that_lacks_least() -> None:
 
     assert outlook.missing(need("1", "2")) == ("model two needs 9.0 GiB",)
     assert outlook.missing(need("1")) == ()
+    mixed = Outlook(spreads={}, pools={"mixed": Pool(abilities=[ONE, BOTH])})
+    assert mixed.missing(need("2")) == ("some workers of its pool cannot run it: model two needs 9.0 GiB",)
     assert Outlook(spreads={}).missing(need("1")) == ("no worker that takes jobs is alive",)

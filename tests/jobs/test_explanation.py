@@ -27,7 +27,7 @@ def waiting(rank: int | None = 1, start: Range | None = None, missing: tuple[str
             " in 30 s at nine of ten.",
         ),
         (
-            waiting(2, Range(200, 9000), own_before=7),
+            waiting(2, Range(200, 9000), own_before=1),
             "1 job is before it, one of yours; 2 workers are alive, 2 of them at work; it should start in about 3 min,"
             " and in 2 h at nine of ten.",
         ),
@@ -44,6 +44,7 @@ def waiting(rank: int | None = 1, start: Range | None = None, missing: tuple[str
             "2 jobs are before it, none of them yours; the model is not here; nor is the LoRA; it starts when a worker"
             " comes that can run it.",
         ),
+        (waiting(2001, own_before=None), "2000 jobs are before it; 2 workers are alive, 2 of them at work."),
         (waiting(2), "1 job is before it, not one of yours; 2 workers are alive, 2 of them at work."),
         (waiting(None), "Its place in the line is not known at the moment; 2 workers are alive, 2 of them at work."),
         (

@@ -23,7 +23,7 @@ async def test_a_job_that_no_worker_can_run_says_so_and_waits_for_one(client: Cl
     another = await client.ended(await client.submit())
     fleet.start("gpu_worker", DARKROOM_POOL="large")
 
-    assert (told["isPossible"], told["impossibleBecause"]) == (False, ["no worker runs IMAGE_TO_UPSCALER"])
+    assert (told["isPossible"], told["impossibleBecause"]) == (False, ["the workers do not run IMAGE_TO_UPSCALER"])
     # Nobody is held up by it.
     assert another["status"] == "SUCCESS"
     job = await client.ended(told["id"])

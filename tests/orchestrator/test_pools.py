@@ -1,7 +1,7 @@
 """Which line jobs stand in: one whose workers can run them. Ranks count those who wait for the same workers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from jobs.capabilities import RUNNABLE
 from jobs.pool import NOBODY
 from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
-from jobs.storage.job_store import Waiting
+from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.turn import Turn
 from orchestrator import foresight as foresight_module
@@ -20,6 +20,7 @@ from orchestrator import rerouting
 from orchestrator.app import WebOptions
 from orchestrator.foresight import Foresight
 from orchestrator.rerouting import Rerouter
+from tests.jobs import samples
 from tests.orchestrator.conftest import Api, body, open_api
 from tests.orchestrator.looking import foresight
 from tests.until import until
@@ -47,7 +48,6 @@ async def api(
     monkeypatch.setattr(foresight_module, "LOOK_EVERY_S", 0.05)
     await board.tell("small:1", pool="small", ability=SMALL)
     async with open_api(options, database, redis) as opened:
-        await asyncio.sleep(0.05)
         yield opened
 
 
@@ -82,14 +82,14 @@ async def test_a_rank_counts_those_who_wait_for_the_same_workers(api: Api, board
 
 
 async def test_a_job_that_was_impossible_becomes_possible_when_a_worker_comes(
-    api: Api, board: OutlookBoard, queue: JobQueue, redis: ArqRedis
+    database: Database, api: Api, board: OutlookBoard, queue: JobQueue, redis: ArqRedis
 ) -> None:
     job = await accepted(api, sd_model="103", **XL)
     await board.tell("large:1", pool="large", ability=LARGE)
     looking = foresight(redis)
     await looking.look()
 
-    await Rerouter(queue, looking).reroute()
+    await routing(database, queue, looking).reroute()
 
     await until(lambda: possible(api, job["id"]))
     assert await queue.pick("large:1", "large", {}, 0.0) == [(int(job["id"]), 1)]
@@ -97,6 +97,10 @@ async def test_a_job_that_was_impossible_becomes_possible_when_a_worker_comes(
 
 async def possible(api: Api, job_id: str) -> bool:
     return bool((await api.job(job_id))["isPossible"])
+
+
+def routing(database: Database, queue: JobQueue, looking: Foresight) -> Rerouter:
+    return Rerouter(JobStore(database), queue, looking)
 
 
 async def look(board: OutlookBoard, queue: JobQueue, **pools: Any) -> Foresight:
@@ -141,49 +145,128 @@ async def pools_of(queue: JobQueue, *job_ids: int) -> list[str]:
 
 
 async def test_what_waits_for_busy_workers_goes_to_idle_ones_that_can_run_it(
-    board: OutlookBoard, queue: JobQueue
+    database: Database, board: OutlookBoard, queue: JobQueue
 ) -> None:
     await queue.add([*line("busy", 1, need="103|DIFFUSION"), *line("busy", 2, 3, 4, 5)])
     looking = await look(board, queue, busy=(LARGE, 60.0), idle=(SMALL, 0.0))
 
-    await Rerouter(queue, looking).reroute()
+    await routing(database, queue, looking).reroute()
 
     # For two seconds of work, and not the one that the idle worker cannot run.
     assert await pools_of(queue, 1, 2, 3, 4, 5) == ["busy", "idle", "idle", "busy", "busy"]
     assert [place and place.rank for place in await queue.places([(2, 1), (3, 1)])] == [1, 2]
 
 
-async def test_idle_workers_keep_what_is_theirs(board: OutlookBoard, queue: JobQueue) -> None:
-    await queue.add(line("one", 1, 2, 3))
+async def test_idle_workers_keep_what_is_theirs(database: Database, board: OutlookBoard, queue: JobQueue) -> None:
+    await queue.add(line("one", 1, 2))
     looking = await look(board, queue, one=(LARGE, 0.0), other=(LARGE, 0.0))
 
-    await Rerouter(queue, looking).reroute()
+    await routing(database, queue, looking).reroute()
 
-    assert await pools_of(queue, 1, 2, 3) == ["one"] * 3
+    assert await pools_of(queue, 1, 2) == ["one"] * 2
+
+
+async def test_idle_workers_are_brought_a_job_each_however_long_and_from_far_behind(
+    database: Database, board: OutlookBoard, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerouting, "PAGE", 4)
+    await queue.add([*line("busy", *range(1, 9), need="103|DIFFUSION"), *line("busy", *range(9, 13), cost_s=60.0)])
+    looking = await look(board, queue, busy=(LARGE, 60.0), idle=(SMALL, 0.0))
+    await board.tell("idle:2", pool="idle", ability=SMALL)
+    await looking.look()
+
+    rerouter = routing(database, queue, looking)
+    for _ in range(4):
+        await rerouter.reroute()
+
+    assert await queue.length("idle") == 2
+
+
+async def test_who_is_busy_is_not_brought_more_by_a_second_process(
+    database: Database, board: OutlookBoard, queue: JobQueue
+) -> None:
+    await queue.add(line("busy", *range(1, 9)))
+    both = [await look(board, queue, busy=(LARGE, 60.0), idle=(SMALL, 0.0)) for _ in range(2)]
+
+    for looking in both:
+        await routing(database, queue, looking).reroute()
+
+    assert await queue.length("idle") == 2
+
+
+async def test_a_job_that_a_worker_was_just_given_or_has_begun_is_not_moved(queue: JobQueue) -> None:
+    await queue.add(line("here", 1, 2, 3))
+    assert await queue.pick("here:1", "here", {}, 0.0) == [(1, 1)]
+    await queue.start((2, 1))
+
+    moved = await queue.move("here", [(1, 1), (2, 1), (3, 1)], to="there")
+
+    assert moved == 1
+    assert await pools_of(queue, 1, 2, 3) == ["here", "", "there"]
+
+
+async def test_what_waits_no_more_leaves_a_line_that_no_worker_serves(
+    api: Api, database: Database, board: OutlookBoard, queue: JobQueue
+) -> None:
+    ended, waiting = [int((await accepted(api, sd_model="103", **XL))["id"]) for _ in range(2)]
+    async with database.connection() as connection:
+        await connection.execute("UPDATE jobs SET status = 'CANCELED' WHERE id = $1", ended)
+
+    await routing(database, queue, await look(board, queue, small=(SMALL, 0.0))).reroute()
+
+    assert await pools_of(queue, ended, waiting) == ["", NOBODY]
+
+
+async def test_a_process_that_could_not_look_yet_says_nothing_of_workers(redis: ArqRedis) -> None:
+    assert foresight(redis).missing(samples.job(), None) is None
+
+
+async def test_of_pools_that_are_away_the_one_that_was_seen_last_is_taken(board: OutlookBoard, queue: JobQueue) -> None:
+    looking = await look(board, queue, older=(SMALL, 0.0), newer=(SMALL, 0.0))
+    await board.forget("newer:1")
+    await looking.look()
+    await board.forget("older:1")
+    await looking.look()
+
+    assert looking.pool_for("101|DIFFUSION") == "older"
+
+
+async def test_how_many_of_those_before_are_ones_own_is_counted_in_its_line(api: Api) -> None:
+    for model in ("101", "101", "103", "103"):
+        last = await accepted(api, sd_model=model, **XL)
+
+    _, explained = await api.call("GET", f"/v1/jobs/{last['id']}/explain")
+
+    assert (explained["jobsBefore"], explained["yourJobsBefore"]) == (1, 1)
+
+
+class AllWait(JobStore):
+    async def still_waiting(self, attempts: Collection[tuple[int, int]]) -> set[int]:
+        return {job_id for job_id, _ in attempts}
 
 
 async def test_a_line_without_workers_is_looked_through_page_by_page(
-    board: OutlookBoard, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+    database: Database, board: OutlookBoard, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rerouting, "PAGE", 2)
     await queue.add([*line("gone", 1, 2, need="999|DIFFUSION"), *line("gone", 3, 4, 5)])
-    rerouter = Rerouter(queue, await look(board, queue, here=(SMALL, 0.0)))
+    rerouter = Rerouter(AllWait(database), queue, await look(board, queue, here=(SMALL, 0.0)))
 
-    for _ in range(4):
+    for _ in range(3):
         await rerouter.reroute()
 
     assert await pools_of(queue, 1, 2, 3, 4, 5) == ["gone", "gone", "here", "here", "here"]
 
 
 async def test_what_moves_keeps_its_turns_and_what_came_back_goes_to_the_front(
-    board: OutlookBoard, queue: JobQueue
+    database: Database, board: OutlookBoard, queue: JobQueue
 ) -> None:
     burst = [Waiting(i, 1, 1.0, Turn(1, 1.0, head_start=0.5), "101|DIFFUSION", "gone") for i in (1, 2, 3)]
     await queue.add([*burst, *[Waiting(4, 1, 1.0, Turn(2, 1.0), "101|DIFFUSION", "gone")]])
     await queue.add([Waiting(5, 2, 1.0, None, "101|DIFFUSION", "gone")])
     before = await queue.page("gone", 0, 10)
 
-    await Rerouter(queue, await look(board, queue, here=(SMALL, 0.0))).reroute()
+    await routing(database, queue, await look(board, queue, here=(SMALL, 0.0))).reroute()
 
     after = await queue.page("here", 0, 10)
     assert [each.job_id for each in before] == [5, 1, 4, 2, 3] == [each.job_id for each in after]

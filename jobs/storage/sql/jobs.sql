@@ -157,10 +157,11 @@ WITH asked AS MATERIALIZED (
 )
 SELECT id, attempt FROM ended;
 
--- name: requeue_job(delay, job_id, attempt, reason, handed_back)^
+-- name: requeue_job(delay, job_id, attempt, reason, handed_back, need)^
 WITH requeued AS (
     UPDATE jobs SET status = 'WAITING', worker = NULL, lease_expires_at = NULL,
-        available_at = now() + :delay::interval, handed_back = handed_back + :handed_back
+        available_at = now() + :delay::interval, handed_back = handed_back + :handed_back,
+        need = coalesce(:need::text, need)
     WHERE id = :job_id AND attempt = :attempt AND status = 'RUNNING'
     RETURNING id, attempt
 ), logged AS (
@@ -195,6 +196,9 @@ SELECT id, attempt, account_id, cost_s, need, weight, priority FROM jobs
 WHERE status = 'WAITING' AND attempt > 0 AND available_at <= now() AND parked_at IS NULL
 ORDER BY available_at LIMIT :limit;
 
+-- name: attempts_that_wait(job_ids)
+SELECT id, attempt FROM jobs WHERE id = ANY(:job_ids::bigint[]) AND status = 'WAITING' AND parked_at IS NULL;
+
 -- name: waiting_between(ids)
 -- Waiting jobs by how many of these ids, which ascend, are not over theirs. One look at the line for all of them,
 -- and so it costs more the longer the line is: only for when Redis does not know.
@@ -204,13 +208,8 @@ FROM jobs WHERE status = 'WAITING' GROUP BY 1;
 -- name: hold_of_job(job_id)^
 -- Why it waits, if it does, apart from its place in the line.
 SELECT parked_at IS NOT NULL AS is_parked,
-    extract(epoch FROM greatest(available_at - now(), interval '0'))::double precision AS held_s,
-    (
-        SELECT count(*) FROM jobs AS own
-        WHERE own.account_id = job.account_id AND own.status = 'WAITING' AND own.parked_at IS NULL
-          AND (own.created_at, own.id) < (job.created_at, job.id)
-    ) AS own_before
-FROM jobs AS job WHERE id = :job_id;
+    extract(epoch FROM greatest(available_at - now(), interval '0'))::double precision AS held_s
+FROM jobs WHERE id = :job_id;
 
 -- name: unpark_jobs(parked_for, limit)
 -- For each account that has parked jobs, as many as it has room for, first come first; without a limit of its own up to

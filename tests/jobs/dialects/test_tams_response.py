@@ -39,7 +39,7 @@ ENDS = Estimate(starts_in=None, ends_in=Range(3.0, 4.5))
 IMAGES = tuple(Image(id=UUID(int=i), key=f"outputs/{i}.png", format="png", width=512, height=768) for i in (1, 2))
 MISSING = (
     "LORA 'x' is in the catalogue, but its files are not on the workers",
-    "no worker runs IMAGE_TO_INPAINT",
+    "the workers do not run IMAGE_TO_INPAINT",
 )
 FAILED = Failure(code=FailureCode.FATAL_ERROR, reason="the model's file is damaged")
 

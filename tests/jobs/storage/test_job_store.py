@@ -304,7 +304,7 @@ async def test_attempts_that_were_handed_back_do_not_count(jobs: JobStore, accou
     job_id = await accepted(jobs, account_id)
     for attempt in (1, 2, 3):
         await claimed(jobs, job_id, attempt)
-        await jobs.hand_back(job_id, attempt, reason="the worker was stopped")
+        await jobs.hand_back(job_id, attempt, reason="the worker was stopped", need="101|DIFFUSION")
     await claimed(jobs, job_id, 4, LAPSED)
 
     await jobs.take_back_lapsed(max_attempts=2)

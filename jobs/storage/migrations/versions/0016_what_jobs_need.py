@@ -5,11 +5,9 @@ from alembic import op
 revision = "0016"
 down_revision = "0015"
 
-STATEMENTS = [
-    "ALTER TABLE jobs ADD COLUMN need text NOT NULL DEFAULT ''",
-    # Of those that were accepted before only the model is known here; what else they need, a worker finds out.
-    "UPDATE jobs SET need = split_part(work_kind, ' ', 1) || '|' WHERE status IN ('WAITING', 'RUNNING')",
-]
+# What was accepted before says nothing: any pool is asked, and a worker that cannot run it writes what it needs. To
+# fill it in here would keep all others from the jobs for as long as it takes.
+STATEMENTS = ["ALTER TABLE jobs ADD COLUMN need text NOT NULL DEFAULT ''"]
 
 
 def upgrade() -> None:
