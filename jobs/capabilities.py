@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias, get_args
 
 from jobs.errors import Fault, TransitoryFailure
+from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import ImageToAdetailer
 from jobs.stages.image_to_inpaint import ImageToInpaint
@@ -14,7 +15,9 @@ from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.redrawing import Redrawing
 from jobs.submission import Submission
 
-RunnableStage: TypeAlias = InputInitialize | Diffusion | ImageToInpaint | ImageToUpscaler | ImageToAdetailer
+RunnableStage: TypeAlias = (
+    InputInitialize | Diffusion | ImageToInpaint | ImageToUpscaler | ImageToAdetailer | ControlnetDetect
+)
 
 RUNNABLE = frozenset(
     str(field.default) for stage in get_args(RunnableStage) for field in fields(stage) if field.name == "type"

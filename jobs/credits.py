@@ -9,6 +9,7 @@ Source: TAMS, "Intro To Billing". Where that page contradicts itself, this is wh
   its own. What runs is what is priced: its own steps with the switch, DIFFUSION's without.
 - Sums are rounded half up to hundredths, as those of its examples are.
 - IMAGE_TO_ANIMATE_DIFF has no published formula: it costs what an INPAINT of its size does.
+- Detections have no published price either, and cost nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import TypeAlias, assert_never
 from jobs.catalog import Catalog
 from jobs.stages import Stage
 from jobs.stages.canvas import Size
+from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
@@ -183,6 +185,8 @@ def _items_of(stage: Stage, before: Size | None, catalog: Catalog) -> Iterator[I
             yield replace(_rework(stage.diffusion, catalog), before=before)
         case VideoDiffusion():
             yield _video_item(stage)
+        case ControlnetDetect():
+            pass
         case _:
             assert_never(stage)
 

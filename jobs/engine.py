@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from jobs.attachments import ControlNet, Lora
 from jobs.detectors import Look
 from jobs.inpainting import Cut, Masking
+from jobs.preprocessors import Preprocessor
 from jobs.prompt import Prompt
 
 Checkpoint: TypeAlias = Any
@@ -105,6 +106,14 @@ class Engine(Protocol):
         """What guides a drawing of width × height pixels, made of `picture` by the preprocessor.
 
         Raises FatalFailure if the network is unknown, damaged, of an unsupported kind or for another checkpoint.
+        """
+
+    def preprocess(
+        self, picture: Picture, preprocessor: Preprocessor, parameters: Mapping[str, float], network: str
+    ) -> Picture:
+        """What the preprocessor makes of the picture, of its size. `network` is the catalogue id of what it looks with.
+
+        Raises FatalFailure if the network is unknown, damaged or of another kind.
         """
 
     def sample(

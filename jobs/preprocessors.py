@@ -185,7 +185,7 @@ def resolve(name: str, catalog: Catalog) -> tuple[Preprocessor, str | None]:
     """
     needed = _BY_NETWORK.find(name)
     if needed is None:
-        return canonical(name), None
+        return _algorithm(name), None
     preprocessor, networks = needed
     for network in networks:
         try:
@@ -198,13 +198,11 @@ def resolve(name: str, catalog: Catalog) -> tuple[Preprocessor, str | None]:
     raise UnknownPreprocessor(f"{name} looks with {wanted}; {added}")
 
 
-def canonical(name: str) -> Preprocessor:
+def _algorithm(name: str) -> Preprocessor:
     """The algorithm of this name; case, spaces and underscores do not matter. Raises UnknownPreprocessor."""
     found = _NAMES.find(name)
     if found is not None:
         return found
-    if _BY_NETWORK.find(name) is not None:
-        raise UnknownPreprocessor(f"{name} looks with a network, which only jobs do: name it in one")
     if folded(name) in _FOREIGN:
         reason = "looks with a network that Darkroom cannot run; send its picture, and 'none' here"
         raise UnknownPreprocessor(f"{name} {reason}")

@@ -35,11 +35,12 @@ from orchestrator.cors import Cors
 from orchestrator.credits_api import CreditsApi
 from orchestrator.deliveries_api import DeliveriesApi
 from orchestrator.detect_api import DetectApi
+from orchestrator.detect_jobs import DetectJobs
 from orchestrator.error_edge import answer_errors
 from orchestrator.foresight import Foresight
 from orchestrator.health import Health
 from orchestrator.intake import Intake, open_intake
-from orchestrator.job_cancel import JobCancelApi
+from orchestrator.job_cancel import JobCancelApi, JobCanceler
 from orchestrator.job_events import JobEventsApi
 from orchestrator.job_explain import JobExplainApi
 from orchestrator.job_feed import JobFeed
@@ -49,6 +50,7 @@ from orchestrator.job_views import JobViews
 from orchestrator.jobs_api import JobsApi
 from orchestrator.last_used import open_last_used
 from orchestrator.models_api import ModelsApi
+from orchestrator.new_jobs import NewJobs
 from orchestrator.not_yet import NotYetApi
 from orchestrator.open_streams import OpenStreams
 from orchestrator.picture_reader import PictureReader, open_picture_reader
@@ -94,6 +96,8 @@ class Parts:
         self.links = Links(options.public_url, options.secret, now)
         self.pauses = Pauses(redis)
         self.foresight = Foresight(OutlookBoard(redis), self.queue)
+        self.new_jobs = NewJobs(catalog=options.catalog, rates=options.rates, foresight=self.foresight, now=now)
+        self.canceler = JobCanceler(self.jobs, self.queue)
         self.views = JobViews(self.jobs, self.queue, self.board, self.foresight)
         self.feed = JobFeed(self.jobs, self.events, self.views)
         self.sweeper = Sweeper(
@@ -135,11 +139,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     ):
         app.add_routes(_job_routes(parts, authentication, intake, job_reader))
         app.add_routes(_picture_routes(parts, authentication, files, reader))
-        app.add_routes(
-            DetectApi(
-                authentication=authentication, resources=parts.resources, files=files, reader=looker, links=parts.links
-            ).routes()
-        )
+        app.add_routes(_detect_routes(parts, authentication, files, looker, intake))
         app.add_routes(DeliveriesApi(authentication=authentication, deliveries=DeliveryLog(database)).routes())
         app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
         app.add_routes([*NotYetApi(authentication).routes(), *cors.routes()])
@@ -162,15 +162,14 @@ def _job_routes(
         views=views,
         foresight=parts.foresight,
         catalog=options.catalog,
-        rates=options.rates,
+        new_jobs=parts.new_jobs,
         links=links,
-        now=now,
     ).routes()
     yield from CreditsApi(
         authentication=authentication, resources=parts.resources, catalog=options.catalog, rates=options.rates
     ).routes()
     yield from JobListApi(authentication=authentication, jobs=jobs, views=views, links=links).routes()
-    yield from JobCancelApi(authentication=authentication, jobs=jobs, queue=parts.queue).routes()
+    yield from JobCancelApi(authentication=authentication, canceler=parts.canceler).routes()
     yield from JobExplainApi(
         authentication=authentication,
         reader=reader,
@@ -186,6 +185,23 @@ def _job_routes(
         feed=parts.feed,
         links=links,
         open_streams=OpenStreams(options.max_streams, options.max_streams_per_account),
+    ).routes()
+
+
+def _detect_routes(
+    parts: Parts, authentication: Authentication, files: Files, looker: PictureReader, intake: Intake
+) -> list[web.RouteDef]:
+    jobs = DetectJobs(
+        new_jobs=parts.new_jobs, intake=intake, feed=parts.feed, foresight=parts.foresight, canceler=parts.canceler
+    )
+    return DetectApi(
+        authentication=authentication,
+        resources=parts.resources,
+        files=files,
+        reader=looker,
+        jobs=jobs,
+        catalog=parts.options.catalog,
+        links=parts.links,
     ).routes()
 
 

@@ -1,27 +1,30 @@
 """POST /v1/controlnet/detect: what a preprocessor makes of a picture, as a picture of the account's own.
 
-Why it is done here and by no worker: docs/decisions/0009.
+Algorithms are computed here, and why: docs/decisions/0009. For those that look with a network a worker is asked, see
+`detect_jobs`.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from jobs.account import Scope
+from jobs.catalog import Catalog
 from jobs.dialects.protobuf_json import Message, Name, faults_of, requiring
 from jobs.dialects.tams_response import detected_body
-from jobs.errors import Fault, InvalidSubmission, NotFound, Unavailable
+from jobs.errors import Fault, InvalidSubmission, NotFound
 from jobs.job import Image
 from jobs.links import Links
-from jobs.preprocessors import Preprocessor, UnknownPreprocessor, canonical
+from jobs.preprocessors import Preprocessor, UnknownPreprocessor, parameters_of, resolve
+from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.storage.files import Files, upload_folder
 from jobs.storage.resource_store import ResourceStore
+from orchestrator.account_turns import AccountTurns
 from orchestrator.authentication import Authentication
+from orchestrator.detect_jobs import DetectJobs
+from orchestrator.job_events import has_gone
 from orchestrator.json_http import json_response, read_json
 from orchestrator.picture_reader import PictureReader
 from orchestrator.resources_api import SHORT_TERM, STORED_WITHIN
@@ -30,7 +33,6 @@ from orchestrator.uploaded_picture import UploadedPicture
 DETECT_PATH = "/v1/controlnet/detect"
 # Pictures in memory: while two are looked at, others come and go. Who waits for a turn holds none.
 MAX_AT_ONCE = 4
-TURN_WITHIN_S = 60
 
 
 class DetectBody(Message):
@@ -48,39 +50,38 @@ class DetectApi:
         resources: ResourceStore,
         files: Files,
         reader: PictureReader,
+        jobs: DetectJobs,
+        catalog: Catalog,
         links: Links,
     ) -> None:
         self._authentication = authentication
         self._resources = resources
         self._files = files
         self._reader = reader
+        self._jobs = jobs
+        self._catalog = catalog
         self._links = links
-        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
-        self._account_turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._turns = AccountTurns(MAX_AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post(DETECT_PATH, self.detect)]
 
     async def detect(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.RESOURCES_WRITE)
-        preprocessor, resource_id = _asked(await read_json(request))
+        preprocessor, network, resource_id = _asked(await read_json(request), self._catalog)
         image = await self._resources.get(account.id, resource_id)
-        async with self._turn(account.id):
-            stored = await self._stored(account.id, await self._seen(image, preprocessor))
-        return json_response(detected_body(stored, self._links))
+        if network:
+            stage = ControlnetDetect(
+                preprocessor=preprocessor, model=network, preprocessor_params=parameters_of(preprocessor, {})
+            )
+            made = await self._jobs.look(account, image, stage, partial(has_gone, request))
+        else:
+            made = await self._computed(account.id, image, preprocessor)
+        return json_response(detected_body(made, self._links))
 
-    @asynccontextmanager
-    async def _turn(self, account_id: int) -> AsyncIterator[None]:
-        """An account has one at a time: however many it asks for, another's waits behind one of them at most."""
-        own = self._account_turns.setdefault(account_id, asyncio.Lock())
-        async with AsyncExitStack() as held:
-            try:
-                async with asyncio.timeout(TURN_WITHIN_S):
-                    await held.enter_async_context(own)
-                    await held.enter_async_context(self._turns)
-            except TimeoutError as error:
-                raise Unavailable("Too many pictures are looked at; send it again.") from error
-            yield
+    async def _computed(self, account_id: int, image: Image, preprocessor: Preprocessor) -> Image:
+        async with self._turns.turn(account_id):
+            return await self._stored(account_id, await self._seen(image, preprocessor))
 
     async def _seen(self, image: Image, preprocessor: Preprocessor) -> UploadedPicture:
         try:
@@ -98,17 +99,19 @@ class DetectApi:
         return await self._resources.get(account_id, id_)
 
 
-def _asked(value: object) -> tuple[Preprocessor, UUID]:
-    """Raises InvalidSubmission with all its faults, NotFound for what is no id."""
+def _asked(value: object, catalog: Catalog) -> tuple[Preprocessor, str | None, UUID]:
+    """The preprocessor, the network that it looks with if any, and the picture.
+
+    Raises InvalidSubmission with all its faults, NotFound for what is no id."""
     try:
         body = DetectBody.model_validate(value)
     except ValidationError as error:
         raise InvalidSubmission(faults_of(error)) from error
     faults = []
-    preprocessor = Preprocessor.NONE
+    preprocessor, network = Preprocessor.NONE, None
     try:
         if body.controlnet_module:
-            preprocessor = canonical(body.controlnet_module)
+            preprocessor, network = resolve(body.controlnet_module, catalog)
         else:
             faults.append(Fault("controlnetModule", "is required"))
     except UnknownPreprocessor as error:
@@ -117,7 +120,7 @@ def _asked(value: object) -> tuple[Preprocessor, UUID]:
         faults.append(Fault("resourceId", "is required"))
     if faults:
         raise InvalidSubmission(faults)
-    return preprocessor, _uuid(body.resource_id or "")
+    return preprocessor, network, _uuid(body.resource_id or "")
 
 
 def _uuid(text: str) -> UUID:

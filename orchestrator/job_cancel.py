@@ -22,11 +22,26 @@ QUEUE_WITHIN_S = 1
 log = structlog.get_logger()
 
 
-class JobCancelApi:
-    def __init__(self, *, authentication: Authentication, jobs: JobStore, queue: JobQueue) -> None:
-        self._authentication = authentication
+class JobCanceler:
+    def __init__(self, jobs: JobStore, queue: JobQueue) -> None:
         self._jobs = jobs
         self._queue = queue
+
+    async def cancel(self, account_id: int, job_id: int) -> None:
+        """Raises NotFound, and JobEnded."""
+        attempt = await self._jobs.cancel(account_id, job_id)
+        try:
+            async with asyncio.timeout(QUEUE_WITHIN_S):
+                await self._queue.cancel(job_id, attempt)
+        except (RedisError, OSError) as error:
+            # A worker cannot claim what is canceled, and who draws it learns so when it renews its lease.
+            log.warning("cancel_not_told", job_id=job_id, error=repr(error))
+
+
+class JobCancelApi:
+    def __init__(self, *, authentication: Authentication, canceler: JobCanceler) -> None:
+        self._authentication = authentication
+        self._canceler = canceler
 
     def routes(self) -> list[web.RouteDef]:
         return [web.delete(JOB_PATH, self.cancel), web.post(f"{JOB_PATH}/cancel", self.cancel)]
@@ -34,14 +49,5 @@ class JobCancelApi:
     async def cancel(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_WRITE)
         job_id = job_id_of(request)
-        attempt = await self._jobs.cancel(account.id, job_id)
-        await self._tell(job_id, attempt)
+        await self._canceler.cancel(account.id, job_id)
         return json_response(canceled_body(job_id))
-
-    async def _tell(self, job_id: int, attempt: int) -> None:
-        try:
-            async with asyncio.timeout(QUEUE_WITHIN_S):
-                await self._queue.cancel(job_id, attempt)
-        except (RedisError, OSError) as error:
-            # A worker cannot claim what is canceled, and who draws it learns so when it renews its lease.
-            log.warning("cancel_not_told", job_id=job_id, error=repr(error))

@@ -73,7 +73,7 @@ class JobEventsApi:
 
     async def _pass_on(self, request: web.Request, response: web.StreamResponse, subscription: Subscription) -> None:
         began = told = time.monotonic()
-        while not subscription.is_closed and time.monotonic() < began + LIFE_S and not _has_gone(request):
+        while not subscription.is_closed and time.monotonic() < began + LIFE_S and not has_gone(request):
             update = await subscription.next(within_s=LOOK_EVERY_S)
             if update:
                 await _write(request, response, self._frames(update))
@@ -108,5 +108,5 @@ async def _write(request: web.Request, response: web.StreamResponse, content: by
         raise ConnectionAbortedError from error
 
 
-def _has_gone(request: web.Request) -> bool:
+def has_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()

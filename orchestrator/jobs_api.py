@@ -3,28 +3,24 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from jobs.account import Account, Scope
+from jobs.account import Scope
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
-from jobs.cost import work_of
-from jobs.credits import Rates, price
 from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import input_paths, parse_submission
 from jobs.dialects.tams_response import job_body
 from jobs.errors import Fault, InvalidSubmission
 from jobs.job import Job, JobView
 from jobs.links import Links
-from jobs.need import need_of
 from jobs.stages.input_initialize import MAX_SEED
-from jobs.storage.job_store import JobStore, NewJob
+from jobs.storage.job_store import JobStore
 from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission, picture_faults, with_picture_size, with_seeds
 from orchestrator.authentication import Authentication
@@ -36,6 +32,7 @@ from orchestrator.job_path import JOB_PATH, job_id_of
 from orchestrator.job_reader import JobReader
 from orchestrator.job_views import JobViews
 from orchestrator.json_http import json_response, read_json
+from orchestrator.new_jobs import NewJobs
 
 
 class JobsApi:
@@ -50,9 +47,8 @@ class JobsApi:
         views: JobViews,
         foresight: Foresight,
         catalog: Catalog,
-        rates: Rates,
+        new_jobs: NewJobs,
         links: Links,
-        now: Callable[[], datetime],
     ) -> None:
         self._authentication = authentication
         self._intake = intake
@@ -62,9 +58,8 @@ class JobsApi:
         self._views = views
         self._foresight = foresight
         self._catalog = catalog
-        self._rates = rates
+        self._new_jobs = new_jobs
         self._links = links
-        self._now = now
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/v1/jobs", self.create), web.get(JOB_PATH, self.show)]
@@ -80,7 +75,9 @@ class JobsApi:
                 raise
         else:
             bounded = replace(submission, **bounds) if bounds else submission
-            accepted = await self._intake.accept(self._new_job(account, _fingerprint(body, bounds), bounded))
+            accepted = await self._intake.accept(
+                self._new_jobs.of(account, _fingerprint(body, bounds), _seeded(bounded))
+            )
         return json_response(await self._body_of(accepted))
 
     async def show(self, request: web.Request) -> web.Response:
@@ -109,22 +106,6 @@ class JobsApi:
             raise conflict(job, fingerprint)
         return Accepted(job=job, is_new=False)
 
-    def _new_job(self, account: Account, fingerprint: bytes, submission: Submission) -> NewJob:
-        now, work = self._now(), work_of(submission.stages)
-        return NewJob(
-            account_id=account.id,
-            fingerprint=fingerprint,
-            dialect="tams",
-            submission=with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED)),
-            credits=price(submission.stages, self._catalog, self._rates),
-            cost_s=work.nominal_s * self._foresight.outlook.factor(work.kind),
-            kind=work.kind,
-            need=str(need_of(submission.stages)),
-            weight=account.weight,
-            priority=account.priority,
-            created_at=now,
-        )
-
     async def _body_of(self, accepted: Accepted) -> JobAnswer:
         if accepted.is_new:
             view = JobView(
@@ -139,6 +120,10 @@ class JobsApi:
     async def _view(self, job: Job) -> JobView:
         (view,) = await self._views.of([job])
         return view
+
+
+def _seeded(submission: Submission) -> Submission:
+    return with_seeds(submission, lambda: 1 + secrets.randbelow(MAX_SEED))
 
 
 def _absent(paths: Mapping[str, str], sizes: Collection[str]) -> list[Fault]:

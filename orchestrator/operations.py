@@ -356,11 +356,13 @@ OPERATIONS: tuple[Operation, ...] = (
         path=DETECT_PATH,
         tag=PICTURES,
         summary="See what a ControlNet's preprocessor makes of a picture",
-        description="A picture of the account's own, kept for 7 days. No side is over 2048 pixels.",
+        description="A picture of the account's own. No side is over 2048 pixels. What algorithms make is computed at "
+        "once, and kept for 7 days. Those that look with a network are asked of a worker, by a job of the account that "
+        "costs nothing, is waited for up to 60 seconds, and whose output it is; 503 says why none came.",
         body=DetectBody,
         body_example={"controlnetModule": "canny", "resourceId": "f204c24a-52dc-4cf4-930a-9b8f73969414"},
         answer=answers.DetectAnswer,
-        errors=(InvalidSubmission, NotFound, TooLarge),
+        errors=(InvalidSubmission, NotFound, InsufficientCredits, TooManyWaiting, TooLarge),
     ),
     Operation(
         id="getPicture",

@@ -22,10 +22,10 @@ from gpu_worker.engine.detectors import bundled_masks, shaped, yolo_masks
 from gpu_worker.engine.device import Device
 from gpu_worker.engine.embedding import LearnedWord, read_learned_word
 from gpu_worker.engine.latents import from_picture, next_size, resized_latents, small, to_pictures, to_previews
-from gpu_worker.engine.looking import load_looker, looked
+from gpu_worker.engine.looking import Looker, load_looker, looked
 from gpu_worker.engine.lora import WeighedLora
 from gpu_worker.engine.lora_file import Change, read_changes
-from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, ENLARGING, LOADING, Ladder, Thrift
+from gpu_worker.engine.memory import CODING, DENOISING, DENOISING_WHOLE, ENLARGING, LOADING, LOOKING, Ladder, Thrift
 from gpu_worker.engine.residence import HOST, Residence
 from gpu_worker.engine.text import Conditioning
 from gpu_worker.engine.upscaler import RESAMPLINGS, SMALL_TILE_PX, TILE_PX, Upscaler, load_upscaler, upscale_to
@@ -38,6 +38,7 @@ from jobs.engine import Cutout, Engine, Picture, Watch, go_on
 from jobs.errors import FatalFailure
 from jobs.inpainting import Cut, Masking
 from jobs.preprocessing import preprocessed
+from jobs.preprocessors import Preprocessor
 from jobs.prompt import Prompt
 from jobs.samplers import ADAPTIVE
 from jobs.weights import Weights, WrongWeights
@@ -146,6 +147,17 @@ class DiffusersEngine:
         # Those of SD 3 and FLUX see the picture through the VAE.
         return self._ladder(f"loading ControlNet {model.id}", CODING, needed).run(work)
 
+    def preprocess(
+        self, picture: Picture, preprocessor: Preprocessor, parameters: Mapping[str, float], network: str
+    ) -> Picture:
+        def work(_thrift: Thrift) -> Picture:
+            self._residence.clear()
+            looker = self._looker(network, preprocessor)
+            return cast(Picture, looked(looker, image, preprocessor, parameters, pixel_perfect=False))
+
+        image = cast(Image.Image, picture)
+        return self._ladder(f"looking at {image.width} x {image.height}", LOOKING, {network}).run(work)
+
     def _preprocessing(self, controlnet: ControlNet) -> Callable[[Image.Image], Image.Image]:
         told: Any = {
             "preprocessor": controlnet.preprocessor,
@@ -154,11 +166,13 @@ class DiffusersEngine:
         }
         if controlnet.preprocessor_model is None:
             return lambda picture: preprocessed(picture, **told)
-        model = self._model(controlnet.preprocessor_model)
-        self._check(model)
-        load = partial(load_looker, model, controlnet.preprocessor, self._device)
-        looker = self._cache.get(model.id, load)
+        looker = self._looker(controlnet.preprocessor_model, controlnet.preprocessor)
         return lambda picture: looked(looker, picture, **told)
+
+    def _looker(self, model_id: str, preprocessor: Preprocessor) -> Looker:
+        model = self._model(model_id)
+        self._check(model)
+        return self._cache.get(model.id, partial(load_looker, model, preprocessor, self._device))
 
     def sample(
         self,

@@ -43,6 +43,7 @@ class Thrift(IntEnum):
 # The rungs that help each kind of work.
 _ALL = (Thrift.NONE, Thrift.ALONE)
 LOADING = (*_ALL, Thrift.APART)
+LOOKING = _ALL
 ENLARGING = (*_ALL, Thrift.TILES)
 CODING = (*ENLARGING, Thrift.APART)
 DENOISING = (*_ALL, Thrift.SLICES, Thrift.ONE_BY_ONE, Thrift.APART)

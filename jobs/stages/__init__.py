@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import ImageToAdetailer
 from jobs.stages.image_to_animate_diff import ImageToAnimateDiff
@@ -18,4 +19,5 @@ Stage: TypeAlias = (
     | ImageToInpaint
     | ImageToAnimateDiff
     | VideoDiffusion
+    | ControlnetDetect
 )

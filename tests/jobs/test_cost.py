@@ -3,8 +3,10 @@
 import pytest
 
 from jobs.cost import SECONDS_AROUND, SECONDS_PER_MEGAPIXEL_STEP, work_of
+from jobs.preprocessors import Preprocessor
 from jobs.prompt import Piece
 from jobs.stages import Stage
+from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_inpaint import ImageToInpaint
@@ -21,6 +23,8 @@ LOOK = ImageToAdetailer(diffusion=SMALL, details=(Detail(), Detail(steps=10)))
 LARGE_PARTS = ImageToAdetailer(diffusion=SMALL, details=(Detail(width=2048, height=2048),) * 8)
 WHOLE = ImageToAdetailer(diffusion=SMALL, details=(Detail(only_masked=False),) * 8)
 PICTURE = InputInitialize(seed=1, image_resource_id="r", picture_size=(2048, 2048))
+DETECT = ControlnetDetect(preprocessor=Preprocessor.DEPTH, model="301")
+HUGE = InputInitialize(seed=0, image_resource_id="r", picture_size=(8192, 4096))
 ONE, FOUR = InputInitialize(seed=1), InputInitialize(seed=1, count=4)
 
 
@@ -39,6 +43,8 @@ ONE, FOUR = InputInitialize(seed=1), InputInitialize(seed=1, count=4)
         ((PICTURE, LOOK, WHOLE), (20 + 10) / 4 + 8 * 20 * 4),
         ((PICTURE, INPAINT, UPSCALER), 20 / 4 + 10 * 16),  # from 2048 × 2048, not from 512 × 512
         ((ONE, VideoDiffusion(model="m", prompt=(), width=1024, height=1024, total_frames=24)), 24),
+        ((PICTURE, DETECT), 4),
+        ((HUGE, DETECT), 2),  # it is looked at in 2048 × 1024
     ],
 )
 def test_it_is_steps_times_pixels_times_pictures(stages: tuple[Stage, ...], megapixel_steps: float) -> None:
@@ -52,6 +58,7 @@ def test_a_kind_is_a_model_a_power_of_two_of_pixels_and_the_stages() -> None:
     other = Diffusion(width=1024, height=1024, prompt=(Piece("x"),), model="102", sampler="Euler")
 
     assert work_of((ONE, PLAIN)).kind == work_of((FOUR, larger)).kind
+    assert work_of((PICTURE, DETECT)).kind == "301 23 CONTROLNET_DETECT"
     assert work_of((ONE, SMALL, LARGE_PARTS)).kind == "101 23 DIFFUSION+IMAGE_TO_ADETAILER"  # 2 ** 22 pixels
     kinds = {
         work_of(each).kind

@@ -9,6 +9,9 @@ import pytest
 from jobs.catalog import Catalog
 from jobs.credits import OTHER, Draw, Item, Rates, Rework, Start, Upscale, Video, price, price_of
 from jobs.dialects.tams_request import parse_submission
+from jobs.preprocessors import Preprocessor
+from jobs.stages.controlnet_detect import ControlnetDetect
+from jobs.stages.input_initialize import InputInitialize
 from tests.jobs.samples import body
 
 RATES = Rates()
@@ -164,3 +167,10 @@ def test_a_submission_is_priced_by_its_stages_and_its_models_family(catalog: Cat
     assert price(stages, catalog, RATES) == Decimal("3.0")  # 3 × CEIL(4.2) / 5
     dear = Rates(models={"SDXL": Decimal("1.115"), OTHER: Decimal(1)})
     assert price(stages, catalog, dear) == Decimal("3.35")  # 3.345, half up
+
+
+def test_a_detection_costs_nothing(catalog: Catalog) -> None:
+    picture = InputInitialize(seed=0, image_resource_id="r", picture_size=(2048, 2048))
+    look = ControlnetDetect(preprocessor=Preprocessor.DEPTH, model="301")
+
+    assert price((picture, look), catalog, RATES) == 0

@@ -8,6 +8,7 @@ from jobs.need import Need, need_of, read_need
 from jobs.preprocessors import Preprocessor
 from jobs.prompt import Piece
 from jobs.stages import Stage
+from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_adetailer import Detail, ImageToAdetailer
 from jobs.stages.image_to_inpaint import ImageToInpaint
@@ -54,6 +55,7 @@ def details(*each: Detail) -> ImageToAdetailer:
             (PLAIN, details(Detail(look=Look(detector="31")), Detail(model="32", loras=(Lora(model="33"),)))),
             "101 31 32 33",
         ),
+        ((ControlnetDetect(preprocessor=Preprocessor.DEPTH, model="301"),), "301"),
     ],
 )
 def test_each_model_is_needed_once_and_first_the_one_that_draws_first(stages: tuple[Stage, ...], models: str) -> None:

@@ -16,7 +16,6 @@ from jobs.preprocessors import (
     PUBLISHED,
     Preprocessor,
     UnknownPreprocessor,
-    canonical,
     parameters_of,
     resolve,
 )
@@ -135,18 +134,18 @@ def test_a_smaller_tile_is_less_sharp() -> None:
 
 @pytest.mark.parametrize(("name", "preprocessor"), [("Canny", Preprocessor.CANNY), *ALIASES.items()])
 def test_names_are_those_of_the_web_ui(name: str, preprocessor: Preprocessor) -> None:
-    assert canonical(name) is preprocessor
+    assert resolve(name, catalog_of()) == (preprocessor, None)
 
 
 @pytest.mark.parametrize("name", [*FOREIGN, *NETWORKS])
 def test_those_that_need_a_network_say_so(name: str) -> None:
     with pytest.raises(UnknownPreprocessor, match="network"):
-        canonical(name)
+        resolve(name, catalog_of())
 
 
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownPreprocessor, match="did you mean canny"):
-        canonical("cany")
+        resolve("cany", catalog_of())
 
 
 @pytest.mark.parametrize("given", [{"sigma": 1}, {"threshold_a": 0}, {"low_threshold": "a"}, {"low_threshold": True}])

@@ -16,7 +16,7 @@ from jobs.preprocessing import preprocessed
 from jobs.preprocessors import ALGORITHMS, Preprocessor, parameters_of
 from jobs.storage.database import Database
 from jobs.storage.local_files import LocalFiles
-from orchestrator import detect_api
+from orchestrator import account_turns, detect_api
 from tests.orchestrator.conftest import Api, body, new_key, path_of
 from tests.until import until
 
@@ -128,7 +128,7 @@ async def test_accounts_together_have_as_many_pictures_in_memory_as_it_takes(
 ) -> None:
     accounts = [Api(api.client, await new_key(database)) for _ in range(detect_api.MAX_AT_ONCE + 1)]
     ids = [(await each.upload(png(picture())))[0] for each in accounts]
-    monkeypatch.setattr(detect_api, "TURN_WITHIN_S", 0.5)
+    monkeypatch.setattr(account_turns, "TURN_WITHIN_S", 0.5)
 
     asked = [asyncio.create_task(detect(*each)) for each in zip(accounts, ids, strict=True)]
     (refused,), holding = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
@@ -156,7 +156,11 @@ async def test_what_is_transparent_is_seen_over_white(api: Api) -> None:
     ("asked", "field", "reason"),
     [
         ({"controlnetModule": "cany"}, "controlnetModule", "did you mean canny?"),
-        ({"controlnetModule": "openpose"}, "controlnetModule", "looks with a network, which only jobs do"),
+        (
+            {"controlnetModule": "openpose"},
+            "controlnetModule",
+            "--kind PREPROCESSOR --name openpose` adds the file published as body_pose_model",
+        ),
         ({"controlnetModule": "depth_leres"}, "controlnetModule", "looks with a network that Darkroom cannot run"),
         ({}, "controlnetModule", "is required"),
         ({"controlnetModule": "canny", "resourceId": ""}, "resourceId", "is required"),

@@ -40,6 +40,15 @@ async def test_the_example_of_a_job_is_accepted(api: Api) -> None:
     assert status == 200, body
 
 
+async def test_a_detection_may_be_refused_as_the_job_that_it_makes(api: Api) -> None:
+    _, document = await api.call("GET", "/openapi.json")
+    answers = document["paths"]["/v1/controlnet/detect"]["post"]["responses"]
+
+    assert "as many waiting jobs as it may" in answers["429"]["description"]
+    assert "not enough credits" in answers["400"]["description"]
+    assert answers.keys() >= {"404", "503"}
+
+
 @pytest.mark.parametrize("told", ["POST", "/v1/jobs/{id}/events", "requestId"])
 async def test_the_page_tells_the_operations_and_their_fields_and_runs_nothing(api: Api, told: str) -> None:
     async with api.client.get("/docs") as response:

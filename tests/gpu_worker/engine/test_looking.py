@@ -165,12 +165,16 @@ def test_what_cannot_be_used_is_refused_by_name(
         made(networks, name, preprocessor)
 
 
-def test_a_controlnet_is_guided_by_what_the_network_sees(networks: dict[str, Path]) -> None:
-    engine = DiffusersEngine(
+@pytest.fixture
+def engine(networks: dict[str, Path]) -> DiffusersEngine:
+    return DiffusersEngine(
         Catalog([Model(id="any", name="any", family=Family.SD15, path=networks["absent"]), model_of(networks, "dpt")]),
         CPU,
         max_cached_bytes=2**20,
     )
+
+
+def test_a_controlnet_is_guided_by_what_the_network_sees(networks: dict[str, Path], engine: DiffusersEngine) -> None:
     asked = ControlNet(
         model="any",
         preprocessor=Preprocessor.DEPTH,
@@ -182,3 +186,33 @@ def test_a_controlnet_is_guided_by_what_the_network_sees(networks: dict[str, Pat
         seen = engine._preprocessing(asked)(picture())
 
     assert np.array_equal(np.asarray(seen), made(networks, "dpt", Preprocessor.DEPTH))
+
+
+def test_what_the_network_sees_can_be_asked_for_alone(networks: dict[str, Path], engine: DiffusersEngine) -> None:
+    seen = engine.preprocess(picture(), Preprocessor.DEPTH, parameters_of(Preprocessor.DEPTH, {}), "dpt")
+
+    assert np.array_equal(np.asarray(seen), made(networks, "dpt", Preprocessor.DEPTH))
+    assert engine.loading_s()["dpt"] == 0  # and is there for the next
+
+
+def test_a_network_that_is_not_in_the_catalogue_is_refused_by_name(engine: DiffusersEngine) -> None:
+    with pytest.raises(FatalFailure, match="segments"):
+        engine.preprocess(picture(), Preprocessor.SEGMENTATION, {"resolution": 512.0}, "segments")
+
+
+def test_models_that_are_not_needed_leave_where_a_look_finds_no_room(
+    networks: dict[str, Path], engine: DiffusersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine._cache.get("another", lambda: load_looker(model_of(networks, "dpt"), Preprocessor.DEPTH, CPU))
+    lacks = [torch.OutOfMemoryError("CUDA out of memory")]
+
+    def look(*arguments: Any, **told: Any) -> Image.Image:
+        if lacks:
+            raise lacks.pop()
+        return looked(*arguments, **told)
+
+    monkeypatch.setattr("gpu_worker.engine.engine.looked", look)
+    seen = engine.preprocess(picture(), Preprocessor.DEPTH, parameters_of(Preprocessor.DEPTH, {}), "dpt")
+
+    assert np.array_equal(np.asarray(seen), made(networks, "dpt", Preprocessor.DEPTH))
+    assert set(engine._cache._by_id) == {"dpt"}

@@ -258,6 +258,17 @@ def test_a_stage_of_no_known_type_is_refused(kind: Any) -> None:
     assert set(faults(asked)) == {"stages[2].type"}
 
 
+def test_the_stage_that_detections_are_made_of_is_no_type_of_the_api() -> None:
+    detecting, unknown = body(), body()
+    fields = {"preprocessor": "depth", "model": "101"}
+    detecting["stages"][1] = {"type": "CONTROLNET_DETECT", "controlnetDetect": fields}
+    unknown["stages"][1] = {"type": "NO_SUCH_STAGE", "noSuchStage": fields}
+
+    refusal = faults(detecting)
+    assert refusal["stages[1].type"] == faults(unknown)["stages[1].type"]
+    assert "CONTROLNET_DETECT" not in "".join(refusal.values())
+
+
 def test_a_stage_needs_its_own_fields_and_no_other() -> None:
     asked = body()
     asked["stages"][0] = {"type": "INPUT_INITIALIZE"}

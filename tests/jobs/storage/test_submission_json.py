@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jobs.attachments import ControlNet
 from jobs.prompt import Piece
 from jobs.stages import Stage
+from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.diffusion import Diffusion
 from jobs.stages.input_initialize import InputInitialize
 from jobs.storage.submission_json import dumped, loaded
@@ -33,7 +34,8 @@ PARAMETERS = st.dictionaries(TEXTS, NUMBERS, max_size=2)
 st.register_type_strategy(float, NUMBERS)
 # Every field has a range within these.
 st.register_type_strategy(int, st.integers(-(2**63), 2**64 - 1))
-st.register_type_strategy(ControlNet, st.builds(ControlNet, preprocessor_params=PARAMETERS))
+for kind in (ControlNet, ControlnetDetect):
+    st.register_type_strategy(kind, st.builds(kind, preprocessor_params=PARAMETERS))
 
 
 def test_a_row_of_the_first_release_is_read() -> None:
