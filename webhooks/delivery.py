@@ -58,6 +58,16 @@ class Verdict:
         return self.attempt.error is None
 
 
+def facts_of(delivery: Delivery, attempt: Attempt | None = None) -> dict[str, object]:
+    """What a line of the log tells of it."""
+    facts: dict[str, object] = {
+        "delivery_id": str(delivery.id),
+        "job_id": delivery.job_id,
+        "tries": delivery.tries + 1,
+    }
+    return facts if attempt is None else facts | {"status": attempt.status, "seconds": round(attempt.seconds, 3)}
+
+
 class Superseded(Exception):
     """The job has moved on: its end is told by another callback."""
 

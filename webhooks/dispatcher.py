@@ -13,7 +13,7 @@ from jobs.job import ToldJob
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.delivery_store import HOPELESS_AFTER, Attempt, Delivery, DeliveryStore
 from webhooks.backlog import Backlog
-from webhooks.delivery import Courier, NothingNew, Superseded, Verdict
+from webhooks.delivery import Courier, NothingNew, Superseded, Verdict, facts_of
 from webhooks.lanes import Lanes
 from webhooks.recorder import Recorder
 from webhooks.schedule import delay_after
@@ -123,7 +123,7 @@ class Dispatcher:
 
     async def _put_off(self, delivery: Delivery) -> None:
         """For a fault of ours: the receiver was sent nothing, and none of its tries is used up."""
-        log.exception("callback_put_off", **_facts(delivery))
+        log.exception("callback_put_off", **facts_of(delivery))
         await self._deliveries.lay_aside(delivery, DeliveryState.PENDING, AFTER_OUR_FAULT)
 
     def _send_next(self, destination_id: int) -> None:
@@ -199,11 +199,11 @@ class Dispatcher:
         verdict = None
         try:
             verdict = await self._sent(delivery, job)
-            if verdict:
+            if verdict and not _is_settled(delivery, verdict):
                 await self._log_and_record(delivery, verdict)
         except Exception:
             # Not recorded is not lost: the claim lapses and the same id is sent again.
-            log.exception("delivery_not_recorded", **_facts(delivery))
+            log.exception("delivery_not_recorded", **facts_of(delivery))
         return verdict
 
     async def _sent(self, delivery: Delivery, job: ToldJob | None) -> Verdict | None:
@@ -219,11 +219,9 @@ class Dispatcher:
 
     async def _log_and_record(self, delivery: Delivery, verdict: Verdict) -> None:
         attempt = verdict.attempt
-        facts = _facts(delivery) | {"status": attempt.status, "seconds": round(attempt.seconds, 3)}
+        facts = facts_of(delivery, attempt)
         if delivery.kind == DeliveryKind.PROGRESS and verdict.may_retry:
             await self._record_progress(delivery, verdict)
-        elif verdict.is_delivered:
-            log.info("callback_delivered", **facts)
         elif (delay := self._delay(delivery, verdict)) is None:
             await self._record_failure(delivery, attempt, DeliveryState.DEAD)
             log.error("callback_given_up", error=attempt.error, **facts)
@@ -255,7 +253,3 @@ class Dispatcher:
 
 def _is_settled(delivery: Delivery, verdict: Verdict) -> bool:
     return verdict.is_delivered and delivery.kind != DeliveryKind.PROGRESS
-
-
-def _facts(delivery: Delivery) -> dict[str, object]:
-    return {"delivery_id": str(delivery.id), "job_id": delivery.job_id, "tries": delivery.tries + 1}

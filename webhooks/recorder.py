@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore
+from webhooks.delivery import facts_of
 
 MAX_BATCH = 500
 # What has been sent and waits for a database that does not keep up: then no more is claimed.
 MAX_WAITING = 1000
 GATHER_S = 0.01
 CLOSE_WITHIN_S = 20
+# Of so many at once each has a line of the log.
+FEW = 8
 
 log = structlog.get_logger()
 
@@ -54,6 +57,16 @@ class Recorder:
     async def _record(self, batch: Sequence[tuple[Delivery, Attempt]]) -> None:
         try:
             await self._deliveries.record_delivered(batch)
+            _log(batch)
         except Exception:
             # Not recorded is not lost: the claims lapse and the same ids are sent again.
             log.exception("deliveries_not_recorded", delivery_ids=[str(delivery.id) for delivery, _ in batch])
+
+
+def _log(batch: Sequence[tuple[Delivery, Attempt]]) -> None:
+    """Each of a few; of many that there were: a line for each would take as long as its signature."""
+    if len(batch) > FEW:
+        log.info("callbacks_delivered", number=len(batch))
+    else:
+        for delivery, attempt in batch:
+            log.info("callback_delivered", **facts_of(delivery, attempt))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from jobs.deliveries import DeliveryKind
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore
@@ -73,3 +74,16 @@ async def test_no_more_is_claimed_than_can_be_recorded(
         await office.has_states(job, ["DELIVERED"])
 
     assert claims == 0
+
+
+@pytest.mark.parametrize(("number", "lines"), [(2, ["callback_delivered"] * 2), (9, ["callbacks_delivered"])])
+async def test_of_many_delivered_at_once_one_line_tells(number: int, lines: list[str]) -> None:
+    store = HaltingStore()
+    store.let.set()
+    with structlog.testing.capture_logs() as logs:
+        recording = Recorder(store, lambda: None)
+        for _ in range(number):
+            recording.delivered(delivery(), DONE)
+        await recording.close()
+
+    assert [line["event"] for line in logs] == lines
