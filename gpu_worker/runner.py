@@ -1,18 +1,17 @@
 """One attempt at one job, from claim to outcome. It does not choose jobs, and makes no pixel itself.
 
-Every way out is here: success, failure, another try, handed back, or lost: canceled, or taken by another attempt.
+Every way out begins here: success, failure, another try, handed back, or lost: canceled, or taken by another attempt.
 """
 
 import asyncio
 import statistics
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import chain, repeat
 from time import perf_counter
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -21,8 +20,10 @@ import structlog
 from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
+from gpu_worker.endings import Endings
 from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.outcomes import Outcomes
+from gpu_worker.patience import patiently
 from gpu_worker.pictures import open_picture, png_bytes
 from gpu_worker.presence import Presence
 from gpu_worker.stage_outputs import StageOutputs, parts
@@ -44,16 +45,14 @@ from jobs.errors import (
     Unavailable,
     WorkerStopping,
 )
-from jobs.job import Failure, FailureCode, Image, Job
+from jobs.job import FailureCode, Image, Job
 from jobs.need import need_of
-from jobs.pool import NOBODY
 from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.background import beside
-from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.files import output_folder
 from jobs.storage.job_queue import Attempt
-from jobs.storage.job_store import Success, Waiting
+from jobs.storage.job_store import Success
 
 QUEUE_WITHIN_S = 2
 # What loading a model takes, until one was loaded.
@@ -68,10 +67,6 @@ TURN_WITHIN_S = 1
 # together.
 LAST_SHARES = 16
 LEAST_SHARE = 1e-6
-FIRST_PAUSES_S = (0.2, 0.5, 1.0)
-PAUSE_S = 2.0
-# Then one more try, which has a deadline of its own.
-PATIENCE_S = 120.0
 
 T = TypeVar("T")
 
@@ -117,6 +112,13 @@ class Runner:
         # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
         self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._outcomes = Outcomes(stores.jobs)
+        self._endings = Endings(
+            stores.jobs,
+            stores.queue,
+            pool=options.pool,
+            max_attempts=options.max_attempts,
+            retry_delay=options.retry_delay,
+        )
         # What was foretold when they were accepted may be much too long, such as for the first jobs of a kind.
         self._shares = deque([1.0], maxlen=LAST_SHARES)
         self._watches: set[JobWatch] = set()
@@ -165,7 +167,7 @@ class Runner:
         if not attempts:
             return ()
         claim = partial(self._jobs.claim_all, attempts, worker=self._options.worker, lease=self._options.lease)
-        return await self._patiently(claim)
+        return await patiently(claim)
 
     def _at_work(self) -> set[Attempt]:
         """The line may give what it could not be told of: Redis was away when it was claimed."""
@@ -205,7 +207,7 @@ class Runner:
         """Hands back what the engine has not let go of: this process is about to end, and the engine with it."""
         for watch in list(self._watches):
             log.warning("job_abandoned", job_id=watch.job.id)
-            await self._give_back(watch.job, WorkerStopping())
+            await self._endings.give_back(watch.job, WorkerStopping())
 
     async def _attempt(self, job: Job, drawn: asyncio.Event) -> None:
         watch, started = JobWatch(job, self._board), perf_counter()
@@ -224,15 +226,15 @@ class Runner:
         except AttemptLost:
             return "LOST"
         except HandedBack as reason:
-            return await self._give_back(job, reason)
+            return await self._endings.give_back(job, reason)
         except FatalFailure as error:
-            return await self._fail(job, FailureCode.FATAL_ERROR, error.message)
+            return await self._endings.fail(job, FailureCode.FATAL_ERROR, error.message)
         except (TransitoryFailure, Unavailable) as error:
-            return await self._try_again(job, error.message)
+            return await self._endings.try_again(job, error.message)
         except Exception as error:
             log.exception("attempt_broke")
             # What it says may name files, addresses, or statements: that is the operator's, in the log.
-            return await self._try_again(job, f"the worker broke unexpectedly ({type(error).__name__})")
+            return await self._endings.try_again(job, f"the worker broke unexpectedly ({type(error).__name__})")
 
     async def _make_pictures(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> None:
         if lacks := self._options.ability.lacks(need_of(job.submission.stages)):
@@ -243,7 +245,7 @@ class Runner:
         watch.check()
         images = await self._store(job, canvas)
         success = Success(job, images, "; ".join(watch.notes) or None)
-        await self._patiently(partial(self._outcomes.store, success))
+        await patiently(partial(self._outcomes.store, success))
 
     async def _run_stages(self, job: Job, watch: JobWatch, inputs: Mapping[str, Picture]) -> Canvas:
         stages, tools = runnable(job.submission), Tools(engine=self._engine, watch=watch, pictures=inputs)
@@ -283,8 +285,8 @@ class Runner:
 
     async def _input(self, job: Job, name: str, path: str) -> Picture:
         try:
-            image = await self._patiently(partial(self._resources.get_input, job.account_id, UUID(name)))
-            content = await self._patiently(partial(self._files.get, image.key))
+            image = await patiently(partial(self._resources.get_input, job.account_id, UUID(name)))
+            content = await patiently(partial(self._files.get, image.key))
             return await asyncio.to_thread(open_picture, content)
         except (NotFound, FatalFailure) as error:
             raise FatalFailure(f"{path}: input picture {name}: {error.message}") from error
@@ -330,7 +332,7 @@ class Runner:
         for position, picture in enumerate(canvas.pictures):
             key = f"{output_folder(job.id, job.attempt)}/{position}.png"
             content = await asyncio.to_thread(png_bytes, picture)
-            await self._patiently(partial(self._files.put, key, content))
+            await patiently(partial(self._files.put, key, content))
             images.append(
                 Image(
                     id=uuid4(),
@@ -354,54 +356,6 @@ class Runner:
                     await self._queue.remove(*passed)
         except (RedisError, OSError) as error:
             log.warning("queue_not_told", attempts=list(attempts), error=repr(error))
-
-    async def _patiently(self, statement: Callable[[], Awaitable[T]]) -> T:
-        """Repeats it while a store is away: giving up would waste what was drawn, or empty the queue for nothing.
-
-        Safe to repeat, because the attempt fences it. Raises what it raised last when the patience is over.
-        """
-        until, pauses = perf_counter() + PATIENCE_S, chain(FIRST_PAUSES_S, repeat(PAUSE_S))
-        while perf_counter() < until:
-            try:
-                return await statement()
-            except (*DATABASE_AWAY, Unavailable) as error:
-                pause_s = next(pauses)
-                log.warning("store_away", error=repr(error), next_s=pause_s)
-                await asyncio.sleep(pause_s)
-        return await statement()
-
-    async def _fail(self, job: Job, code: FailureCode, reason: str) -> str:
-        try:
-            failure = Failure(code=code, reason=reason)
-            await self._patiently(partial(self._jobs.fail, job.id, job.attempt, failure))
-        except AttemptLost:
-            return "LOST"
-        return "FAILED"
-
-    async def _try_again(self, job: Job, reason: str) -> str:
-        if job.tries >= self._options.max_attempts:
-            return await self._fail(job, FailureCode.TRANSITORY_ERROR, f"{reason} (after {job.tries} attempts)")
-        delay = self._options.retry_delay * 2 ** (job.tries - 1)
-        return await self._unless_lost(self._jobs.requeue, job, delay=delay, reason=reason)
-
-    async def _give_back(self, job: Job, reason: HandedBack) -> str:
-        need = str(need_of(job.submission.stages))
-        outcome = await self._unless_lost(self._jobs.hand_back, job, reason=reason.message, need=need)
-        if outcome != "REQUEUED":
-            return outcome
-        pool = NOBODY if isinstance(reason, OutOfReach) else self._options.pool
-        try:
-            await self._queue.add([Waiting(job.id, job.attempt + 1, job.cost_s, None, need, pool)])
-        except (RedisError, OSError) as error:
-            log.warning("queue_not_told", job_id=job.id, error=repr(error))  # the sweeper tells it
-        return outcome
-
-    async def _unless_lost(self, give_back: Callable[..., Awaitable[None]], job: Job, **how: object) -> str:
-        try:
-            await self._patiently(partial(give_back, job.id, job.attempt, **how))
-        except AttemptLost:
-            return "LOST"
-        return "REQUEUED"
 
 
 def _run_part(

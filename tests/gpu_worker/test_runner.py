@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from PIL import Image as PillowImage
 
-import gpu_worker.runner
+from gpu_worker import patience
 from gpu_worker.runner import Runner
 from jobs.errors import FatalFailure, TransitoryFailure, Unavailable
 from jobs.job import Failure, FailureCode, JobStatus, QueuePlace
@@ -370,7 +370,7 @@ async def test_a_store_of_pictures_that_stays_away_is_another_attempt(
         raise Unavailable
 
     monkeypatch.setattr(bench.files, "put", refused)
-    monkeypatch.setattr(gpu_worker.runner, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.1)
     await bench.runner(ScriptedEngine()).run((job_id, 1))
 
     assert (await bench.job(job_id)).status == JobStatus.WAITING
