@@ -25,18 +25,19 @@ class Presence:
         self._worker = worker
         self._pool = pool
         self._ability = ability
-        self._began = self._cost_s = 0.0
+        self._began: float | None = None
+        self._cost_s = 0.0
         self._is_away = False
         self._durations: list[tuple[str, float]] = []
         self._changed = asyncio.Event()
 
     def begin(self, cost_s: float) -> None:
         """A job that should take so long."""
-        self._began, self._cost_s = time.time(), cost_s
+        self._began, self._cost_s = time.monotonic(), cost_s
         self._changed.set()
 
     def end(self) -> None:
-        self._began = self._cost_s = 0.0
+        self._began, self._cost_s = None, 0.0
         self._changed.set()
 
     def drew(self, kind: str, factor: float) -> None:
@@ -74,13 +75,14 @@ class Presence:
         if self._durations:
             durations, self._durations = self._durations, []
             await self._board.measured(*durations)
-        if self._is_away and not self._began:
+        if self._is_away and self._began is None:
             await self._board.forget(self._worker)
         else:
+            busy_s = None if self._began is None else time.monotonic() - self._began
             await self._board.tell(
-                self._worker, pool=self._pool, ability=self._ability, began=self._began, cost_s=self._cost_s
+                self._worker, pool=self._pool, ability=self._ability, busy_s=busy_s, cost_s=self._cost_s
             )
 
     async def leave(self) -> None:
-        self._is_away, self._began = True, 0.0
+        self._is_away, self._began = True, None
         await self._tell_in_time()  # where it cannot, the silence tells it

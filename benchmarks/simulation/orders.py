@@ -122,5 +122,6 @@ class Darkroom:
             return
         self._looked = self._now()
         for worker, (began, cost_s) in self._at_work.items():
-            await self._board.tell(str(worker), pool=POOL, ability=ABILITY, began=began, cost_s=cost_s)
+            busy_s = self._now() - began if began else None
+            await self._board.tell(str(worker), pool=POOL, ability=ABILITY, busy_s=busy_s, cost_s=cost_s)
         self._outlook = await self._board.read()

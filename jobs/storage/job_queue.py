@@ -67,8 +67,9 @@ def _script(*names: str) -> str:
 
 
 class JobQueue:
-    def __init__(self, redis: ArqRedis, now: Callable[[], float] = time.time) -> None:
-        """`now` is in seconds since 1970."""
+    def __init__(self, redis: ArqRedis, now: Callable[[], float] | None = None) -> None:
+        """`now`, in seconds since 1970, is for a time that is not the world's. That is Redis's: clocks of machines
+        differ."""
         self._redis = redis
         self._now = now
         self._enqueue = redis.register_script(_script("entering", "enqueue"))
@@ -128,11 +129,11 @@ class JobQueue:
     async def promise(self, starts: Iterable[tuple[int, float, Range]]) -> None:
         """Remembers what was told of the first starts of these jobs: in how many seconds, before and after it was
         corrected. When they come, both are compared, see `OutlookBoard`."""
-        arguments: list[str] = []
+        arguments: list[str | int] = [self._now_ms()]
         for job_id, raw_s, told in starts:
             arguments += [
                 _arq_id(job_id, 1),
-                f"{self._now_ms()} {length_of(raw_s)} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}",
+                f"{length_of(raw_s)} {raw_s:.3f} {told.p50:.3f} {told.p90:.3f}",
             ]
         await self._promise(keys=_KEYS, args=arguments)
 
@@ -185,8 +186,9 @@ class JobQueue:
         ids = [_arq_id(*attempt) for attempt in attempts]
         await self._leave(keys=_KEYS, args=[self._now_ms(), why, *ids], client=client)
 
-    def _now_ms(self) -> int:
-        return int(self._now() * 1000)
+    def _now_ms(self) -> int | str:
+        """ "" is what Redis's clock shows then."""
+        return int(self._now() * 1000) if self._now else ""
 
 
 def _arq_id(job_id: int, attempt: int) -> str:

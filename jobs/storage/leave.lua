@@ -1,17 +1,16 @@
--- Takes jobs out of their lines. ARGV: the time in ms, why: STARTED, CANCELED, or another word where their turn only
+-- Takes jobs out of their lines. ARGV: the time in ms or '', why: STARTED, CANCELED, or another word where their turn only
 -- passes; and their arq ids.
-local time, why = ARGV[1], ARGV[2]
--- How many starts of about one length of wait are remembered beside what was told of them.
-local LAST = 150
+local time, why = time_of(ARGV[1]), ARGV[2]
+-- What is told of a start follows its job's acceptance so soon.
+local TOLD_WITHIN_MS = 5000
 
 local function keep_promise(id)
     local promise = redis.call('HGET', PROMISES, id)
-    if not promise then return end
-    redis.call('HDEL', PROMISES, id)
-    if why == 'STARTED' then
-        local accepted, length, told = string.match(promise, '(%d+) (%d+) (.*)')
-        redis.call('LPUSH', WAITS .. length, told .. ' ' .. math.max(time - accepted, 0) / 1000)
-        redis.call('LTRIM', WAITS .. length, 0, LAST - 1)
+    if promise then
+        redis.call('HDEL', PROMISES, id)
+        if why == 'STARTED' then compare(promise, time) end
+    elseif why == 'STARTED' and string.match(id, ':1$') then
+        redis.call('SET', started_key(id), string.format('%d', time), 'PX', TOLD_WITHIN_MS)
     end
 end
 

@@ -3,7 +3,6 @@
 It may be lost, and is then measured again.
 """
 
-import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -45,17 +44,22 @@ class _Told(NamedTuple):
 
 
 class OutlookBoard:
-    def __init__(self, redis: ArqRedis, now: Callable[[], float] = time.time) -> None:
-        """`now` is in seconds since 1970."""
+    def __init__(self, redis: ArqRedis, now: Callable[[], float] | None = None) -> None:
+        """`now`, in seconds since 1970, is for a time that is not the world's. That is Redis's: clocks of machines
+        differ."""
         self._redis = redis
         self._now = now
         self._fresh: dict[str, deque[tuple[float, float]]] = {}
         self._abilities: dict[str, Ability] = {}
         self._measure = redis.register_script(_MEASURE)
 
-    async def tell(self, worker: str, *, pool: str, ability: Ability, began: float = 0.0, cost_s: float = 0.0) -> None:
-        """That it is alive, and what it can do; where it is at a job, since when, and how long that should take."""
-        told = f"{self._now():.3f} {began:.3f} {cost_s:.3f} {pool} {ability.digest}"
+    async def tell(
+        self, worker: str, *, pool: str, ability: Ability, busy_s: float | None = None, cost_s: float = 0.0
+    ) -> None:
+        """That it is alive, and what it can do; where it is at a job, for how long, and how long that should take."""
+        now = await self._time()
+        began = 0.0 if busy_s is None else now - busy_s
+        told = f"{now:.3f} {began:.3f} {cost_s:.3f} {pool} {ability.digest}"
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hset(WORKERS, worker, told)
         pipeline.hexists(ABILITIES, ability.digest)
@@ -69,9 +73,9 @@ class OutlookBoard:
 
     async def known(self, silent_s: float = FORGOTTEN_S) -> dict[str, str]:
         """Those that have told of themselves, but for so long; one that hangs may still be at a job."""
-        told = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS))
+        told, now = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS)), await self._time()
         workers = _workers(told).items()
-        return {name.decode(): each.pool for name, each in workers if self._silent_s(each) <= silent_s}
+        return {name.decode(): each.pool for name, each in workers if now - each.at <= silent_s}
 
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
@@ -83,7 +87,8 @@ class OutlookBoard:
         await self._measure(keys=[SPREADS, f"{SPREADS}:"], args=arguments)
 
     async def read(self) -> Outlook:
-        """As it is now. One call."""
+        """As it is now."""
+        now = await self._time()
         pipeline = self._redis.pipeline(transaction=False)
         for name in (WORKERS, ABILITIES, SPREADS, FRESH, WORK):
             pipeline.hgetall(name)
@@ -91,17 +96,17 @@ class OutlookBoard:
             pipeline.lrange(f"{WAITS}{length}", 0, -1)
         told_of_workers, abilities, spreads, fresh, work, *waits = await pipeline.execute()
         workers = _workers(told_of_workers)
-        await self._forget_the_silent(workers, abilities)
-        alive = [told for told in workers.values() if self._silent_s(told) <= ALIVE_S]
+        await self._forget_the_silent(now, workers, abilities)
+        alive = [told for told in workers.values() if now - told.at <= ALIVE_S]
         return Outlook(
             spreads={kind.decode(): Spread(*_numbers(spread)) for kind, spread in spreads.items()},
-            pools=self._pools(alive, abilities, _seconds(fresh)),
+            pools=self._pools(now, alive, abilities, _seconds(fresh)),
             work_s={pool: seconds for pool, seconds in _seconds(work).items() if seconds > 0},
             waits=[_wait(told) for of_length in waits for told in of_length],
         )
 
     def _pools(
-        self, alive: Sequence[_Told], abilities: Mapping[bytes, bytes], fresh_s: Mapping[str, float]
+        self, now: float, alive: Sequence[_Told], abilities: Mapping[bytes, bytes], fresh_s: Mapping[str, float]
     ) -> dict[str, Pool]:
         members: defaultdict[str, list[_Told]] = defaultdict(list)
         for told in alive:
@@ -109,9 +114,9 @@ class OutlookBoard:
                 members[told.pool].append(told)
         return {
             name: Pool(
-                free_in_s=[self._free_in_s(told) for told in members_of_one],
+                free_in_s=[_free_in_s(told, now) for told in members_of_one],
                 abilities=[self._abilities[digest] for digest in sorted({told.digest for told in members_of_one})],
-                fresh_per_s=self._fresh_per_s(name, fresh_s.get(name, 0.0)),
+                fresh_per_s=self._fresh_per_s(now, name, fresh_s.get(name, 0.0)),
             )
             for name, members_of_one in members.items()
         }
@@ -123,31 +128,37 @@ class OutlookBoard:
             return True
         return False
 
-    async def _forget_the_silent(self, workers: Mapping[bytes, _Told], abilities: Mapping[bytes, bytes]) -> None:
-        if forgotten := [name.decode() for name, told in workers.items() if self._silent_s(told) > FORGOTTEN_S]:
+    async def _forget_the_silent(
+        self, now: float, workers: Mapping[bytes, _Told], abilities: Mapping[bytes, bytes]
+    ) -> None:
+        if forgotten := [name.decode() for name, told in workers.items() if now - told.at > FORGOTTEN_S]:
             await self.forget(*forgotten)
         left = {told.digest for told in workers.values()}
         if unused := [digest.decode() for digest in abilities if digest.decode() not in left]:
             await cast(Awaitable[int], self._redis.hdel(ABILITIES, *unused))
 
-    def _fresh_per_s(self, pool: str, fresh_s: float) -> float:
+    def _fresh_per_s(self, now: float, pool: str, fresh_s: float) -> float:
         """Of the last minutes, as far as this process has looked at them."""
         looks = self._fresh.setdefault(pool, deque())
         if looks and fresh_s < looks[-1][1]:  # Redis was emptied
             looks.clear()
-        looks.append((self._now(), fresh_s))
-        while looks[0][0] < self._now() - FRESH_OVER_S:
+        looks.append((now, fresh_s))
+        while looks[0][0] < now - FRESH_OVER_S:
             looks.popleft()
         began, before_s = looks[0]
-        return (fresh_s - before_s) / max(self._now() - began, FRESH_OVER_S / 10)
+        return (fresh_s - before_s) / max(now - began, FRESH_OVER_S / 10)
 
-    def _silent_s(self, told: _Told) -> float:
-        return self._now() - told.at
+    async def _time(self) -> float:
+        if self._now:
+            return self._now()
+        seconds, microseconds = await self._redis.time()
+        return float(seconds) + float(microseconds) / 1e6
 
-    def _free_in_s(self, told: _Told) -> float:
-        if not told.began:
-            return 0.0
-        return max(told.began + told.cost_s - self._now(), told.cost_s * OVERDUE_SHARE)
+
+def _free_in_s(told: _Told, now: float) -> float:
+    if not told.began:
+        return 0.0
+    return max(told.began + told.cost_s - now, told.cost_s * OVERDUE_SHARE)
 
 
 def _workers(told: Mapping[bytes, bytes]) -> dict[bytes, _Told]:

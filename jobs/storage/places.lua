@@ -8,8 +8,27 @@
 -- work:account:share:head start:pool:models|stages, with no account where the job has come back.
 local LINE, CLOCK, ENDS, WAKE, ENTRIES, PROMISES, WAITS, FRESH, WORK = unpack(KEYS)
 local ENTRY = '^(%d+):(%d*):([^:]*):([^:]*):([^:]*):(.*)'
+-- How many starts of about one length of wait are remembered beside what was told of them.
+local LAST = 150
 -- The work before these is summed up; all behind them are taken to be alike.
 local SUMMED = 64
+
+-- Milliseconds since 1970: those that were given or, for '', by the one clock that all machines share.
+local function time_of(given)
+    if given ~= '' then return tonumber(given) end
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- By this name a start is known for a moment that came before what is told of it.
+local function started_key(id) return 'darkroom:started:' .. id end
+
+-- A start that came, beside what was told of it.
+local function compare(promise, started)
+    local accepted, length, told = string.match(promise, '(%d+) (%d+) (.*)')
+    redis.call('LPUSH', WAITS .. length, told .. ' ' .. math.max(started - accepted, 0) / 1000)
+    redis.call('LTRIM', WAITS .. length, 0, LAST - 1)
+end
 
 local function milliseconds(entry) return entry and tonumber(string.match(entry, '^%d+')) or 0 end
 

@@ -249,7 +249,7 @@ async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
 ) -> None:
     queue, board = JobQueue(redis), OutlookBoard(redis)
     await queue.add([Waiting(i, 1, 30.0, Turn(1, 30.0)) for i in (1, 2, 3)])
-    await board.tell("one:1", **MEMBER, began=time.time(), cost_s=9)
+    await board.tell("one:1", **MEMBER, busy_s=0, cost_s=9)
     before = await queue_lines(servers.redis_url)
     await queue.promise([(1, 0.0, Range(4.0, 60.0))])
     await JobQueue(redis, lambda: time.time() + 5).start((1, 1))

@@ -106,8 +106,7 @@ def routing(database: Database, queue: JobQueue, looking: Foresight) -> Rerouter
 async def look(board: OutlookBoard, queue: JobQueue, **pools: Any) -> Foresight:
     """With a worker of each pool: its ability, and for how long it is busy."""
     for name, (ability, busy_s) in pools.items():
-        began = board._now() if busy_s else 0.0
-        await board.tell(f"{name}:1", pool=name, ability=ability, began=began, cost_s=busy_s)
+        await board.tell(f"{name}:1", pool=name, ability=ability, busy_s=0 if busy_s else None, cost_s=busy_s)
     looking = Foresight(board, queue)
     await looking.look()
     return looking

@@ -64,9 +64,9 @@ async def test_what_another_version_tells_is_passed_over(board: OutlookBoard, re
 
 
 async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: OutlookBoard, clock: Seconds) -> None:
-    await board.tell("one", **MEMBER, began=clock.time - 4, cost_s=10)
+    await board.tell("one", **MEMBER, busy_s=4, cost_s=10)
     after_four = (await board.read()).pools[POOL].raw_start_s(0)
-    await board.tell("one", **MEMBER, began=clock.time - 400, cost_s=10)
+    await board.tell("one", **MEMBER, busy_s=400, cost_s=10)
     overdue = (await board.read()).pools[POOL].raw_start_s(0)
     await board.tell("one", **MEMBER)
     idle = await board.read()
@@ -106,6 +106,33 @@ async def test_a_start_is_compared_with_what_was_told_of_it(
 
     assert (calibration.starts, calibration.before_p50, calibration.before_p90) == (2, 0.5, 0.5)
     assert await redis.exists(PROMISES) == 0
+
+
+async def test_a_start_that_comes_before_what_is_told_of_it_is_compared_too(
+    board: OutlookBoard, queue: JobQueue, redis: ArqRedis
+) -> None:
+    await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0)) for i in (1, 2)])
+    await queue.start((1, 1))
+    await queue.remove((2, 1))
+
+    await queue.promise([(i, 4.0, Range(5.0, 8.0)) for i in (1, 2, 99)])
+    await queue.promise([(1, 4.0, Range(5.0, 8.0))])
+
+    calibration = (await board.read()).calibration()
+    assert (calibration.starts, calibration.before_p50) == (1, 1.0)
+    assert await redis.exists(PROMISES) == 0
+
+
+async def test_the_time_is_that_of_redis_and_not_of_a_machine(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def its_time() -> tuple[int, int]:
+        return 1000, 500_000
+
+    board = OutlookBoard(redis)
+    monkeypatch.setattr(redis, "time", its_time)
+    await board.tell("one", **MEMBER, busy_s=2, cost_s=10)
+
+    assert (await redis.hget(WORKERS, "one")).startswith(b"1000.500 998.500 ")
+    assert list(await board.alive()) == ["one"]
 
 
 async def test_the_last_starts_of_each_length_of_wait_are_kept(board: OutlookBoard, queue: JobQueue) -> None:
