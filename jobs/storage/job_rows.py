@@ -38,46 +38,36 @@ def told_of(rows: Iterable[Any]) -> list[ToldJob]:
 
 
 def _told(rows: Sequence[Any]) -> ToldJob:
-    row = rows[0]
-    return ToldJob(
-        id=row["job_id"],
-        account_id=row["account_id"],
-        request_id=row["request_id"],
-        dialect=row["dialect"],
-        credits=row["credits"],
-        status=JobStatus(row["status"]),
-        attempt=row["attempt"],
-        cost_s=row["cost_s"],
-        kind=row["work_kind"],
-        need=row["need"],
-        failure=_failure(row),
-        images=tuple(image_of(each) for each in rows if each["id"]),
-    )
-
-
-def _failure(row: Any) -> Failure | None:
-    code = row["failure_code"]
-    return Failure(code=FailureCode(code), reason=row["failure_reason"]) if code else None
+    images = tuple(image_of(each) for each in rows if each["id"])
+    return ToldJob(id=rows[0]["job_id"], images=images, **_told_columns(rows[0]))
 
 
 def job_of(row: Any, images: tuple[Image, ...]) -> Job:
     return Job(
         id=row["id"],
-        account_id=row["account_id"],
-        request_id=row["request_id"],
+        images=images,
         fingerprint=row["fingerprint"],
-        dialect=row["dialect"],
         submission=loaded(row["submission"]),
-        credits=row["credits"],
-        status=JobStatus(row["status"]),
-        attempt=row["attempt"],
         handed_back=row["handed_back"],
-        cost_s=row["cost_s"],
-        kind=row["work_kind"],
-        need=row["need"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
-        failure=_failure(row),
-        images=images,
+        **_told_columns(row),
     )
+
+
+def _told_columns(row: Any) -> dict[str, Any]:
+    """What every job has, whatever its row calls its id."""
+    code = row["failure_code"]
+    return {
+        "account_id": row["account_id"],
+        "request_id": row["request_id"],
+        "dialect": row["dialect"],
+        "credits": row["credits"],
+        "status": JobStatus(row["status"]),
+        "attempt": row["attempt"],
+        "cost_s": row["cost_s"],
+        "kind": row["work_kind"],
+        "need": row["need"],
+        "failure": Failure(code=FailureCode(code), reason=row["failure_reason"]) if code else None,
+    }

@@ -15,6 +15,7 @@ from arq.connections import ArqRedis
 from jobs.catalog import Catalog
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
+from jobs.storage.outlook_board import OutlookBoard
 from orchestrator import app
 from orchestrator.app import WebOptions, open_app
 from tests.orchestrator.clock import Clock
@@ -53,6 +54,11 @@ class Api:
         _, resource = await self.call("POST", "/v1/resource/image", json={})
         async with self.client.put(path_of(resource["putUrl"]), data=content, headers=resource["headers"]) as response:
             return resource["resourceId"], response.status, await response.json()
+
+
+@pytest.fixture
+def board(redis: ArqRedis) -> OutlookBoard:
+    return OutlookBoard(redis)
 
 
 @pytest.fixture

@@ -44,11 +44,6 @@ def catalog(catalog: Catalog) -> Catalog:
 
 
 @pytest.fixture
-def board(redis: ArqRedis) -> OutlookBoard:
-    return OutlookBoard(redis)
-
-
-@pytest.fixture
 async def api(
     options: WebOptions, database: Database, redis: ArqRedis, board: OutlookBoard, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Api]:

@@ -37,11 +37,6 @@ def queue(redis: ArqRedis) -> JobQueue:
 
 
 @pytest.fixture
-def board(redis: ArqRedis) -> OutlookBoard:
-    return OutlookBoard(redis)
-
-
-@pytest.fixture
 async def api(
     options: WebOptions, database: Database, redis: ArqRedis, board: OutlookBoard, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Api]:

@@ -1,10 +1,9 @@
 """What waits for its turn: first come first, and not for long."""
 
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from jobs.deliveries import DeliveryKind
-from jobs.storage.delivery_store import Delivery
+from tests.webhooks.samples import delivery
 from webhooks.backlog import Backlog
 
 FAST, SLOW = 1, 2
@@ -16,21 +15,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def delivery(destination_id: int) -> Delivery:
-    return Delivery(
-        id=uuid4(),
-        destination_id=destination_id,
-        job_id=1,
-        url="http://receiver.example/",
-        kind=DeliveryKind.TERMINAL,
-        tries=0,
-        claims=1,
-        sequence=1,
-        told=None,
-        secrets=(b"x",),
-    )
 
 
 def next_id(backlog: Backlog, destination_id: int) -> UUID | None:

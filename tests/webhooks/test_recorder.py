@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from uuid import uuid4
 
 import pytest
 import structlog
 
-from jobs.deliveries import DeliveryKind
 from jobs.storage.delivery_store import Attempt, Delivery, DeliveryStore
 from tests.webhooks.conftest import Office
 from tests.webhooks.receiver import Receiver
+from tests.webhooks.samples import delivery
 from webhooks import recorder
 from webhooks.recorder import Recorder
 
@@ -27,21 +26,6 @@ class HaltingStore(DeliveryStore):
     async def record_delivered(self, sent: Sequence[tuple[Delivery, Attempt]]) -> None:
         await self.let.wait()
         self.recorded.append(len(sent))
-
-
-def delivery() -> Delivery:
-    return Delivery(
-        id=uuid4(),
-        destination_id=1,
-        job_id=1,
-        url="http://receiver.example/",
-        kind=DeliveryKind.TERMINAL,
-        tries=0,
-        claims=1,
-        sequence=1,
-        told=None,
-        secrets=(b"secret",),
-    )
 
 
 async def test_it_says_when_it_is_full_and_when_it_has_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
