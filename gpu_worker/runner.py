@@ -6,14 +6,12 @@ Every way out begins here: success, failure, another try, handed back, or lost: 
 import asyncio
 import statistics
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
-from typing import TypeVar
 from uuid import UUID, uuid4
 
 import structlog
@@ -21,6 +19,7 @@ from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
 from gpu_worker.endings import Endings
+from gpu_worker.engine_thread import EngineThread
 from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.outcomes import Outcomes
 from gpu_worker.patience import patiently
@@ -35,7 +34,6 @@ from jobs.cost import work_of
 from jobs.engine import Engine, Picture
 from jobs.errors import (
     AttemptLost,
-    EngineBusy,
     FatalFailure,
     HandedBack,
     NotFound,
@@ -46,7 +44,7 @@ from jobs.errors import (
     WorkerStopping,
 )
 from jobs.job import FailureCode, Image, Job
-from jobs.need import need_of
+from jobs.need import need_of, read_need
 from jobs.stages import Stage
 from jobs.stages.canvas import Canvas, Tools
 from jobs.storage.background import beside
@@ -60,15 +58,10 @@ LOADING_S = 2.0
 # Jobs whose pictures are being stored while the engine draws the next, besides those that are short: with more of them
 # it waits for the store.
 STORING_AT_ONCE = 1
-# A job that was given together with others, because all should be short, and waits longer than this for its turn, is
-# left to another worker.
-TURN_WITHIN_S = 1
 # The median of so many runs tells how much of the foretold time jobs need, and so how many are short enough to be run
 # together.
 LAST_SHARES = 16
 LEAST_SHARE = 1e-6
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -108,9 +101,7 @@ class Runner:
             stores.stages, stores.files, drawn_by=options.drawn_by, kept=options.stage_outputs_kept
         )
         self.presence = Presence(stores.outlook, options.worker, options.pool, options.ability)
-        # The engine is used from this one thread only. A second thread that computes, even once and before, gives
-        # OpenMP a second team; on as many cores as threads it then stops spinning, and every step takes twice as long.
-        self._engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._engine_thread = EngineThread()
         self._outcomes = Outcomes(stores.jobs)
         self._endings = Endings(
             stores.jobs,
@@ -131,7 +122,7 @@ class Runner:
         within_s = self._options.attempt_within.total_seconds()
         try:
             async with asyncio.timeout(within_s):
-                await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._engine.load, model_id)
+                await self._engine_thread.run(self._engine.load, model_id)
         except StageFailed as error:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
         except TimeoutError:
@@ -177,19 +168,19 @@ class Runner:
         began, cost_s = perf_counter(), sum(job.cost_s for job in jobs)
         self.presence.begin(cost_s)
         for drawn in [self._begin(job) for job in jobs]:
-            await drawn.wait()
+            await drawn
         self.presence.end()
         self._shares.append(min(max((perf_counter() - began) / max(cost_s, LEAST_SHARE), LEAST_SHARE), 1.0))
         while len(self._attempts) > max(STORING_AT_ONCE, len(jobs)):
             await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
 
-    def _begin(self, job: Job) -> asyncio.Event:
-        """Is set when the engine is through with it."""
-        drawn = asyncio.Event()
+    def _begin(self, job: Job) -> asyncio.Future[None]:
+        """Is done when the engine is through with it."""
+        drawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         attempting = asyncio.create_task(self._attempt(job, drawn))
         self._attempts.add(attempting)
         attempting.add_done_callback(self._attempts.discard)
-        attempting.add_done_callback(lambda _: drawn.set())
+        attempting.add_done_callback(lambda _: _set(drawn))
         return drawn
 
     async def settled(self) -> None:
@@ -209,7 +200,7 @@ class Runner:
             log.warning("job_abandoned", job_id=watch.job.id)
             await self._endings.give_back(watch.job, WorkerStopping())
 
-    async def _attempt(self, job: Job, drawn: asyncio.Event) -> None:
+    async def _attempt(self, job: Job, drawn: asyncio.Future[None]) -> None:
         watch, started = JobWatch(job, self._board), perf_counter()
         with bound_contextvars(job_id=job.id, attempt=job.attempt):
             try:
@@ -219,7 +210,7 @@ class Runner:
             except Exception:
                 log.exception("outcome_not_stored")
 
-    async def _outcome(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> str:
+    async def _outcome(self, job: Job, watch: JobWatch, drawn: asyncio.Future[None]) -> str:
         try:
             await self._make_pictures(job, watch, drawn)
             return "SUCCESS"
@@ -236,12 +227,14 @@ class Runner:
             # What it says may name files, addresses, or statements: that is the operator's, in the log.
             return await self._endings.try_again(job, f"the worker broke unexpectedly ({type(error).__name__})")
 
-    async def _make_pictures(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> None:
-        if lacks := self._options.ability.lacks(need_of(job.submission.stages)):
+    async def _make_pictures(self, job: Job, watch: JobWatch, drawn: asyncio.Future[None]) -> None:
+        # A job of an older release does not say what it needs.
+        need = read_need(job.need) if job.need else need_of(job.submission.stages)
+        if lacks := self._options.ability.lacks(need):
             raise OutOfReach(lacks)
         inputs = await self._inputs(job)
         canvas = await self._run_stages(job, watch, inputs)
-        drawn.set()
+        _set(drawn)
         watch.check()
         images = await self._store(job, canvas)
         success = Success(job, images, "; ".join(watch.notes) or None)
@@ -253,7 +246,7 @@ class Runner:
         watch.notes += notes
         seconds, loaded = 0.0, self._loaded()
         for part in parts(stages, done):
-            canvas, took_s = await self._at_engine(_run_part, part, stages, canvas, tools, watch)
+            canvas, took_s = await self._engine_thread.run(_run_part, part, stages, canvas, tools, watch)
             seconds += took_s
             await self._stage_outputs.keep(job, part.stop, canvas, watch.notes)
         # Forecasts are of jobs as most are: what was loaded for this one is there for the next.
@@ -263,20 +256,6 @@ class Runner:
 
     def _loaded(self) -> set[str]:
         return {model for model, seconds in self._engine.loading_s().items() if not seconds}
-
-    async def _at_engine(self, function: Callable[..., T], *arguments: object) -> T:
-        """Jobs that were given together are drawn in their order. Raises EngineBusy where its turn does not come."""
-        work = self._engine_thread.submit(function, *arguments)
-        # Does nothing once it has begun.
-        giving_up = asyncio.get_running_loop().call_later(TURN_WITHIN_S, work.cancel)
-        done = asyncio.wrap_future(work)
-        try:
-            await asyncio.wait([done])
-        finally:
-            giving_up.cancel()
-        if done.cancelled():
-            raise EngineBusy
-        return done.result()
 
     async def _inputs(self, job: Job) -> dict[str, Picture]:
         stages = enumerate(job.submission.stages)
@@ -292,7 +271,7 @@ class Runner:
             raise FatalFailure(f"{path}: input picture {name}: {error.message}") from error
 
     @asynccontextmanager
-    async def _watched(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> AsyncIterator[None]:
+    async def _watched(self, job: Job, watch: JobWatch, drawn: asyncio.Future[None]) -> AsyncIterator[None]:
         self._watches.add(watch)
         if self._is_stopping:
             watch.stop_with(WorkerStopping())
@@ -307,14 +286,15 @@ class Runner:
         finally:
             self._watches.discard(watch)
 
-    async def _keep_lease(self, job: Job, watch: JobWatch, drawn: asyncio.Event) -> None:
+    async def _keep_lease(self, job: Job, watch: JobWatch, drawn: asyncio.Future[None]) -> None:
         """Until all is stored, or drawing has had its time: then the engine is asked to stop, and the lease lapses if
         it does not."""
         longest_s = self._options.attempt_within.total_seconds()
         within_s = min(longest_s, job.submission.attempt_within_s or longest_s)
         try:
-            async with asyncio.timeout(within_s) as bound, beside(_unbind(bound, drawn)):
-                await self._keeper.keep(job.id, job.attempt)
+            async with asyncio.timeout(within_s) as bound:
+                with _unbound_by(drawn, bound):
+                    await self._keeper.keep(job.id, job.attempt)
         except AttemptLost as error:
             watch.stop_with(error)
         except TimeoutError:
@@ -358,6 +338,11 @@ class Runner:
             log.warning("queue_not_told", attempts=list(attempts), error=repr(error))
 
 
+def _set(drawn: asyncio.Future[None]) -> None:
+    if not drawn.done():
+        drawn.set_result(None)
+
+
 def _run_part(
     part: range, stages: Sequence[RunnableStage], canvas: Canvas, tools: Tools, watch: JobWatch
 ) -> tuple[Canvas, float]:
@@ -369,10 +354,19 @@ def _run_part(
     return canvas, perf_counter() - began
 
 
-async def _unbind(bound: asyncio.Timeout, drawn: asyncio.Event) -> None:
+@contextmanager
+def _unbound_by(drawn: asyncio.Future[None], bound: asyncio.Timeout) -> Iterator[None]:
     """What follows drawing has deadlines of its own."""
-    await drawn.wait()
-    bound.reschedule(None)
+
+    def unbind(_: asyncio.Future[None]) -> None:
+        if not bound.expired():
+            bound.reschedule(None)
+
+    drawn.add_done_callback(unbind)
+    try:
+        yield
+    finally:
+        drawn.remove_done_callback(unbind)
 
 
 def _run_stage(position: int, stage: RunnableStage, canvas: Canvas, tools: Tools) -> Canvas:

@@ -9,8 +9,6 @@ local FRONT = 5e8
 -- an old one waiting for ever.
 local MOMENT = 1 / 1024
 
-local function written(number) return string.format('%.17g', number) end
-
 local pools, entries = {}, {}
 
 local function pool_of(name)

@@ -183,8 +183,8 @@ class JobQueue:
         await self._redis.set(FILLED, repr(time.time()))
 
     async def _leave_line(self, client: Any, attempts: Iterable[Attempt], why: Leaving) -> None:
-        ids = [_arq_id(*attempt) for attempt in attempts]
-        await self._leave(keys=_KEYS, args=[self._now_ms(), why, *ids], client=client)
+        if ids := [_arq_id(*attempt) for attempt in attempts]:
+            await self._leave(keys=_KEYS, args=[self._now_ms(), why, *ids], client=client)
 
     def _now_ms(self) -> int | str:
         """ "" is what Redis's clock shows then."""

@@ -1,23 +1,37 @@
 -- Takes jobs out of their lines. ARGV: the time in ms or '', why: STARTED, CANCELED, or another word where their turn only
 -- passes; and their arq ids.
-local time, why = time_of(ARGV[1]), ARGV[2]
--- What is told of a start follows its job's acceptance so soon.
-local TOLD_WITHIN_MS = 5000
+local time, why, ids = time_of(ARGV[1]), ARGV[2], {unpack(ARGV, 3)}
 
-local function keep_promise(id)
-    local promise = redis.call('HGET', PROMISES, id)
-    if promise then
-        redis.call('HDEL', PROMISES, id)
-        if why == 'STARTED' then compare(promise, time) end
-    elseif why == 'STARTED' and string.match(id, ':1$') then
-        redis.call('SET', started_key(id), string.format('%d', time), 'PX', TOLD_WITHIN_MS)
+-- First attempts of which nothing was told: what is told of a start follows its job's acceptance at once, but it may
+-- come after it.
+local function remember(started)
+    if #started == 0 then return end
+    redis.call('HSET', started_in(time), unpack(started))
+    redis.call('PEXPIRE', started_in(time), 2 * TOLD_WITHIN_MS)
+end
+
+local function keep_promises(stood)
+    local kept, started = {}, {}
+    for i, promise in ipairs(redis.call('HMGET', PROMISES, unpack(stood))) do
+        if promise then
+            kept[#kept + 1] = stood[i]
+            if why == 'STARTED' then compare(promise, time) end
+        elseif why == 'STARTED' and string.match(stood[i], ':1$') then
+            started[#started + 1] = stood[i]
+            started[#started + 1] = string.format('%d', time)
+        end
     end
+    if #kept > 0 then redis.call('HDEL', PROMISES, unpack(kept)) end
+    remember(started)
 end
 
-local ids = {unpack(ARGV, 3)}
-for i, entry in ipairs(entries_of(ids)) do
-    redis.call('DEL', 'arq:job:' .. ids[i], 'arq:in-progress:' .. ids[i])
-    if entry and leave(ids[i], entry, why) then keep_promise(ids[i]) end
+local names = {}
+for _, id in ipairs(ids) do
+    names[#names + 1] = 'arq:job:' .. id
+    names[#names + 1] = 'arq:in-progress:' .. id
 end
+redis.call('DEL', unpack(names))
+local stood = leave(ids, why)
+if #stood > 0 then keep_promises(stood) end
 left()
 return 1

@@ -13,12 +13,15 @@ local function spread(durations)
     return string.format('%.6g %.6g %.6g', sum / #durations, quantile(0.5), quantile(0.9))
 end
 
-local kinds = {}
+local new = {}
 for i = 1, #ARGV, 2 do
-    kinds[ARGV[i]] = true
-    redis.call('LPUSH', KEYS[2] .. ARGV[i], ARGV[i + 1])
+    local kind = ARGV[i]
+    new[kind] = new[kind] or {}
+    table.insert(new[kind], ARGV[i + 1])
 end
-for kind in pairs(kinds) do
-    redis.call('LTRIM', KEYS[2] .. kind, 0, LAST - 1)
-    redis.call('HSET', KEYS[1], kind, spread(redis.call('LRANGE', KEYS[2] .. kind, 0, -1)))
+for kind, durations in pairs(new) do
+    local list = KEYS[2] .. kind
+    redis.call('LPUSH', list, unpack(durations, math.max(#durations - LAST, 0) + 1))
+    redis.call('LTRIM', list, 0, LAST - 1)
+    redis.call('HSET', KEYS[1], kind, spread(redis.call('LRANGE', list, 0, -1)))
 end

@@ -20,8 +20,13 @@ local function time_of(given)
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- By this name a start is known for a moment that came before what is told of it.
-local function started_key(id) return 'darkroom:started:' .. id end
+-- For so long, and at most twice that, a start is known that came before what is told of it.
+local TOLD_WITHIN_MS = 5000
+
+-- Where those are known that started at about this time: a hash of a name for each such span.
+local function started_in(time) return 'darkroom:started:' .. math.floor(time / TOLD_WITHIN_MS) end
+
+local function written(number) return string.format('%.17g', number) end
 
 -- A start that came, beside what was told of it.
 local function compare(promise, started)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-import gpu_worker.runner
+from gpu_worker import engine_thread
 from jobs.job import JobStatus
 from jobs.storage.job_store import Success
 from tests.gpu_worker.conftest import STEPS, Bench
@@ -62,7 +62,7 @@ async def test_a_cancel_of_one_concerns_no_other(bench: Bench) -> None:
 async def test_what_waits_for_the_engine_for_longer_than_was_foretold_is_left_to_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu_worker.runner, "TURN_WITHIN_S", 0.1)
+    monkeypatch.setattr(engine_thread, "TURN_WITHIN_S", 0.1)
     slow, second, third = [await bench.accept() for _ in range(3)]
     reached, go_on = threading.Event(), threading.Event()
     runner = bench.runner(ScriptedEngine(pause_at(1, reached, go_on)))
