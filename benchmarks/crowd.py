@@ -1,7 +1,7 @@
 """`python -m benchmarks.crowd`: GET of a waiting job with its rank, a million waiting against a thousand, in turns.
 
-Two installations stand side by side. The jobs are copies of one that came through the API, and are put into the real
-queue as the sweeper does it. Takes minutes: most of them to fill.
+Two installations stand side by side. The jobs are copies of one that came through the API, and the web process
+puts them into the queue as when Redis was emptied. Takes minutes: most of them to fill.
 """
 
 import argparse
@@ -13,22 +13,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import uvloop
+from redis import Redis
 
 from benchmarks.ingress import head, post_one_each
 from benchmarks.load import Load, load
+from benchmarks.until import until
 from cli.stack import Stack, running_stack
-from jobs.storage.database import open_database
-from jobs.storage.job_queue import JobQueue
-from jobs.storage.job_store import JobStore
-from jobs.storage.redis_connection import open_redis
+from jobs.storage.job_queue import ENTRIES, FILLED
 
 CONNECTIONS = 48
 SECONDS = 4.0
 REPEATS = 7
-PAGE = 1000
 FEW, MANY = 1_000, 1_000_000
 
 COPY = """
@@ -59,26 +58,25 @@ def _crowded(number: int) -> Iterator[Stack]:
         for process in stack.processes[1:]:
             process.kill()
         post_one_each(_port(stack), stack.api_key, 1)
-        asyncio.run(_fill(stack, number))
+        asyncio.run(_copy(stack, number))
+        _fill(stack, number)
         yield stack
 
 
-async def _fill(stack: Stack, number: int) -> None:
+async def _copy(stack: Stack, number: int) -> None:
     connection = await asyncpg.connect(stack.environment["DATABASE_URL"])
     try:
         await connection.execute(COPY, number - 1, timeout=1200)
         await connection.execute("VACUUM ANALYZE jobs", timeout=600)
     finally:
         await connection.close()
-    async with (
-        open_database(stack.environment["DATABASE_URL"], connections=1) as database,
-        open_redis(stack.environment["REDIS_URL"]) as redis,
-    ):
-        jobs, queue, after = JobStore(database), JobQueue(redis), 0
-        while page := await jobs.waiting(after=after, limit=PAGE):
-            await queue.add(page)
-            after = page[-1].job_id
-        assert await queue.length() == number
+
+
+def _fill(stack: Stack, number: int) -> None:
+    """To a web process this looks like a Redis that was emptied."""
+    with Redis.from_url(stack.environment["REDIS_URL"]) as redis:
+        redis.delete(FILLED)
+        until(lambda: cast(int, redis.hlen(ENTRIES)) == number)
 
 
 def _load(stack: Stack, first: int) -> Load:

@@ -7,7 +7,6 @@ import asyncio
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +17,7 @@ from redis import Redis
 from benchmarks.arq_noop_worker import QUEUE as BARE_QUEUE
 from benchmarks.ingress import post_one_each
 from benchmarks.noop_worker import ABILITY, POOL
+from benchmarks.until import until
 from cli.stack import Stack, running_stack
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.redis_connection import open_redis
@@ -25,7 +25,6 @@ from jobs.storage.redis_connection import open_redis
 # With fewer the start of the worker and its heart counts.
 JOBS = 3000
 REPEATS = 5
-DRAINED_WITHIN_S = 300
 
 
 def compare_queue(folder: Path) -> str:
@@ -64,20 +63,11 @@ def _drained(jobs: int, module: str, stack: Stack, left: Callable[[Stack], int])
     command = [sys.executable, "-m", module]
     with subprocess.Popen(command, env=stack.environment) as worker:
         try:
-            began = _when(lambda: left(stack) < jobs)
+            began = until(lambda: left(stack) < jobs)
             first = left(stack)
-            return first / (_when(lambda: left(stack) == 0) - began)
+            return first / (until(lambda: left(stack) == 0) - began)
         finally:
             worker.terminate()
-
-
-def _when(is_so: Callable[[], bool]) -> float:
-    deadline = time.monotonic() + DRAINED_WITHIN_S
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the queue was not drained in time")
-        time.sleep(0.01)
-    return time.monotonic()
 
 
 def _left_bare(stack: Stack) -> int:

@@ -37,6 +37,7 @@ from orchestrator.deliveries_api import DeliveriesApi
 from orchestrator.detect_api import DetectApi
 from orchestrator.detect_jobs import DetectJobs
 from orchestrator.error_edge import answer_errors
+from orchestrator.filler import Filler
 from orchestrator.foresight import Foresight
 from orchestrator.health import Health
 from orchestrator.intake import Intake, open_intake
@@ -100,19 +101,20 @@ class Parts:
         self.canceler = JobCanceler(self.jobs, self.queue)
         self.views = JobViews(self.jobs, self.queue, self.board, self.foresight)
         self.feed = JobFeed(self.jobs, self.events, self.views)
+        self.filler = Filler(self.jobs, self.queue, self.foresight, every=options.sweep_every, now=now)
         self.sweeper = Sweeper(
             self.jobs,
             self.queue,
+            self.filler,
             self.foresight,
             every=options.sweep_every,
             max_attempts=options.max_attempts,
-            now=now,
         )
 
 
 @asynccontextmanager
 async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[web.Application]:
-    """The application with its flusher, sweeper, cleaner and feed at work; all end on leaving."""
+    """The application with its flusher, filler, sweeper, cleaner and feed at work; all end on leaving."""
     parts = Parts(options, database, redis)
     await parts.foresight.look()  # what comes first is told of the workers too
     cors = Cors(options.upload_origins, METHODS)
@@ -124,13 +126,14 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     )
     async with (
         open_files(options.files) as files,
-        open_intake(parts.jobs, parts.queue, parts.foresight, parts.sweeper.fill_soon) as intake,
+        open_intake(parts.jobs, parts.queue, parts.foresight, parts.filler.fill_soon) as intake,
         open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
         # Of its own: who looks at many pictures shall not keep others from uploading theirs.
         open_picture_reader(options.max_upload_pixels) as looker,
         _open_authentication(options, database, redis) as authentication,
         _running(
+            parts.filler.fill_for_ever(),
             parts.sweeper.sweep_for_ever(),
             parts.feed.poll_for_ever(),
             parts.foresight.look_for_ever(),

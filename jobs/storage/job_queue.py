@@ -126,6 +126,16 @@ class JobQueue:
             return await cast(Awaitable[int], self._redis.hlen(ENTRIES))
         return await cast(Awaitable[int], self._redis.zcard(LINE + pool))
 
+    async def missing(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Those that are in no line."""
+        asked = list(attempts)
+        entries = (
+            await cast(Awaitable[list[bytes | None]], self._redis.hmget(ENTRIES, [_arq_id(*each) for each in asked]))
+            if asked
+            else []
+        )
+        return [each for each, entry in zip(asked, entries, strict=True) if entry is None]
+
     async def promise(self, starts: Iterable[tuple[int, float, Range]]) -> None:
         """Remembers what was told of the first starts of these jobs: in how many seconds, before and after it was
         corrected. When they come, both are compared, see `OutlookBoard`."""

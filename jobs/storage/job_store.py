@@ -274,10 +274,16 @@ class JobStore:
         except AttemptLost:
             return None
 
-    async def waiting(self, *, after: int, limit: int) -> list[Waiting]:
-        """A page of the jobs that belong in the queue, with ids over `after`."""
+    async def waiting_after(self, job_id: int, *, limit: int) -> list[tuple[int, int]]:
+        """A page of the jobs that belong in the queue, with higher ids, and of each the attempt that comes."""
         async with self._database.connection() as connection:
-            rows = await rows_of(queries.waiting_jobs(connection, after=after, limit=limit))
+            rows = await rows_of(queries.waiting_after(connection, after=job_id, limit=limit))
+            return [(row["id"], row["attempt"] + 1) for row in rows]
+
+    async def waiting(self, job_ids: Collection[int]) -> list[Waiting]:
+        """Those of them that belong in the queue, by id."""
+        async with self._database.connection() as connection:
+            rows = await rows_of(queries.waiting_jobs(connection, job_ids=job_ids))
             return [_waiting(row) for row in rows]
 
     async def retried(self, *, limit: int = 1000) -> list[Waiting]:

@@ -19,9 +19,8 @@ from orchestrator.app import WebOptions
 from orchestrator.jobs_api import _fingerprint
 from orchestrator.sweeper import Sweeper
 from tests import one_job
-from tests.jobs.samples import Clock
+from tests.orchestrator import looking
 from tests.orchestrator.conftest import Api, body, open_api
-from tests.orchestrator.looking import foresight
 
 START, END, ATTEMPT = "Darkroom-Start-Within", "Darkroom-End-Within", "Darkroom-Attempt-Within"
 LEASE = timedelta(minutes=1)
@@ -29,8 +28,7 @@ LEASE = timedelta(minutes=1)
 
 @pytest.fixture
 def sweeper(database: Database, redis: ArqRedis) -> Sweeper:
-    every = timedelta(seconds=1)
-    return Sweeper(JobStore(database), JobQueue(redis), foresight(redis), every=every, max_attempts=2, now=Clock())
+    return looking.sweeper(database, redis)
 
 
 async def accepted(api: Api, **bounds: str) -> int:

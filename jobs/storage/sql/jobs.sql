@@ -185,11 +185,16 @@ SELECT id, account_id, ended FROM (
 WHERE ended OR (started AND started_at IS NULL)
 ORDER BY account_id LIMIT :limit;
 
--- name: waiting_jobs(after, limit)
+-- name: waiting_after(after, limit)
 -- A page of the jobs that ought to be in the queue, by id.
-SELECT id, attempt, account_id, cost_s, need, weight, priority FROM jobs
+SELECT id, attempt FROM jobs
 WHERE status = 'WAITING' AND id > :after AND available_at <= now() AND parked_at IS NULL
 ORDER BY id LIMIT :limit;
+
+-- name: waiting_jobs(job_ids)
+SELECT id, attempt, account_id, cost_s, need, weight, priority FROM jobs
+WHERE id = ANY(:job_ids::bigint[]) AND status = 'WAITING' AND available_at <= now() AND parked_at IS NULL
+ORDER BY id;
 
 -- name: retried_jobs(limit)
 SELECT id, attempt, account_id, cost_s, need, weight, priority FROM jobs

@@ -46,7 +46,7 @@ async def test_a_waiting_job_ends_at_once_and_is_never_drawn(jobs: JobStore, acc
     job = await jobs.get(account_id, job_id)
     assert (job.status, job.failure, job.finished_at is None) == (JobStatus.CANCELED, None, False)
     assert await one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE) is None
-    assert await jobs.waiting(after=0, limit=10) == []
+    assert await jobs.waiting_after(0, limit=10) == []
     assert [row["kind"] for row in await rows("SELECT kind FROM job_events ORDER BY id")] == ["ACCEPTED", "CANCELED"]
 
 

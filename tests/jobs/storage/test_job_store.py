@@ -27,8 +27,8 @@ FAILURE = Failure(code=FailureCode.FATAL_ERROR, reason="it cannot be")
 URLS = {"notify_url": "http://a.example/end", "running_notify_url": "http://a.example/running"}
 
 
-async def accepted(jobs: JobStore, account_id: int, request_id: str = "r-1", **urls: Any) -> int:
-    created, *_ = await jobs.accept([new_job(account_id, request_id, **urls)])
+async def accepted(jobs: JobStore, account_id: int, request_id: str = "r-1", need: str = "", **urls: Any) -> int:
+    created, *_ = await jobs.accept([replace(new_job(account_id, request_id, **urls), need=need)])
     return created[account_id, request_id]
 
 
@@ -197,9 +197,9 @@ async def test_a_failure_keeps_its_code_and_reason(jobs: JobStore, account_id: i
 
 
 async def test_a_waiting_job_tells_what_it_needs_to_who_queues_it_again(jobs: JobStore, account_id: int) -> None:
-    await jobs.accept([replace(new_job(account_id), need="101 7|DIFFUSION")])
+    job_id = await accepted(jobs, account_id, need="101 7|DIFFUSION")
 
-    assert [each.need for each in await jobs.waiting(after=0, limit=10)] == ["101 7|DIFFUSION"]
+    assert [each.need for each in await jobs.waiting([job_id])] == ["101 7|DIFFUSION"]
 
 
 async def test_a_job_given_back_waits_for_its_delay_at_its_old_place(jobs: JobStore, account_id: int) -> None:
@@ -210,7 +210,8 @@ async def test_a_job_given_back_waits_for_its_delay_at_its_old_place(jobs: JobSt
 
     there = [Waiting(soon, 2, new_job(account_id).cost_s, turn=None)]
     assert await jobs.retried() == there
-    assert await jobs.waiting(after=0, limit=10) == there
+    assert await jobs.waiting([soon, late]) == there
+    assert await jobs.waiting_after(0, limit=10) == [(soon, 2)]
     assert (await claimed(jobs, soon, 2)).attempt == 2
 
 
@@ -332,12 +333,12 @@ async def test_waiting_jobs_come_page_by_page(jobs: JobStore, account_id: int) -
     ids = [await accepted(jobs, account_id, f"r-{i}") for i in range(5)]
     await claimed(jobs, ids[2])
 
-    first = await jobs.waiting(after=0, limit=3)
-    second = await jobs.waiting(after=first[-1].job_id, limit=3)
+    first = await jobs.waiting_after(0, limit=3)
+    second = await jobs.waiting_after(first[-1][0], limit=3)
 
-    assert [each.job_id for each in first] == [ids[0], ids[1], ids[3]]
-    assert [each.job_id for each in second] == [ids[4]]
-    assert {each.attempt for each in (*first, *second)} == {1}
+    assert first == [(ids[0], 1), (ids[1], 1), (ids[3], 1)]
+    assert second == [(ids[4], 1)]
+    assert [each.job_id for each in await jobs.waiting(ids)] == [ids[0], ids[1], ids[3], ids[4]]
 
 
 async def test_the_first_start_is_kept_over_attempts(jobs: JobStore, account_id: int) -> None:

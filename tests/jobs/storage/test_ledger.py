@@ -216,7 +216,7 @@ async def test_a_parked_job_waits_for_room_and_the_first_come_is_the_first_to_go
     a, b, c = (created[account_id, name] for name in "abc")
     running = await claimed(jobs, a)
     assert [await one_job.claim(jobs, each, 1, worker="w", lease=LEASE) for each in (c, b)] == [None, None]
-    assert await jobs.unpark(parked_for=NO_DELAY) == [] and await jobs.waiting(after=0, limit=10) == []
+    assert await jobs.unpark(parked_for=NO_DELAY) == [] and await jobs.waiting_after(0, limit=10) == []
 
     await one_job.succeed(jobs, running, [])
 
