@@ -1,6 +1,6 @@
 """Fair shares between accounts: who starts when, decided by the real scripts on a real Redis."""
 
-from collections.abc import Iterable
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.job import QueuePlace
 from jobs.pool import NOBODY
-from jobs.storage.job_queue import ENDS, ENTRIES, LINE, WORK, JobQueue
+from jobs.storage.job_queue import CLOCK, ENDS, ENTRIES, LINE, WORK, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import HEAD_START_PER_PRIORITY, turn
 from tests.jobs.samples import NOON
@@ -224,87 +224,145 @@ class Asked:
     account: int
     cost_s: float
     priority: int
+    line: str
 
 
+@dataclass(frozen=True)
+class Start:
+    line: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """Of those that wait in the other line, by rank."""
+
+    to: str
+    ranks: frozenset[int]
+
+
+LINES = ("one", "two")
 JOBS = st.builds(
     Asked,
     account=st.integers(0, 3),
     cost_s=st.sampled_from([0.5, 2.0, 10.0, 50.0]),
     priority=st.sampled_from([0, 0, 0, 1]),
+    line=st.sampled_from([*LINES, "one"]),
 )
-STEPS = st.lists(st.one_of(st.lists(JOBS, min_size=1, max_size=4), st.just("start")), max_size=40)
+MOVES = st.builds(Move, to=st.sampled_from(LINES), ranks=st.frozensets(st.integers(0, 15), min_size=4))
+STARTS = st.builds(Start, line=st.sampled_from(LINES))
+STEPS = st.lists(st.one_of(st.lists(JOBS, min_size=1, max_size=8), STARTS, MOVES), min_size=5, max_size=30)
 WEIGHTS = {0: 1.0, 1: 1.0, 2: 2.0, 3: 0.5}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-async def test_whatever_comes_nobody_waits_longer_than_the_bound(
-    redis: ArqRedis, steps: list[list[Asked] | str]
+async def test_whatever_comes_and_moves_nobody_waits_longer_than_the_bound(
+    redis: ArqRedis, steps: list[list[Asked] | Start | Move]
 ) -> None:
     await redis.flushall()
-    run = Run(JobQueue(redis))
+    run = Run(redis)
 
-    for step in steps:
-        await (run.start(redis) if isinstance(step, str) else run.add(step))
-    while run.waiting:
-        await run.start(redis)
+    for step in [*steps, *(Start(line) for line in LINES for _ in range(8 * len(steps)))]:
+        await run.take(step)
 
+    assert not run.waiting
+    assert await redis.exists(ENTRIES, WORK, *(name + line for name in (LINE, CLOCK, ENDS) for line in LINES)) == 0
     run.check_bounds()
 
 
+@dataclass
+class Stay:
+    """Of a job in a line: what its own account had before it there, in virtual seconds, and what was started in it
+    until it left it."""
+
+    line: str
+    ahead: float
+    passed: list[int] = field(default_factory=list)
+
+
 class Run:
-    """Adds and starts, and notes for each job what was started between its acceptance and its own start."""
+    """Adds, moves and starts, and notes for each job what was started while it stood in its line."""
 
-    def __init__(self, queue: JobQueue) -> None:
-        self.queue = queue
+    def __init__(self, redis: ArqRedis) -> None:
+        self.redis = redis
+        self.queue = JobQueue(redis)
         self.jobs: list[Asked] = []
-        self.waiting: dict[int, list[int]] = {}
-        self.passed: dict[int, list[int]] = {}
-        self.ahead: dict[int, float] = {}
+        self.waiting: dict[int, Stay] = {}
+        self.started: dict[int, Stay] = {}
+        # By line and account, the virtual seconds of those that moved away: it may send as much again.
+        self.given_back: defaultdict[tuple[str, int], float] = defaultdict(float)
 
-    async def add(self, asked: Iterable[Asked]) -> None:
-        for job in asked:
-            job_id = len(self.jobs)
-            self.jobs.append(job)
-            own = [each for each in self.waiting if self.jobs[each].account == job.account]
-            self.ahead[job_id] = sum(self.jobs[each].cost_s for each in own) / WEIGHTS[job.account]
-            self.waiting[job_id] = []
-            places = await self.queue.add([self._waiting(job_id)])
-            assert places[0].length == len(self.waiting)
+    async def take(self, step: list[Asked] | Start | Move) -> None:
+        if isinstance(step, Start):
+            await self.start(step.line)
+        elif isinstance(step, Move):
+            await self.move(step)
+        else:
+            for job in step:
+                await self.add(job)
 
-    async def start(self, redis: ArqRedis) -> None:
+    async def add(self, job: Asked) -> None:
+        self.jobs.append(job)
+        self._comes(len(self.jobs) - 1, job.line)
+        (place,) = await self.queue.add([self._waiting(len(self.jobs) - 1)])
+        assert (place.pool, place.length) == (job.line, len(self._in(job.line)))
+
+    async def move(self, step: Move) -> None:
+        (here,) = {*LINES} - {step.to}
+        order = await self._order(here)
+        going = [job_id for rank, job_id in enumerate(order) if rank in step.ranks]
+        assert await self.queue.move(here, [(job_id, 1) for job_id in going], to=step.to) == len(going)
+        for job_id in going:
+            self.given_back[here, self.jobs[job_id].account] += self._share(job_id)
+            del self.waiting[job_id]
+            self._comes(job_id, step.to)
+
+    async def start(self, line: str) -> None:
         """Work-conserving: as long as jobs wait there is a first one. Ranks are those in which they will start."""
-        order = [int(member.decode().partition(":")[0]) for member in await redis.zrange(LINE + NOBODY, 0, -1)]
-        assert set(order) == self.waiting.keys()
+        order = await self._order(line)
+        assert set(order) == self._in(line).keys()
         places = await self.queue.places([(job_id, 1) for job_id in order])
         costs = [self.jobs[job_id].cost_s for job_id in order]
         for rank, place in enumerate(places, start=1):
-            assert place == QueuePlace(rank=rank, length=len(order), work_before_s=sum(costs[: rank - 1]))
+            before_s = sum(costs[: rank - 1])
+            assert place == QueuePlace(pool=line, rank=rank, length=len(order), work_before_s=before_s)
         if order:
             await self.queue.start((order[0], 1))
-            self.passed[order[0]] = self.waiting.pop(order[0])
-            for others in self.waiting.values():
-                others.append(order[0])
+            self.started[order[0]] = self.waiting.pop(order[0])
+            for stay in self._in(line).values():
+                stay.passed.append(order[0])
 
     def check_bounds(self) -> None:
-        for job_id, before in self.passed.items():
-            job = self.jobs[job_id]
-            for account, weight in WEIGHTS.items():
-                theirs = [self.jobs[each] for each in before if self.jobs[each].account == account]
-                if account != job.account and theirs:
-                    assert sum(each.cost_s for each in theirs) <= self._bound(job_id, theirs, weight)
+        for job_id, stay in self.started.items():
+            for account in WEIGHTS.keys() - {self.jobs[job_id].account}:
+                if theirs := [each for each in stay.passed if self.jobs[each].account == account]:
+                    assert sum(self.jobs[each].cost_s for each in theirs) <= self._bound(job_id, theirs, account)
 
-    def _bound(self, job_id: int, theirs: list[Asked], weight: float) -> float:
+    def _bound(self, job_id: int, theirs: list[int], account: int) -> float:
         """Of the seconds of another account that start before a job: its weight times the virtual seconds by which the
-        job's own account, and the head start of its own, were ahead; and one job more."""
-        job = self.jobs[job_id]
-        own = [each for each in self.jobs if each.account == job.account]
-        running = max(each.cost_s for each in own) / WEIGHTS[job.account]
-        head_starts = max(each.priority for each in own) + max(each.priority for each in theirs) - job.priority
-        ahead = self.ahead[job_id] + running + HEAD_START_PER_PRIORITY * head_starts + len(self.jobs) * MOMENT
-        return weight * ahead + max(each.cost_s for each in theirs)
+        job's own account, and the head start of its own, were ahead; and one job more, and what moved away."""
+        job, stay = self.jobs[job_id], self.started[job_id]
+        own = [each for each, one in enumerate(self.jobs) if one.account == job.account]
+        head_starts = max(self.jobs[each].priority for each in own) - job.priority
+        head_starts += max(self.jobs[each].priority for each in theirs)
+        ahead = stay.ahead + max(map(self._share, own)) + HEAD_START_PER_PRIORITY * head_starts
+        ahead += self.given_back[stay.line, account] + 2 * len(self.jobs) * MOMENT
+        return WEIGHTS[account] * ahead + max(self.jobs[each].cost_s for each in theirs)
+
+    async def _order(self, line: str) -> list[int]:
+        return [int(member.decode().partition(":")[0]) for member in await self.redis.zrange(LINE + line, 0, -1)]
+
+    def _in(self, line: str) -> dict[int, Stay]:
+        return {job_id: stay for job_id, stay in self.waiting.items() if stay.line == line}
+
+    def _comes(self, job_id: int, line: str) -> None:
+        own = [each for each in self._in(line) if self.jobs[each].account == self.jobs[job_id].account]
+        self.waiting[job_id] = Stay(line, sum(map(self._share, own)))
+
+    def _share(self, job_id: int) -> float:
+        return self.jobs[job_id].cost_s / WEIGHTS[self.jobs[job_id].account]
 
     def _waiting(self, job_id: int) -> Waiting:
         job = self.jobs[job_id]
         its_turn = turn(job.account, cost_s=job.cost_s, weight=WEIGHTS[job.account], priority=job.priority)
-        return Waiting(job_id, 1, job.cost_s, its_turn)
+        return Waiting(job_id, 1, job.cost_s, its_turn, pool=job.line)
