@@ -163,7 +163,7 @@ def _kind(network: ControlNetwork, controlnet: ControlNet) -> int | None:
     kinds = {each: number for each, number in UNION_MODES.items() if number < most}
     if controlnet.preprocessor not in kinds:
         known = quoted(kinds)
-        reason = f"it must be told what the picture shows, and {controlnet.preprocessor} does not say so"
+        reason = f"it must be told what the picture shows, and {controlnet.preprocessor.value!r} does not say so"
         raise FatalFailure(f"ControlNet {network.model.id} knows several kinds: {reason}; it knows {known}")
     return kinds[controlnet.preprocessor]
 
