@@ -304,7 +304,11 @@ def test_modes_that_are_made_of_levels_are_refused_by_name(engine: Any, model: s
         ("flux-dev", "sd15-one", "it is a ControlNetModel"),
         ("flux-dev", "flux-wide", "its num_attention_heads is 4, that of flux-dev is 2"),
         ("sd3", "sd3-inpainting", "ControlNet sd3-inpainting is for inpainting: it wants a mask"),
-        ("flux-dev", "flux-union", "'none' does not say so; it knows 'canny', 'tile_resample', 'depth', 'blur_gaussian'"),
+        (
+            "flux-dev",
+            "flux-union",
+            "'none' does not say so; it knows 'canny', 'tile_resample', 'depth', 'blur_gaussian'",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(engine: Any, model: str, name: str, reason: str) -> None:
