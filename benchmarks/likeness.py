@@ -1,7 +1,7 @@
 """`make likeness`: each stage beside the stock diffusers pipeline, with the same weights, seed and scheduler."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from benchmarks import flow_likeness
+from benchmarks.unwatched import Unwatched
 from config.catalog import read_catalog
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
@@ -66,16 +67,6 @@ class Pair:
 
     def line(self) -> str:
         return f"| {self.stage} | {self.apart.mean():.3f} | {self.apart.max():.0f} | {self.reason} |"
-
-
-class Unwatched:
-    """Nobody looks."""
-
-    def step_done(self, step: int, steps: int, preview: Callable[[], Sequence[Any]]) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def check(self) -> None: ...
 
 
 class Bench:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cli.accounts import duration, written_secret
 from jobs.account import ALL_SCOPES, Scope
+from jobs.names import there_are
 from jobs.storage.account_store import AccountStore, KeyRecord
 from jobs.storage.database import Database
 
@@ -86,4 +87,4 @@ def _scopes(text: str) -> frozenset[Scope]:
     try:
         return frozenset(Scope(name.strip()) for name in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; there are {', '.join(Scope)}") from error
+        raise argparse.ArgumentTypeError(f"{error}; {there_are(list(Scope))}") from error

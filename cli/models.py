@@ -15,6 +15,7 @@ from config.catalog import read_catalog
 from config.catalog_file import add_entry, remove_entry
 from config.settings import ModelSettings
 from jobs.catalog import KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
+from jobs.names import did_you_mean, quoted
 from jobs.weights import Weights, WrongWeights, main_file, safetensors_header
 
 # Files that run code when they are read as they are.
@@ -30,13 +31,15 @@ class ModelsFailed(Exception):
 
 def add_models_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("list", help="the models of the catalogue, each with its kind, family and path")
+    command = commands.add_parser(
+        "list", help="the models of the catalogue, each with its kind, family, names and path"
+    )
     command.set_defaults(run=list_models)
     command = commands.add_parser("verify", help="compare the sha256 of each model's weights with the catalogue's")
     command.set_defaults(run=verify_models)
     _add_add_command(commands)
     command = commands.add_parser("remove", help="take a model out of the catalogue")
-    command.add_argument("model", help="its id, or its name where no other kind has it")
+    command.add_argument("model", help="its id, or its name or alias where no other kind has it")
     command.add_argument(
         "--delete-files", action="store_true", help="its weights too, if they lie in the models folder"
     )
@@ -177,7 +180,11 @@ def _named(name: str, catalog: Catalog) -> Model:
         return found[0]
     if found:
         raise ModelsFailed(f"{name!r} names {', '.join(f'{each.kind} {each.id}' for each in found)}; give the id")
-    raise ModelsFailed(f"no model has the id or name {name!r}")
+    aliases = {alias: model.name for model in catalog.models for alias in model.aliases}
+    near = did_you_mean(name, [model.name for model in catalog.models], aliases)
+    raise ModelsFailed(
+        f"no model has the id, name or alias {name!r}; {near or '`darkroom models list` tells them all'}"
+    )
 
 
 def _delete_files(model: Model, folder: Path, others: list[Model]) -> None:
@@ -217,7 +224,8 @@ def _verify(model: Model, weights: Weights) -> bool:
 
 def _line(model: Model) -> str:
     marks = [mark for mark, holds in (("private", model.is_private), ("absent", not model.path.exists())) if holds]
-    return "  ".join([f"{model.id:>20} {model.kind:<17} {model.family:<4} {model.name}", str(model.path), *marks])
+    names = f"{model.name} (also {quoted(model.aliases)})" if model.aliases else model.name
+    return "  ".join([f"{model.id:>20} {model.kind:<17} {model.family:<4} {names}", str(model.path), *marks])
 
 
 def _catalog() -> Catalog:

@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 
 from cli.queue import opened_redis
 from cli.stack import StackFailed, address_of
+from jobs.names import hint
 from jobs.storage.database import Database, open_database
 from jobs.storage.job_store import JobStore
 from jobs.storage.outlook_board import OutlookBoard
@@ -74,7 +75,8 @@ async def _check(redis: ArqRedis, worker: str) -> None:
     alive = await OutlookBoard(redis).alive()
     known = {ALL, *alive, *map(of_pool, alive.values()), *await Pauses(redis).named()}
     if worker not in known:
-        raise StackFailed(f"no worker is named {worker!r}; alive are {', '.join(sorted(alive)) or 'none'}")
+        near = hint(worker, sorted(alive)) if alive else "none is alive"
+        raise StackFailed(f"no worker that is alive is named {worker!r}; {near}")
 
 
 def _told(worker: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.catalog import FAMILIES_OF_KINDS, KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
 from jobs.errors import DarkroomError
+from jobs.names import quoted
 
 MAX_ID = 2**64 - 1
 ENTRIES = {
@@ -99,7 +100,7 @@ def _family(entry: dict[str, Any], kind: Kind) -> Family:
     families = FAMILIES_OF_KINDS.get(kind, frozenset(Family))
     if family not in families | {Family.ANY}:
         reason = "cannot be loaded by this version of Darkroom"
-        raise ValueError(f"a {kind} for {family} {reason}; one for {_words(families)} can")
+        raise ValueError(f"a {kind} for {family} {reason}; one for {quoted(sorted(families), 'or')} can")
     return family
 
 
@@ -134,12 +135,8 @@ def _addresses(entry: dict[str, Any], name: str) -> tuple[str, ...]:
 def _word(entry: dict[str, Any], name: str, words: Iterable[str], default: str | None = None) -> str:
     word = _text(entry, name, default)
     if word not in set(words):
-        raise ValueError(f"{name} {word!r} is none of {_words(words)}")
+        raise ValueError(f"{name} {word!r} is none of {quoted(sorted(words))}")
     return word
-
-
-def _words(words: Iterable[str]) -> str:
-    return ", ".join(sorted(words))
 
 
 def _text(entry: dict[str, Any], name: str, default: str | None = None) -> str:

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.capabilities import RUNNABLE
 from jobs.catalog import Family
+from jobs.names import quoted, there_are
 from jobs.storage.files import FilesPlace, S3Place
 
 
@@ -137,8 +138,7 @@ class Settings(ModelSettings):
     @classmethod
     def _known_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := set(stages) - RUNNABLE:
-            known = ", ".join(sorted(RUNNABLE))
-            raise ValueError(f"no stage is called {', '.join(sorted(unknown))}; there are {known}")
+            raise ValueError(f"no stage is called {quoted(sorted(unknown), 'or')}; {there_are(sorted(RUNNABLE))}")
         return stages
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from jobs.attachments import MAX_WEIGHT
 from jobs.catalog import UNET_FAMILIES, Family
+from jobs.names import quoted
 
 _FORM = re.compile(r"(?:(?P<weight>-?[0-9.]{1,16}):)?lbw=(?P<blocks>[A-Za-z0-9_.,\-]+)", re.ASCII)
 BASE = "BASE"
@@ -74,12 +75,12 @@ def read_block_weights(text: str) -> BlockWeights:
     """Of `<weight>:lbw=<a weight per block, or a preset>`; the weight before may be left out. Raises ValueError."""
     found = _FORM.fullmatch(text)
     if found is None:
-        raise ValueError("must be '<weight>:lbw=<a weight per block>'")
+        raise ValueError("must be '<weight>:lbw=<a weight per block, or a preset>'")
     blocks = found["blocks"]
     values = PRESETS.get(blocks.upper()) or blocks.split(",")
     if len(values) not in PLACES:
         counts = ", ".join(map(str, sorted(PLACES)))
-        raise ValueError(f"must have {counts} weights, or one of {', '.join(PRESETS)}; it has {len(values)}")
+        raise ValueError(f"must have {counts} weights, or one of {quoted(PRESETS)}; it has {len(values)}")
     weight = None if found["weight"] is None else _number(found["weight"])
     return BlockWeights(weight, dict(zip(PLACES[len(values)], map(_number, values), strict=True)))
 

@@ -1,6 +1,5 @@
 """The models that jobs may name. It does not read files: `config` fills it, workers open what it points to."""
 
-import difflib
 import hashlib
 import hmac
 import re
@@ -10,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from jobs.errors import DarkroomError
+from jobs.names import did_you_mean, there_are
 
 
 class Kind(StrEnum):
@@ -141,7 +141,7 @@ class Catalog:
             return self.default
         model = self._by_name[kind].get(name.casefold())
         if model is None or not model.is_open_to(access_key):
-            raise UnknownModel(f"no {kind} is named {name!r}{self._hint(kind, name)}")
+            raise UnknownModel(f"no {kind} has the id, name or alias {name!r}; {self._hint(kind, name)}")
         return model
 
     def words_in(self, texts: Iterable[str], family: Family) -> list[Model]:
@@ -166,12 +166,17 @@ class Catalog:
                 return model
         raise UnknownModel("the catalogue names no model that can be the default: a CHECKPOINT without access key")
 
+    def names(self, kind: Kind) -> tuple[list[str], dict[str, str]]:
+        """The names of those of this kind that are not private; and what else they may be called, with what to suggest
+        in its place: for an alias the name, for an id itself."""
+        shown = [model for model in self.models if model.kind is kind and not model.is_private]
+        aliases = {alias: model.name for model in shown for alias in model.aliases}
+        return [model.name for model in shown], aliases | {model.id: model.id for model in shown}
+
     def _hint(self, kind: Kind, name: str) -> str:
-        names = [each for each, model in self._by_name[kind].items() if not model.is_private]
-        near = difflib.get_close_matches(name.casefold(), names, n=3)
-        if near:
-            return f"; did you mean {', '.join(near)}?"
+        names, others = self.names(kind)
+        if near := did_you_mean(name, names, others):
+            return near
         if kind is Kind.CHECKPOINT:
-            return f"; the default is {self.default.name}"
-        known = [model.name for model in self.models if model.kind is kind and not model.is_private]
-        return f"; there are {', '.join(known[:MAX_NAMES_TOLD])}" if known else "; the catalogue has none"
+            return f"the default is {self.default.name!r}"
+        return there_are(names[:MAX_NAMES_TOLD]) if names else "the catalogue has none"

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from jobs.catalog import Catalog, Kind, UnknownModel
 from jobs.errors import DarkroomError
-from jobs.names import Names
+from jobs.names import hint, there_are
 
 BUNDLED = "faces"
 """The one that needs no file: it finds faces. No catalogue id, which is a number, is like it."""
@@ -62,9 +62,9 @@ def resolve(name: str, catalog: Catalog) -> str:
     except UnknownModel as error:
         if not name or name in FACES:
             return BUNDLED
-        here = [each.name for each in catalog.models if each.kind is Kind.DETECTOR and not each.is_private]
+        here, others = catalog.names(Kind.DETECTOR)
+        known = (*here, *FACES)
         if name in OTHERS:
-            reason = f"{name} is not in this server's catalogue, and there is no other that finds this"
-            raise UnknownDetector(f"{reason}; there are {', '.join((*here, *FACES))}") from error
-        known = Names({each: each for each in (*here, *FACES)})
-        raise UnknownDetector(f"no detector is named {name!r}; {known.hint(name)}") from error
+            reason = f"{name!r} is not in this server's catalogue, and there is no other that finds this"
+            raise UnknownDetector(f"{reason}; {there_are(known)}") from error
+        raise UnknownDetector(f"no detector is named {name!r}; {hint(name, known, others)}") from error

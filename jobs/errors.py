@@ -66,6 +66,10 @@ class InvalidSubmission(DarkroomError):
         self.faults = tuple(faults[:MAX_FAULTS])
         super().__init__("; ".join(map(str, self.faults)))
 
+    def of(self, path: str) -> "InvalidSubmission":
+        """The same faults, of this field."""
+        return InvalidSubmission([Fault(path, fault.reason) for fault in self.faults])
+
 
 class NotAuthenticated(DarkroomError):
     """An API key is needed, as 'Authorization: Bearer <key>', or a TAMS-SHA256-RSA signature."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from jobs.catalog import Catalog, Kind, UnknownModel
 from jobs.errors import DarkroomError
-from jobs.names import Names, folded
+from jobs.names import Names, folded, quoted
 
 MAX_RESOLUTION_PX = 2048
 
@@ -121,7 +121,6 @@ ALIASES = {
     "tile": Preprocessor.TILE,
     "t2ia_color_grid": Preprocessor.COLOR,
     "scribble": Preprocessor.SCRIBBLE,
-    "scribble_xdog": Preprocessor.SCRIBBLE,
     "fake_scribble": Preprocessor.SCRIBBLE,
     "binary": Preprocessor.THRESHOLD,
     "invert (from white bg & black line)": Preprocessor.INVERT,
@@ -183,29 +182,31 @@ def resolve(name: str, catalog: Catalog) -> tuple[Preprocessor, str | None]:
 
     Raises UnknownPreprocessor, with what is missing and how an operator adds it.
     """
-    needed = _BY_NETWORK.find(name)
-    if needed is None:
-        return _algorithm(name), None
-    preprocessor, networks = needed
+    preprocessor, networks = _known(name)
+    if not networks:
+        return preprocessor, None
     for network in networks:
         try:
             return preprocessor, catalog.resolve(Kind.PREPROCESSOR, network).id
         except UnknownModel:
             continue
-    wanted = f"a network that is not in this server's catalogue ({' or '.join(networks)})"
+    wanted = f"the network {quoted(networks, 'or')}, which is not in this server's catalogue"
     source = PUBLISHED.get(networks[0], "a folder of transformers")
     added = f"`darkroom models add SOURCE --kind PREPROCESSOR --name {networks[0]}` adds {source}"
-    raise UnknownPreprocessor(f"{name} looks with {wanted}; {added}")
+    raise UnknownPreprocessor(f"{name!r} looks with {wanted}; {added}")
 
 
-def _algorithm(name: str) -> Preprocessor:
-    """The algorithm of this name; case, spaces and underscores do not matter. Raises UnknownPreprocessor."""
+def _known(name: str) -> tuple[Preprocessor, tuple[str, ...]]:
+    """What it makes, and the networks that serve, if it looks with one; case, spaces and underscores do not matter.
+
+    Raises UnknownPreprocessor.
+    """
     found = _NAMES.find(name)
     if found is not None:
         return found
     if folded(name) in _FOREIGN:
-        reason = "looks with a network that Darkroom cannot run; send its picture, and 'none' here"
-        raise UnknownPreprocessor(f"{name} {reason}")
+        reason = "looks with a network that Darkroom cannot run; make its picture elsewhere, and send that with 'none'"
+        raise UnknownPreprocessor(f"{name!r} {reason}")
     raise UnknownPreprocessor(f"no preprocessor is named {name!r}; {_NAMES.hint(name)}")
 
 
@@ -218,8 +219,8 @@ def parameters_of(preprocessor: Preprocessor, given: Mapping[str, bool | float |
     for name, value in given.items():
         meant = positions.get(name, _COMMON.get(name, name))
         if meant not in known:
-            allowed = ", ".join(known) or "none"
-            raise ValueError(f"{preprocessor} has no parameter {name!r}; it has {allowed}")
+            allowed = f"it has {quoted(known)}" if known else "it takes no parameters"
+            raise ValueError(f"{preprocessor.value!r} has no parameter {name!r}; {allowed}")
         told[meant] = _within(known[meant], name, value)
     return told
 
@@ -234,6 +235,5 @@ def _within(parameter: Parameter, name: str, value: bool | float | str) -> float
     return number
 
 
-_NAMES = Names({each.value: each for each in ALGORITHMS}, ALIASES)
-_BY_NETWORK = Names(NETWORKS, {old: NETWORKS[name] for old, name in _OLD_NAMES.items()})
+_NAMES = Names({**{each.value: (each, ()) for each in ALGORITHMS}, **NETWORKS}, ALIASES | _OLD_NAMES)
 _FOREIGN = frozenset(map(folded, FOREIGN))

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from jobs.catalog import Family
 from jobs.errors import DarkroomError
-from jobs.names import Names, folded
+from jobs.names import Names, folded, quoted
 
 
 class Sampler(StrEnum):
@@ -76,7 +76,7 @@ def check_goes_with(sampler: Sampler, family: Family) -> None:
 def check_goes_with_flow(sampler: Sampler) -> None:
     if sampler not in FLOW_SAMPLERS:
         reason = "works with noise as Stable Diffusion 1.5, 2 and XL know it"
-        raise UnknownSampler(f"the sampler {sampler} {reason}; with SD3 and FLUX go {', '.join(FLOW_SAMPLERS)}")
+        raise UnknownSampler(f"the sampler {sampler} {reason}; with SD3 and FLUX go {quoted(FLOW_SAMPLERS)}")
 
 
 def canonical(name: str, default: Sampler = DEFAULT) -> Sampler:

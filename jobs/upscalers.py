@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from jobs.catalog import Catalog, Kind, UnknownModel
 from jobs.errors import DarkroomError
-from jobs.names import Names
+from jobs.names import Names, hint, there_are
 
 
 class Upscaler(StrEnum):
@@ -56,12 +56,12 @@ def resolve(name: str, catalog: Catalog) -> str:
     try:
         return catalog.resolve(Kind.UPSCALER, published or name).id
     except UnknownModel as error:
-        here = [each.name for each in catalog.models if each.kind is Kind.UPSCALER and not each.is_private]
+        here, others = catalog.names(Kind.UPSCALER)
+        known = (*here, *Upscaler)
         if published:
-            reason = f"the network {published} is not in this server's catalogue"
-            raise UnknownUpscaler(f"{reason}; there are {', '.join((*here, *Upscaler))}") from error
-        known = Names({each: each for each in (*here, *Upscaler)})
-        raise UnknownUpscaler(f"no upscaler is named {name!r}; {known.hint(name)}") from error
+            reason = f"the network {published!r} is not in this server's catalogue"
+            raise UnknownUpscaler(f"{reason}; {there_are(known)}") from error
+        raise UnknownUpscaler(f"no upscaler is named {name!r}; {hint(name, known, others)}") from error
 
 
 def is_latent(upscaler: str) -> bool:

@@ -8,13 +8,13 @@ from functools import partial
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from jobs.account import Scope
 from jobs.catalog import Catalog
-from jobs.dialects.protobuf_json import Message, Name, faults_of, requiring
+from jobs.dialects.faults import Faults
+from jobs.dialects.protobuf_json import Message, Name, requiring
 from jobs.dialects.tams_response import detected_body
-from jobs.errors import Fault, InvalidSubmission, NotFound
+from jobs.errors import InvalidSubmission, NotFound
 from jobs.job import Image
 from jobs.links import Links
 from jobs.preprocessors import Preprocessor, UnknownPreprocessor, parameters_of, resolve
@@ -87,7 +87,7 @@ class DetectApi:
         try:
             return await self._reader.read(await self._files.get(image.key), preprocessor)
         except InvalidSubmission as error:
-            raise InvalidSubmission([Fault("resourceId", fault.reason) for fault in error.faults]) from error
+            raise error.of("resourceId") from error
 
     async def _stored(self, account_id: int, picture: UploadedPicture) -> Image:
         id_ = await self._resources.add_upload(account_id, open_for=STORED_WITHIN, kept_for=SHORT_TERM)
@@ -103,23 +103,19 @@ def _asked(value: object, catalog: Catalog) -> tuple[Preprocessor, str | None, U
     """The preprocessor, the network that it looks with if any, and the picture.
 
     Raises InvalidSubmission with all its faults, NotFound for what is no id."""
-    try:
-        body = DetectBody.model_validate(value)
-    except ValidationError as error:
-        raise InvalidSubmission(faults_of(error)) from error
-    faults = []
+    faults = Faults(value)
+    body = faults.read(DetectBody)
     preprocessor, network = Preprocessor.NONE, None
     try:
         if body.controlnet_module:
             preprocessor, network = resolve(body.controlnet_module, catalog)
         else:
-            faults.append(Fault("controlnetModule", "is required"))
+            faults.add("controlnetModule", "is required")
     except UnknownPreprocessor as error:
-        faults.append(Fault("controlnetModule", error.message))
+        faults.add("controlnetModule", error.message)
     if not body.resource_id:
-        faults.append(Fault("resourceId", "is required"))
-    if faults:
-        raise InvalidSubmission(faults)
+        faults.add("resourceId", "is required")
+    faults.raise_any()
     return preprocessor, network, _uuid(body.resource_id or "")
 
 
@@ -127,4 +123,4 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError as error:
-        raise NotFound(f"There is no resource {text[:40]!r}.") from error
+        raise NotFound(f"There is no resource {text[:40]!r}; POST /v1/resource/image makes one.") from error

@@ -21,6 +21,7 @@ from jobs.errors import (
     TooManyWaiting,
     Unavailable,
 )
+from jobs.names import quoted
 from jobs.storage.database import DATABASE_AWAY
 from orchestrator.json_http import json_response
 from orchestrator.rate_limit import tell_allowance
@@ -65,6 +66,10 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
             status, body = error_body(
                 InvalidSubmission([Fault("", "the body cannot be read: it is cut off or damaged")])
             )
+        case web.HTTPMethodNotAllowed():
+            taken = quoted(sorted(error.allowed_methods), "or")
+            reason = f"There is no {request.method} {request.path}; this address takes {taken}."
+            status, body = error.status, {"code": 12, "message": reason, "details": []}
         case web.HTTPException():
             status, body = error.status, {"code": 12, "message": error.reason, "details": []}
         case _ if isinstance(error, (*DATABASE_AWAY, RedisError)):

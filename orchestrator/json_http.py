@@ -29,9 +29,10 @@ async def read_body(request: web.Request) -> bytes:
 
 async def read_json(request: web.Request) -> Any:
     """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
-    body = await read_body(request)
-    if body:
-        body = unpacked(body, request.headers.get("Content-Encoding", ""), request.client_max_size)
+    packed = await read_body(request)
+    body = unpacked(packed, request.headers.get("Content-Encoding", ""), request.client_max_size)
+    if not body:
+        raise InvalidSubmission([Fault("", "the body is empty; it must be a JSON object")])
     try:
         # Of two values of one name some readers take the first, others the last: such a body is refused.
         return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")

@@ -72,7 +72,7 @@ class ModelsApi:
 
     def _model(self, model_id: str, access_key: str) -> Model:
         """Raises NotFound, in the same words whether there is no such model or it is private."""
-        refusal = NotFound(f"There is no model {model_id[:40]!r}.")
+        refusal = NotFound(f"There is no model with the id {model_id[:40]!r}; GET /v1/models?name=… finds ids by name.")
         try:
             model = self._catalog.get(model_id)
         except UnknownModel as error:

@@ -11,6 +11,8 @@ _ANY_HEADER = 32 + zlib.MAX_WBITS
 def unpacked(content: bytes, encoding: str, limit: int) -> bytes:
     """Raises InvalidSubmission where `encoding` is another or the content is damaged, TooLarge where it unpacks to over
     `limit` bytes."""
+    if not content:
+        return content  # nothing, however that would be packed
     match encoding.strip().lower():
         case "" | "identity":
             return content

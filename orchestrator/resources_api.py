@@ -9,23 +9,25 @@ from typing import Annotated
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from jobs.account import Scope
-from jobs.dialects.protobuf_json import Message, Whole, faults_of
+from jobs.dialects.faults import Faults
+from jobs.dialects.protobuf_json import Message, Whole
 from jobs.dialects.tams_answers import UploadAnswer, UploadFormAnswer
 from jobs.errors import Fault, InvalidSubmission, Unavailable
 from jobs.job import Image
 from jobs.links import Links
+from jobs.names import quoted
 from jobs.storage.files import Files, upload_folder
 from jobs.storage.resource_store import ResourceStore
 from jobs.upload_form import UploadForms
 from orchestrator.authentication import Authentication
-from orchestrator.form_body import read_bounded, read_form
+from orchestrator.form_body import FILE, read_bounded, read_form
 from orchestrator.json_http import json_response, read_body, read_json
 from orchestrator.packed_body import unpacked
 from orchestrator.picture_reader import PictureReader
 from orchestrator.pictures_api import check_link, resource_id_of
+from orchestrator.uploaded_picture import refusal
 
 PUT_PATH = "/v1/resource/image/{id}"
 FORM_PATH = "/v1/resource/upload"
@@ -124,7 +126,10 @@ class ResourcesApi:
         async with self._turn():
             async with _arriving():
                 form, content = await read_form(request, self._admitted)
-            await self._keep(form.resource_id, content)
+            try:
+                await self._keep(form.resource_id, content)
+            except InvalidSubmission as error:
+                raise error.of(FILE) from error
         return web.Response(status=204) if form.status == 204 else json_response(ANSWERED, form.status)
 
     def _admitted(self, fields: Mapping[str, str]) -> tuple[AdmittedForm, int]:
@@ -133,7 +138,7 @@ class ResourcesApi:
             raise InvalidSubmission([Fault("success_action_redirect", "is not supported by this server")])
         status = fields.get("success_action_status") or "200"
         if status not in STATUSES:
-            raise InvalidSubmission([Fault("success_action_status", f"must be one of {', '.join(STATUSES)}")])
+            raise InvalidSubmission([Fault("success_action_status", f"must be {quoted(STATUSES, 'or')}")])
         upload = self._forms.check(fields)
         return AdmittedForm(upload.resource_id, int(status)), min(upload.max_bytes, self._max_upload_bytes)
 
@@ -145,6 +150,8 @@ class ResourcesApi:
         return await self._resources.add_upload(account.id, open_for=open_for, kept_for=kept_for), asked
 
     async def _keep(self, resource_id: UUID, content: bytes) -> None:
+        if not content:
+            raise refusal(f"of resource {resource_id} has no bytes: the upload is empty")
         picture = await self._reader.read(content)
         # The content is in the key: a repeat of the upload changes nothing, and another picture is refused, because
         # accepted jobs may begin from the first.
@@ -174,7 +181,7 @@ async def _arriving() -> AsyncIterator[None]:
 async def _upload_body(request: web.Request) -> UploadBody:
     # Not can_read_body: a signed request's body was read before.
     value = await read_json(request) if await read_body(request) else {}
-    try:
-        return UploadBody.model_validate(value)
-    except ValidationError as error:
-        raise InvalidSubmission(faults_of(error)) from error
+    faults = Faults(value)
+    body = faults.read(UploadBody)
+    faults.raise_any()
+    return body

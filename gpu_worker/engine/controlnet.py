@@ -25,6 +25,7 @@ from gpu_worker.engine.network import open_network
 from jobs.attachments import ControlNet
 from jobs.catalog import Family, Model
 from jobs.errors import FatalFailure
+from jobs.names import quoted
 
 _CLASSES = {kind.__name__: kind for kind in (ControlNetModel, SD3ControlNetModel, FluxControlNetModel, T2IAdapter)}
 _OF_TRANSFORMERS = ("in_channels", "attention_head_dim", "num_attention_heads", "joint_attention_dim")
@@ -161,8 +162,8 @@ def _kind(network: ControlNetwork, controlnet: ControlNet) -> int | None:
         return None
     kinds = {each: number for each, number in UNION_MODES.items() if number < most}
     if controlnet.preprocessor not in kinds:
-        known = ", ".join(kinds)
-        reason = f"it must be told what the picture shows, and {controlnet.preprocessor} does not say so"
+        known = quoted(kinds)
+        reason = f"it must be told what the picture shows, and {controlnet.preprocessor.value!r} does not say so"
         raise FatalFailure(f"ControlNet {network.model.id} knows several kinds: {reason}; it knows {known}")
     return kinds[controlnet.preprocessor]
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_worker.engine.architectures.architecture import Call, Course
+from gpu_worker.engine.architectures.architecture import Call
 from gpu_worker.engine.checkpoint import Checkpoint
 from gpu_worker.engine.control import Adapter, Control
+from gpu_worker.engine.course import Course
 from gpu_worker.engine.dpm import AdaptiveScheduler
 from gpu_worker.engine.latents import generators, latent_shape, noise
 from gpu_worker.engine.masking import Kept, kept_of

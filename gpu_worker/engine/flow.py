@@ -18,6 +18,7 @@ from diffusers import (
 )
 from torch import Tensor
 
+from gpu_worker.engine.course import Course
 from jobs import samplers, schedules
 from jobs.errors import DarkroomError, FatalFailure
 from jobs.samplers import Sampler, canonical
@@ -79,32 +80,24 @@ _WARPED: Mapping[Schedule, Mapping[str, Any]] = {
 }
 
 
-def new_flow_scheduler(
-    name: str,
-    config: Mapping[str, Any],
-    *,
-    schedule: str | None,
-    steps: int,
-    tokens: int,
-    ends_at_a_step: bool,
-    device: Any,
-) -> Any:
-    """A fresh scheduler, its timesteps set for a picture that is `tokens` to the denoiser.
+def new_flow_scheduler(config: Mapping[str, Any], course: Course, *, patch: int, ends_at_a_step: bool) -> Any:
+    """A fresh scheduler, its timesteps set, for a denoiser that takes `patch` latents of width or height for one.
 
     Without a schedule the last noise level but 0 is a step's length if it `ends_at_a_step`, or the least of training.
     Raises FatalFailure for a sampler or schedule that these models do not take.
     """
-    sampler, wanted = _known(name, schedule)
+    sampler, wanted = _known(course.sampler, course.schedule)
+    steps, mu = course.steps, _mu(config, course.tokens(patch))
     recipe = RECIPES[sampler]
     if wanted is not None and wanted not in _WARPED:
         ends_at_a_step = wanted is not Schedule.UNIFORM
     sigmas = np.linspace(1.0, 1 / steps, steps) if ends_at_a_step else None
     dynamic, trained = config.get("use_dynamic_shifting"), config["num_train_timesteps"]
-    shift = math.exp(_mu(config, tokens)) if dynamic else config.get("shift", 1.0)
+    shift = math.exp(mu) if dynamic else config.get("shift", 1.0)
     if recipe.scheduler is EulerFlowScheduler:
         warped = (_WARPED.get(wanted) or _PLAIN) if wanted else {}
         scheduler = recipe.scheduler.from_config(config, **{**recipe.options, **warped})
-        scheduler.set_timesteps(steps, sigmas=sigmas, mu=_mu(config, tokens), device=device)
+        scheduler.set_timesteps(steps, sigmas=sigmas, mu=mu, device=course.device)
         return scheduler
     if recipe.scheduler is HeunFlowScheduler:
         scheduler = recipe.scheduler(num_train_timesteps=trained, shift=shift)
@@ -112,7 +105,7 @@ def new_flow_scheduler(
             scheduler.sigma_max, scheduler.sigma_min = sigmas[0], sigmas[-1]
     else:
         scheduler = recipe.scheduler(num_train_timesteps=trained, flow_shift=shift, **recipe.options)
-    scheduler.set_timesteps(steps, device=device)
+    scheduler.set_timesteps(steps, device=course.device)
     return scheduler
 
 

@@ -33,7 +33,7 @@ class Faults:
             try:
                 return kind.model_validate(body)
             except ValidationError as error:
-                self._keep(error)
+                self._keep(faults_of(error, kind))
                 if len(self.found) > MAX_FAULTS:
                     raise InvalidSubmission(self.found) from error
                 body = _without(body, _tree(error))
@@ -53,8 +53,7 @@ class Faults:
         if self.found:
             raise InvalidSubmission(self.found)
 
-    def _keep(self, error: ValidationError) -> None:
-        faults = faults_of(error)
+    def _keep(self, faults: list[Fault]) -> None:
         self.found += faults
         self._unread += [fault.path for fault in faults]
 

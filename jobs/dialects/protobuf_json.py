@@ -7,15 +7,15 @@ Source: https://protobuf.dev/programming-guides/json/
 What nearly all clients send is checked by pydantic's core alone; Python looks at the rest.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,14 +24,18 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidationError,
 )
-from pydantic.alias_generators import to_camel, to_snake
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from jobs.errors import Fault
+from jobs.names import did_you_mean, there_are
 
-# Each takes ten milliseconds, and a stranger chooses how many fields there are.
-MAX_HINTS = 3
+# Each takes a millisecond or two, and a stranger chooses how many fields there are.
+MAX_HINTS = 10
+# All fields of a message are told where they are no more.
+MAX_FIELDS_TOLD = 10
 
 # Longer ones are out of every range; Python would take its time over thousands of digits.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,19})")
@@ -188,11 +192,13 @@ def is_meaningful(value: Any) -> bool:
     return False
 
 
-def faults_of(error: ValidationError) -> list[Fault]:
-    """Every fault of a failed validation, with paths like `stages[1].diffusion.steps`, in the sender's spelling."""
+def faults_of(error: ValidationError, kind: type[Message]) -> list[Fault]:
+    """Every fault of what was read as a message of this kind, with paths like `stages[1].diffusion.steps`, in the
+    sender's spelling."""
     hints = iter(range(MAX_HINTS))
     return [
-        Fault(_path(each["loc"]), _reason(each, hints)) for each in error.errors(include_url=False, include_input=False)
+        Fault(_path(each["loc"]), _reason(each, kind, hints))
+        for each in error.errors(include_url=False, include_input=False)
     ]
 
 
@@ -245,22 +251,47 @@ def shown(name: str) -> str:
     return name if len(name) <= 64 else f"{name[:64]}…"
 
 
-def _unknown(name: str, hints: Iterator[int]) -> str:
-    known = _names(Message)
-    same = known.get(folded(name))
-    if same is not None and name in (same, to_snake(same)):
-        return f"does not belong here, or is a second spelling of the {same} that is there"
-    near = difflib.get_close_matches(folded(shown(name)), known, n=1) if next(hints, None) is not None else []
-    return f"is not a field of this API{f'; did you mean {known[near[0]]}?' if near else ''}"
+def _unknown(location: tuple[int | str, ...], kind: type[Message], hints: Iterator[int]) -> str:
+    spellings, name = _spellings(_kind_at(location[:-1], kind)), str(location[-1])
+    if name in spellings:
+        # Pydantic took the field by another one: else this would be no stranger.
+        return f"is a second spelling of {spellings[name]!r}, which is there already; send one of them"
+    told = ""
+    if next(hints, None) is not None:
+        fields = [*dict.fromkeys(spellings.values())]
+        told = did_you_mean(shown(name), fields, spellings)
+        if not told and len(fields) <= MAX_FIELDS_TOLD:
+            told = there_are(fields)
+    return f"is not a field here{f'; {told}' if told else ''}"
+
+
+def _kind_at(location: tuple[int | str, ...], kind: type[Message]) -> type[Message]:
+    """Of the message that is there, in one of this kind. No message has a union of several."""
+    for part in location:
+        if isinstance(part, str):
+            field = next(each for name, each in kind.model_fields.items() if part in _spelled(name, each))
+            kind = next(_messages(field.annotation))
+    return kind
+
+
+def _messages(annotation: Any) -> Iterator[type[Message]]:
+    if isinstance(annotation, type) and issubclass(annotation, Message):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _messages(part)
 
 
 @cache
-def _names(kind: type[BaseModel]) -> dict[str, str]:
-    """The fields of all messages, folded, as the API spells them."""
-    names = {folded(field.alias): field.alias for field in kind.model_fields.values() if field.alias}
-    for each in kind.__subclasses__():
-        names |= _names(each)
-    return names
+def _spellings(kind: type[Message]) -> dict[str, str]:
+    """The fields of a message by every spelling that is taken, as the API spells them."""
+    spelled = [_spelled(name, field) for name, field in kind.model_fields.items()]
+    return {each: fields[0] for fields in spelled for each in fields}
+
+
+def _spelled(name: str, field: FieldInfo) -> list[str]:
+    """The API's spelling first."""
+    alias = field.validation_alias
+    return [*map(str, alias.choices if isinstance(alias, AliasChoices) else [alias]), name]
 
 
 def folded(name: str) -> str:
@@ -268,14 +299,20 @@ def folded(name: str) -> str:
     return name.replace("_", "").casefold()
 
 
-def _reason(error: ErrorDetails, hints: Iterator[int]) -> str:
+def _reason(error: ErrorDetails, kind: type[Message], hints: Iterator[int]) -> str:
     match error["type"]:
         case "missing":
             return "is required"
         case "extra_forbidden":
-            return _unknown(str(error["loc"][-1]), hints)
+            return _unknown(error["loc"], kind, hints)
         case "model_type":
-            return "must be an object"
+            return "must be an object" if error["loc"] else "the body must be a JSON object"
+        case "string_type":
+            return "must be a string"
+        case "list_type":
+            return "must be a list"
+        case "literal_error" | "enum":
+            return f"must be one of {error['ctx']['expected']}"
         case "too_long" if error["ctx"].get("field_type") == "Value":
             return f"must have at most {error['ctx']['max_length']} characters"
         case "too_long":

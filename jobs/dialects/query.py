@@ -24,7 +24,7 @@ def read_query(message: type[Query], parameters: Mapping[str, Sequence[str]], *,
     try:
         asked = message.model_validate(fields)
     except ValidationError as error:
-        faults += faults_of(error)
+        faults += faults_of(error, message)
     if faults:
         raise InvalidSubmission(faults)
     return asked

@@ -184,8 +184,11 @@ class CreditsAnswer(TypedDict):
 
 
 class Model(TypedDict):
+    """A job may name it by its `id`, its `name` or one of its `aliases`."""
+
     id: Digits
     name: str
+    aliases: NotRequired[list[str]]
     description: str
     baseModel: str
     modelType: str

@@ -125,7 +125,7 @@ def parse_test(body: Any) -> str:
     try:
         return CallbackTestBody.model_validate(body).url
     except ValidationError as error:
-        raise InvalidSubmission(faults_of(error)) from error
+        raise InvalidSubmission(faults_of(error, CallbackTestBody)) from error
 
 
 def delivery_body(record: DeliveryRecord) -> answers.Delivery:

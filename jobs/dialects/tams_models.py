@@ -1,7 +1,7 @@
 """TAMS, outwards: models to bodies. No I/O.
 
 All fields but the trigger words are always there, also empty: a published client refuses a model without them.
-`licence` and `kind` are ours.
+`aliases`, `licence` and `kind` are ours.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,8 @@ def _model(model: Model) -> answers.Model:
         "showcaseImageUrls": list(model.showcase_image_urls),
         "projectName": model.project_name,
     }
+    if model.aliases:
+        body["aliases"] = list(model.aliases)
     if model.licence:
         body["licence"] = model.licence
     if model.trigger_words:

@@ -30,6 +30,8 @@ from jobs.job import Estimate, Image, JobStatus, JobView, Preview, Progress, Que
 from jobs.links import Links
 
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+# No field of this API is called so.
+WHOLE_BODY = "body"
 RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
@@ -171,7 +173,7 @@ def error_body(error: DarkroomError) -> tuple[int, answers.StatusAnswer]:
     status, code = _CODES.get(type(error), (500, 13))
     body: answers.StatusAnswer = {"code": code, "message": error.message, "details": []}
     if isinstance(error, InvalidSubmission):
-        violations = [{"field": fault.path, "description": fault.reason} for fault in error.faults]
+        violations = [{"field": fault.path or WHOLE_BODY, "description": fault.reason} for fault in error.faults]
         body["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
     if isinstance(error, RateLimited):
         body["details"] = [{"@type": RETRY_INFO, "retryDelay": f"{error.wait_s:.3f}s"}]

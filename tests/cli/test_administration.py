@@ -181,7 +181,7 @@ async def test_an_account_that_is_not_there_is_not_made_by_setting_it(database: 
         ("account set ours --rate 0", "0.001"),
         ("account set ours --rate nan", "nan"),
         ("account set ours --rate 1 --burst 0", "from 1"),
-        ("keys create ours --scopes jobs:delete", "jobs:read, jobs:write, resources:write"),
+        ("keys create ours --scopes jobs:delete", "'jobs:read', 'jobs:write' and 'resources:write'"),
         ("keys create ours --expires 90", "90d"),
         ("keys create ours --expires d", "90d"),
         ("keys create ours --expires 9999d", "3650d"),

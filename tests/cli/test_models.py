@@ -40,10 +40,16 @@ def folder(tmp_path: Path) -> Path:
 def test_list_shows_a_line_per_model(folder: Path) -> None:
     lora = f'kind = "LORA"\naccess_key_sha256 = "{RIGHT}"'
 
-    done = darkroom(folder, "list", entry("7", "right"), entry("8", "absent", lora))
+    done = darkroom(folder, "list", entry("7", "right", 'aliases = ["r", "fit"]'), entry("8", "absent", lora))
 
     first, second = done.stdout.splitlines()
-    assert first.split() == ["7", "CHECKPOINT", "SD15", "right", str(folder / "right.safetensors")]
+    assert first.split() == [
+        "7",
+        "CHECKPOINT",
+        "SD15",
+        *["right", "(also", "'r'", "and", "'fit')"],
+        str(folder / "right.safetensors"),
+    ]
     assert second.split() == ["8", "LORA", "SD15", "absent", str(folder / "absent.safetensors"), "private", "absent"]
     assert RIGHT not in done.stdout and done.returncode == 0
 

@@ -266,7 +266,10 @@ def test_weights_stay_without_being_told_and_where_others_use_them(house: House)
 
 @pytest.mark.parametrize(
     ("model", "words"),
-    [("nobody", "no model has the id or name 'nobody'"), ("7", "names no model that can be the default")],
+    [
+        ("nobody", "no model has the id, name or alias 'nobody'; `darkroom models list`"),
+        ("7", "names no model that can be the default"),
+    ],
 )
 def test_what_cannot_go_is_told_and_stays(house: House, model: str, words: str) -> None:
     assert words in house.refused("remove", model, "--delete-files")

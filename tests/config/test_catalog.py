@@ -91,7 +91,7 @@ def test_the_file_that_comes_with_darkroom_is_valid() -> None:
     [
         (GOOD.replace('id = "7"\n', ""), "model 1: id is missing"),
         (GOOD + GOOD.replace('path = "dream.safetensors"\n', ""), "model 2: path is missing"),
-        (GOOD.replace("SDXL", "SD9"), "model 1: family 'SD9' is none of FLUX, SD15, SD2, SD3, SDXL"),
+        (GOOD.replace("SDXL", "SD9"), "model 1: family 'SD9' is none of 'FLUX', 'SD15', 'SD2', 'SD3' and 'SDXL'"),
         (GOOD + 'vae = "x"\n', "model 1: unknown entries vae"),
         (GOOD.replace('"7"', "7"), "model 1: id must be text"),
         (GOOD.replace('"7"', '"seven"'), "model 1: id must be a number from 1 to 18446744073709551615"),
@@ -99,7 +99,7 @@ def test_the_file_that_comes_with_darkroom_is_valid() -> None:
         (GOOD.replace('"7"', '"0"'), "model 1: id must be a number"),
         (GOOD.replace('"7"', '"٧"'), "model 1: id must be a number"),
         (GOOD.replace('"7"', '"18446744073709551616"'), "model 1: id must be a number"),
-        (GOOD + 'kind = "lora"\n', "model 1: kind 'lora' is none of CHECKPOINT, "),
+        (GOOD + 'kind = "lora"\n', "model 1: kind 'lora' is none of 'CHECKPOINT', "),
         (GOOD + UPSCALER.replace('"8"', '"7"'), "gives the id 7 to both 'dream' and 'dream'"),
         (GOOD + UPSCALER.replace("UPSCALER", "LORA"), "model 2: family is missing"),
         (GOOD.replace("SDXL", "ANY"), "model 1: family 'ANY' is none of"),

@@ -125,7 +125,7 @@ async def is_silent(redis: ArqRedis) -> bool:
 async def test_a_worker_that_nobody_knows_is_not_paused(redis: ArqRedis) -> None:
     await OutlookBoard(redis).tell("here:7", **MEMBER)
 
-    with pytest.raises(StackFailed, match="no worker is named 'gone:1'; alive are here:7"):
+    with pytest.raises(StackFailed, match="no worker that is alive is named 'gone:1'; there is 'here:7'"):
         await pause(redis, named("gone:1"))
 
 

@@ -38,18 +38,34 @@ def test_an_empty_name_is_the_first_model() -> None:
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UnknownModel, match="no CHECKPOINT is named 'photn'; did you mean photon"):
+    with pytest.raises(UnknownModel, match="no CHECKPOINT has the id, name or alias 'photn'; did you mean 'photon'"):
         Catalog([FIRST, SECOND]).resolve(Kind.CHECKPOINT, "photn")
 
 
 def test_an_unknown_name_near_nothing_names_the_default() -> None:
-    with pytest.raises(UnknownModel, match="the default is DreamShaper-8"):
+    with pytest.raises(UnknownModel, match="the default is 'DreamShaper-8'"):
         Catalog([FIRST, SECOND]).resolve(Kind.CHECKPOINT, "zzzzzzzzzzzz")
 
 
-@pytest.mark.parametrize(("models", "hint"), [([LORA], "there are photon"), ([], "the catalogue has none")])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("photo", "'photon'"),
+        ("shaper", "'DreamShaper-8'"),  # as a part, in its own case
+        ("DS88", "'DreamShaper-8'"),  # an alias stands for its name
+        ("681693017352010000", "'681693017352010007'"),
+    ],
+)
+def test_what_is_near_is_suggested_as_it_is_spelled(name: str, meant: str) -> None:
+    with pytest.raises(UnknownModel) as refused:
+        Catalog([FIRST, SECOND]).resolve(Kind.CHECKPOINT, name)
+
+    assert refused.value.message.endswith(f"; did you mean {meant}?")
+
+
+@pytest.mark.parametrize(("models", "hint"), [([LORA], "there is 'photon'"), ([], "the catalogue has none")])
 def test_an_unknown_companion_near_nothing_names_those_that_there_are(models: list[Model], hint: str) -> None:
-    with pytest.raises(UnknownModel, match=f"no LORA is named 'zzzzzzzz'; {hint}$"):
+    with pytest.raises(UnknownModel, match=f"no LORA has the id, name or alias 'zzzzzzzz'; {hint}$"):
         Catalog([SECOND, PRIVATE_LORA, *models]).resolve(Kind.LORA, "zzzzzzzz")
 
 
@@ -58,12 +74,12 @@ def test_names_and_ids_belong_to_their_kind() -> None:
 
     assert catalog.resolve(Kind.CHECKPOINT, "photon") is SECOND
     assert catalog.resolve(Kind.LORA, "photon") is catalog.resolve(Kind.LORA, "7") is LORA
-    with pytest.raises(UnknownModel, match="no CHECKPOINT is named '7'"):
+    with pytest.raises(UnknownModel, match="no CHECKPOINT has the id, name or alias '7'"):
         catalog.resolve(Kind.CHECKPOINT, "7")
 
 
 def test_only_a_checkpoint_may_be_left_unnamed() -> None:
-    with pytest.raises(UnknownModel, match=r"no LORA is named ''; there are photon$"):
+    with pytest.raises(UnknownModel, match=r"no LORA has the id, name or alias ''; there is 'photon'$"):
         Catalog([SECOND, LORA]).resolve(Kind.LORA, "")
 
 
@@ -84,7 +100,7 @@ def test_without_it_the_words_are_those_for_a_model_that_is_not_there(access_key
 
 
 def test_a_private_model_is_never_suggested() -> None:
-    with pytest.raises(UnknownModel, match=r"; the default is photon$"):
+    with pytest.raises(UnknownModel, match=r"; the default is 'photon'$"):
         Catalog([SECOND, PRIVATE]).resolve(Kind.CHECKPOINT, "classifie")
 
 

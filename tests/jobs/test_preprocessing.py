@@ -144,7 +144,7 @@ def test_those_that_need_a_network_say_so(name: str) -> None:
 
 
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnknownPreprocessor, match="did you mean canny"):
+    with pytest.raises(UnknownPreprocessor, match="did you mean 'canny'"):
         resolve("cany", catalog_of())
 
 
@@ -189,12 +189,46 @@ def test_a_network_is_the_catalogues(name: str, networks: list[str], expected: A
 def test_a_network_that_is_missing_is_named_and_how_it_is_added() -> None:
     with pytest.raises(UnknownPreprocessor, match=r"--name depth_midas` adds a folder of transformers"):
         resolve("depth_midas", catalog_of("depth_zoe"))
-    with pytest.raises(UnknownPreprocessor, match=r"\(softedge_hed\); .* --name softedge_hed` adds .* ControlNetHED"):
+    with pytest.raises(
+        UnknownPreprocessor, match=r"the network 'softedge_hed', .* --name softedge_hed` adds .* ControlNetHED"
+    ):
         resolve("hed", catalog_of("softedge_pidinet"))
     with pytest.raises(UnknownPreprocessor, match="adds a folder of body_pose_model and hand_pose_model"):
         resolve("openpose_hand", catalog_of("openpose"))
     with pytest.raises(UnknownPreprocessor, match="cannot run"):
         resolve("dw_openpose_full", catalog_of("openpose_full"))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("hedd", "'softedge_hed'"),
+        ("pidi", "'softedge_pidinet', 'softedge_pidisafe' or 't2ia_sketch_pidi'"),
+        ("pose", "'openpose', 'openpose_hand' or 'openpose_face'"),
+        ("normal-bae", "'normal_bae'"),
+        ("control_canny", "'canny'"),
+    ],
+)
+def test_those_that_look_with_a_network_are_suggested_too(name: str, meant: str) -> None:
+    with pytest.raises(UnknownPreprocessor) as refused:
+        resolve(name, catalog_of())
+
+    assert f"did you mean {meant}" in refused.value.message
+
+
+def test_all_there_are_are_told_where_none_is_near() -> None:
+    with pytest.raises(UnknownPreprocessor) as refused:
+        resolve("zzz", catalog_of())
+
+    assert refused.value.message.startswith("no preprocessor is named 'zzz'; there are 'none', 'canny', ")
+    assert all(f"'{name}'" in refused.value.message for name in (*ALGORITHMS, *NETWORKS))
+
+
+def test_a_parameter_that_is_not_there_is_answered_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match="'canny' has no parameter 'low'; it has 'resolution', 'low_threshold' and "):
+        parameters_of(Preprocessor.CANNY, {"low": 1})
+    with pytest.raises(ValueError, match="'invert' has no parameter 'low'; it takes no parameters"):
+        parameters_of(Preprocessor.INVERT, {"low": 1})
 
 
 def test_it_is_told_how_every_network_is_added() -> None:

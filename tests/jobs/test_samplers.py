@@ -29,7 +29,7 @@ def test_every_sampler_answers_to_its_own_name(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize(
     ("spelled", "hint"),
-    [("Euler b", "did you mean Euler, Euler a"), ("zzzzzzzz", "there are Euler a, Euler")],
+    [("Euler b", "did you mean 'Euler' or 'Euler a'"), ("zzzzzzzz", "there are 'Euler a', 'Euler'")],
 )
 def test_an_unknown_name_gets_a_hint(spelled: str, hint: str) -> None:
     with pytest.raises(UnknownSampler, match=f"no sampler is named '{spelled}'; {hint}"):
@@ -43,6 +43,6 @@ def test_a_family_has_a_default_that_goes_with_it() -> None:
 
 
 def test_a_sampler_of_noise_does_not_go_with_a_straight_way() -> None:
-    with pytest.raises(UnknownSampler, match="with SD3 and FLUX go Euler, "):
+    with pytest.raises(UnknownSampler, match="with SD3 and FLUX go 'Euler', "):
         check_goes_with(Sampler.DPMPP_2M_KARRAS, Family.SD3)
     check_goes_with(Sampler.DPMPP_2M_KARRAS, Family.SDXL)

@@ -50,7 +50,7 @@ async def test_an_estimate_makes_no_job(api: Api, database: Database) -> None:
     [
         ({}, "stages"),
         ({"stages": []}, "stages"),
-        ([], ""),
+        ([], "body"),
         (stages(width=500), "stages[1].diffusion.width"),
         (stages() | {"requestId": "r"}, "requestId"),
     ],

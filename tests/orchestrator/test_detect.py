@@ -155,7 +155,7 @@ async def test_what_is_transparent_is_seen_over_white(api: Api) -> None:
 @pytest.mark.parametrize(
     ("asked", "field", "reason"),
     [
-        ({"controlnetModule": "cany"}, "controlnetModule", "did you mean canny?"),
+        ({"controlnetModule": "cany"}, "controlnetModule", "did you mean 'canny'?"),
         (
             {"controlnetModule": "openpose"},
             "controlnetModule",
@@ -164,7 +164,7 @@ async def test_what_is_transparent_is_seen_over_white(api: Api) -> None:
         ({"controlnetModule": "depth_leres"}, "controlnetModule", "looks with a network that Darkroom cannot run"),
         ({}, "controlnetModule", "is required"),
         ({"controlnetModule": "canny", "resourceId": ""}, "resourceId", "is required"),
-        ({"controlnetModule": 7}, "controlnetModule", "must be a valid string"),
+        ({"controlnetModule": 7}, "controlnetModule", "must be a string"),
     ],
 )
 async def test_what_is_wrong_is_told_with_its_field(api: Api, asked: dict[str, Any], field: str, reason: str) -> None:
@@ -173,6 +173,50 @@ async def test_what_is_wrong_is_told_with_its_field(api: Api, asked: dict[str, A
     assert (status, answer["code"]) == (400, 3)
     faults = {each["field"]: each["description"] for each in answer["details"][0]["fieldViolations"]}
     assert reason in faults[field]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"inputImageResourceId": "x", "preprocessor": "canny"},
+            {
+                "inputImageResourceId": "is not a field here; did you mean 'resourceId'?",
+                "preprocessor": "is not a field here; there are 'controlnetModule' and 'resourceId'",
+                "controlnetModule": "is required",
+                "resourceId": "is required",
+            },
+        ),
+        (
+            {"resource_id": "x", "resourceId": "x", "module": "canny"},
+            {
+                "resource_id": "is a second spelling of 'resourceId', which is there already; send one of them",
+                "module": "is not a field here; did you mean 'controlnetModule'?",
+                "controlnetModule": "is required",
+            },
+        ),
+        (
+            {"controlnetModule": "cany", "resourceId": 7},
+            {
+                "controlnetModule": "no preprocessor is named 'cany'; did you mean 'canny'?",
+                "resourceId": "must be a string",
+            },
+        ),
+    ],
+)
+async def test_all_that_is_wrong_or_missing_is_told_at_once(
+    api: Api, asked: dict[str, Any], told: dict[str, str]
+) -> None:
+    status, answer = await api.call("POST", DETECT, json=asked)
+
+    assert status == 400
+    assert {each["field"]: each["description"] for each in answer["details"][0]["fieldViolations"]} == told
+
+
+async def test_a_body_that_is_empty_is_told_so(api: Api) -> None:
+    status, answer = await api.call("POST", DETECT, data=b"")
+
+    assert (status, answer["message"]) == (400, "the body is empty; it must be a JSON object")
 
 
 async def test_a_picture_that_is_not_there_or_anothers_is_not_found(api: Api, other: Api) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -147,6 +148,9 @@ async def test_a_wrong_method_is_told_which_are_right(api: Api, method: str, pat
         answer = await response.json()
 
     assert response.status == 405 and a_refusal(answer)
+    said, _, taken = answer["message"].partition("; this address takes ")
+    assert said == f"There is no {method} {path}"
+    assert re.findall(r"'(\w+)'", taken) == allowed.split(",")
     assert response.headers["Allow"] == allowed
 
 

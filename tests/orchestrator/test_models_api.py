@@ -86,6 +86,7 @@ async def test_what_is_no_models_id_is_not_found(api: Api, id: str) -> None:
     status, body = await api.call("GET", f"/v1/models/{id}")
 
     assert (status, body["code"], body["details"]) == (404, 5, [])
+    assert "; GET /v1/models?name=… finds ids by name." in body["message"]
 
 
 async def test_a_private_model_cannot_be_told_from_one_that_is_not_there(api: Api) -> None:

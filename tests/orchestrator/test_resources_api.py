@@ -172,6 +172,20 @@ async def test_an_upload_may_come_packed_and_what_is_packed_otherwise_is_refused
     assert await put(content, "gzip") == 200
 
 
+@pytest.mark.parametrize("packed", [(b"", ""), (b"", "gzip"), (gzip.compress(b""), "gzip")])
+async def test_an_upload_of_no_bytes_is_told_with_its_resource(api: Api, packed: tuple[bytes, str]) -> None:
+    _, resource = await api.call("POST", "/v1/resource/image", json={})
+    content, encoding = packed
+
+    status, answer = await api.call(
+        "PUT", path_of(resource["putUrl"]), data=content, headers={"Content-Encoding": encoding}
+    )
+
+    reason = f"the picture of resource {resource['resourceId']} has no bytes: the upload is empty"
+    assert (status, answer["message"]) == (400, reason)
+    assert answer["details"][0]["fieldViolations"] == [{"field": "body", "description": reason}]
+
+
 @pytest.mark.parametrize("asked", [{"expireSec": "60"}, {"expire_sec": 60, "term": 2}, {}])
 async def test_the_upload_address_is_given_for_a_bounded_time(api: Api, asked: dict[str, Any]) -> None:
     status, answer = await api.call("POST", "/v1/resource/image", json=asked)

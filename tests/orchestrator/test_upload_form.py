@@ -156,6 +156,20 @@ async def test_a_form_that_is_not_the_one_that_was_signed_is_refused(
     assert not await begins_a_job(api, form["resourceId"])
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "the picture of resource {} has no bytes: the upload is empty"), (b"x", "the picture is of no kind")],
+)
+async def test_a_file_that_is_no_picture_is_told_as_the_forms_file(api: Api, content: bytes, reason: str) -> None:
+    form = await new_form(api)
+
+    status, answer = await post(api, form, content)
+
+    (violation,) = answer["details"][0]["fieldViolations"]
+    assert (status, violation["field"]) == (400, "file")
+    assert violation["description"].startswith(reason.format(form["resourceId"]))
+
+
 async def test_a_form_is_checked_before_its_file_has_come(api: Api) -> None:
     """Else whoever has no form could still make us read."""
     form = await new_form(api)

@@ -94,12 +94,12 @@ def catalog(bundled: Catalog, broken: list[Model]) -> Catalog:
 @pytest.mark.parametrize(
     ("asked", "field", "words"),
     [
-        (body(sdModel="darkroom-shaps"), "diffusion.sdModel", "did you mean darkroom-shapes?"),
-        (body(sdModel="1000000000000000009"), "diffusion.sdModel", "did you mean 1000000000000000001?"),
+        (body(sdModel="darkroom-shaps"), "diffusion.sdModel", "did you mean 'darkroom-shapes'?"),
+        (body(sdModel="1000000000000000009"), "diffusion.sdModel", "did you mean '1000000000000000001'?"),
         (
             body(lora={"items": [{"loraModel": "darkroom-nigth"}]}),
             "diffusion.lora.items[0].loraModel",
-            "did you mean darkroom-shapes-night?",
+            "did you mean 'darkroom-shapes-night'?",
         ),
         (
             body(lora={"items": [{"loraModel": "xl-ink"}]}),
@@ -109,24 +109,24 @@ def catalog(bundled: Catalog, broken: list[Model]) -> Catalog:
         (
             body(embedding={"items": [{"model": "darkroom-dsk"}]}),
             "diffusion.embedding.items[0].model",
-            "did you mean darkroom-dusk?",
+            "did you mean 'darkroom-dusk'?",
         ),
-        (body(sampler="DPM++ 2M Karas"), "diffusion.sampler", "did you mean DPM++ 2M Karras"),
-        (body(scheduleName="karas"), "diffusion.scheduleName", "did you mean karras?"),
-        (body(sdVae="garbage-vea"), "diffusion.sdVae", "did you mean garbage-vae?"),
+        (body(sampler="DPM++ 2M Karas"), "diffusion.sampler", "did you mean 'DPM++ 2M Karras'"),
+        (body(scheduleName="karas"), "diffusion.scheduleName", "did you mean 'karras'?"),
+        (body(sdVae="garbage-vea"), "diffusion.sdVae", "did you mean 'garbage-vae'?"),
         (
             body(image="", **control(model="darkroom-shapes-cany")),
             "diffusion.controlnet.args[0].model",
-            "did you mean darkroom-shapes-canny?",
+            "did you mean 'darkroom-shapes-canny'?",
         ),
         (
             body(**control(preprocessor="cany")),
             "diffusion.controlnet.args[0].preprocessor",
-            "did you mean canny?",
+            "did you mean 'canny'?",
         ),
-        (body(upscaler("Lanczoss")), "imageToUpscaler.hrUpscaler", "did you mean Lanczos?"),
-        (body(upscaler("darkroom-4x")), "imageToUpscaler.hrUpscaler", "did you mean darkroom-shapes-4x?"),
-        (body(detailer("face_yolo8n")), "imageToAdetailer.args[0].adModel", "did you mean face_yolov8n.pt"),
+        (body(upscaler("Lanczoss")), "imageToUpscaler.hrUpscaler", "did you mean 'Lanczos'?"),
+        (body(upscaler("darkroom-4x")), "imageToUpscaler.hrUpscaler", "did you mean 'darkroom-shapes-4x'?"),
+        (body(detailer("face_yolo8n")), "imageToAdetailer.args[0].adModel", "did you mean 'face_yolov8n.pt'"),
         (body(width=1536, height=1536, steps=60), "diffusion.width", "1536 is over the 1024 pixels"),
         (body(steps=61), "diffusion.steps", "1 to 60"),
     ],
@@ -167,7 +167,7 @@ async def test_an_upload_of_no_bytes_is_refused_and_is_no_picture(service: Servi
 
     faults = await service.refusal(body(image=resource_id))
 
-    assert status == 400 and "is of no kind that is taken" in answer["message"]
+    assert status == 400 and f"the picture of resource {resource_id} has no bytes" in answer["message"]
     assert "there is no resource" in faults["stages[0].inputInitialize.imageResourceId"]
 
 

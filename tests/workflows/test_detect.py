@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -61,16 +62,20 @@ async def run_next(service: Service) -> None:
     await service.runner.settled()
 
 
-async def test_a_network_is_looked_with_by_a_worker_and_a_job_begins_from_what_it_saw(
-    service: Service, network: Model
-) -> None:
+async def looked_at(service: Service) -> tuple[int, Any]:
+    """What is answered once a worker has looked at the picture."""
     body = {"controlnetModule": "depth", "resourceId": await service.upload(picture())}
     async with beside(service.runner.presence.tell_for_ever()):
         await asyncio.sleep(0.3)
         asking = asyncio.create_task(service.api.call("POST", DETECT, json=body))
         await run_next(service)
+        return await asking
 
-        status, answer = await asking
+
+async def test_a_network_is_looked_with_by_a_worker_and_a_job_begins_from_what_it_saw(
+    service: Service, network: Model
+) -> None:
+    status, answer = await looked_at(service)
 
     assert status == 200, answer
     image = answer["result"]["resourceImage"]
@@ -94,13 +99,8 @@ async def test_a_network_is_looked_with_by_a_worker_and_a_job_begins_from_what_i
 
 async def test_a_network_that_is_damaged_is_told_by_name(service: Service, network: Model) -> None:
     (network.path / "config.json").write_text('{"model_type": "dpt", "hidden_size": "damaged"}')
-    body = {"controlnetModule": "depth", "resourceId": await service.upload(picture())}
-    async with beside(service.runner.presence.tell_for_ever()):
-        await asyncio.sleep(0.3)
-        asking = asyncio.create_task(service.api.call("POST", DETECT, json=body))
-        await run_next(service)
 
-        status, answer = await asking
+    status, answer = await looked_at(service)
 
     assert status == 400, answer
     (fault,) = answer["details"][0]["fieldViolations"]

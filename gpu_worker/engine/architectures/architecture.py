@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from gpu_worker.engine.course import Course
 from jobs.catalog import Model
 
 
@@ -31,24 +32,6 @@ class Call:
     added: Mapping[str, Tensor]
     levels: Sequence[Tensor]
     features: Sequence[Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """The way from noise to picture: `seeds` are those of the noise that comes later, `size` is height and width of the
-    latents. Without a `schedule` it is the sampler's own."""
-
-    sampler: str
-    schedule: str | None
-    steps: int
-    seeds: Sequence[int]
-    size: tuple[int, int]
-    device: Any
-
-    def tokens(self, patch: int) -> int:
-        """As many as the picture is to a denoiser that takes `patch` latents of width or height for one."""
-        height, width = self.size
-        return (height // patch) * (width // patch)
 
 
 class Architecture(Protocol):

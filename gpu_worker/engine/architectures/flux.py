@@ -7,7 +7,8 @@ import torch
 from diffusers import FluxControlNetModel, FluxPipeline
 from torch import Tensor
 
-from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
+from gpu_worker.engine.architectures.architecture import Call, Encoded
+from gpu_worker.engine.course import Course
 from gpu_worker.engine.flow import new_flow_scheduler
 from gpu_worker.engine.lora_names import of_flux
 from gpu_worker.engine.lora_places import place_in_flux
@@ -60,15 +61,7 @@ class Flux:
         return Encoded(long, None if pooled is None else pooled[:1])
 
     def scheduler(self, config: Mapping[str, Any], course: Course) -> Any:
-        return new_flow_scheduler(
-            course.sampler,
-            config,
-            schedule=course.schedule,
-            steps=course.steps,
-            tokens=course.tokens(self.patch),
-            ends_at_a_step=True,
-            device=course.device,
-        )
+        return new_flow_scheduler(config, course, patch=self.patch, ends_at_a_step=True)
 
     def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return of_flux(named)

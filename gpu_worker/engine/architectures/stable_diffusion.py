@@ -7,7 +7,8 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionXLPipeline, T2IAdapter
 from torch import Tensor
 
-from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
+from gpu_worker.engine.architectures.architecture import Call, Encoded
+from gpu_worker.engine.course import Course
 from gpu_worker.engine.lora_names import of_unet
 from gpu_worker.engine.lora_places import place_in_unet
 from gpu_worker.engine.samplers import new_scheduler

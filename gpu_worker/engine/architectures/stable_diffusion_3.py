@@ -8,7 +8,8 @@ from diffusers import SD3ControlNetModel, StableDiffusion3Pipeline
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_worker.engine.architectures.architecture import Call, Course, Encoded
+from gpu_worker.engine.architectures.architecture import Call, Encoded
+from gpu_worker.engine.course import Course
 from gpu_worker.engine.flow import new_flow_scheduler
 from gpu_worker.engine.lora_names import of_sd3
 from jobs.block_weights import BASE
@@ -55,15 +56,7 @@ class StableDiffusion3:
         return Encoded(torch.cat([filled, long], dim=1), pooled)
 
     def scheduler(self, config: Mapping[str, Any], course: Course) -> Any:
-        return new_flow_scheduler(
-            course.sampler,
-            config,
-            schedule=course.schedule,
-            steps=course.steps,
-            tokens=course.tokens(self.patch),
-            ends_at_a_step=False,
-            device=course.device,
-        )
+        return new_flow_scheduler(config, course, patch=self.patch, ends_at_a_step=False)
 
     def lora_in_diffusers(self, denoiser: Any, named: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return of_sd3(named, blocks=denoiser.config.num_layers)

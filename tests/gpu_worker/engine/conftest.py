@@ -12,34 +12,25 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
     PNDMScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from transformers import (
-    CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    T5Config,
-    T5EncoderModel,
-    T5Tokenizer,
 )
 
+from benchmarks.flow_models import build_flow
+from benchmarks.small_networks import byte_tokenizer, small_vae, text_config, wild
 from gpu_worker.engine.checkpoint import Checkpoint
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from jobs.catalog import Catalog, Family, Model
 from jobs.prompt import Piece, Prompt
 from tests.gpu_worker.engine import tiny_model
-from tests.gpu_worker.engine.tiny_model import byte_tokenizer
 
 SD15_WIDTHS = (16, 32, 32, 32)
 _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -48,7 +39,6 @@ _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_lin
 PROMPT: Prompt = (Piece("a red cat"), Piece("on a roof"))
 NEGATIVE: Prompt = (Piece("blue, ugly"),)
 FAMILIES = {"tiny": Family.SD15, "sd15": Family.SD15, "sdxl": Family.SDXL}
-WORDS = ("red", "cat", "roof", "on", "blue", "ugly", "circle", "green", "dog")
 
 
 @dataclass
@@ -94,15 +84,6 @@ def flow_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return build_flow(tmp_path_factory.mktemp("flow"))
 
 
-def build_flow(root: Path) -> dict[str, Path]:
-    """Of the families that go a straight way from noise to picture."""
-    _build_sd3(root / "sd3", has_t5=True)
-    _build_sd3(root / "sd3-short", has_t5=False)
-    _build_flux(root / "flux-dev", is_distilled=True)
-    _build_flux(root / "flux-schnell", is_distilled=False)
-    return {path.name: path for path in root.iterdir()}
-
-
 @pytest.fixture(scope="session")
 def flow_engine(flow_folders: dict[str, Path]) -> DiffusersEngine:
     models = [
@@ -136,10 +117,10 @@ def _build_sd15(folder: Path) -> None:
     """8 pixels to a latent, 4 channels, Stable Diffusion 1.5's blocks: four levels of two layers."""
     torch.manual_seed(1)
     pipeline = StableDiffusionPipeline(
-        vae=_vae(scaling_factor=0.18215),
-        text_encoder=_wild(CLIPTextModel(_text_config(width=32, act="quick_gelu")), bias=0.3),
+        vae=small_vae(scaling_factor=0.18215),
+        text_encoder=wild(CLIPTextModel(text_config(width=32, act="quick_gelu")), bias=0.3),
         tokenizer=byte_tokenizer(),
-        unet=_wild(
+        unet=wild(
             UNet2DConditionModel(
                 sample_size=16,
                 block_out_channels=SD15_WIDTHS,
@@ -162,12 +143,12 @@ def _build_sd15(folder: Path) -> None:
 def _build_sdxl(folder: Path) -> None:
     torch.manual_seed(2)
     pipeline = StableDiffusionXLPipeline(
-        vae=_vae(scaling_factor=0.13025),
-        text_encoder=CLIPTextModel(_text_config(width=32, act="quick_gelu")),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(width=32, act="gelu", projection=32)),
+        vae=small_vae(scaling_factor=0.13025),
+        text_encoder=CLIPTextModel(text_config(width=32, act="quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(width=32, act="gelu", projection=32)),
         tokenizer=byte_tokenizer(),
         tokenizer_2=byte_tokenizer(),
-        unet=_wild(
+        unet=wild(
             UNet2DConditionModel(
                 sample_size=16,
                 block_out_channels=(16, 32, 32),
@@ -189,136 +170,3 @@ def _build_sdxl(folder: Path) -> None:
         add_watermarker=False,
     )
     pipeline.save_pretrained(folder)
-
-
-def _build_sd3(folder: Path, *, has_t5: bool) -> None:
-    """2 × 2 latents to a token, 16 channels, a VAE whose latents are moved; and T5, or nothing in its place."""
-    torch.manual_seed(3)
-    pipeline = StableDiffusion3Pipeline(
-        transformer=_wild(
-            SD3Transformer2DModel(
-                sample_size=16,
-                patch_size=2,
-                in_channels=16,
-                out_channels=16,
-                num_layers=2,
-                attention_head_dim=8,
-                num_attention_heads=4,
-                caption_projection_dim=32,
-                joint_attention_dim=80,
-                pooled_projection_dim=64,
-                pos_embed_max_size=24,
-                dual_attention_layers=(0,),
-                qk_norm="rms_norm",
-            )
-        ),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_flow_vae(),
-        text_encoder=CLIPTextModelWithProjection(_text_config(width=32, act="quick_gelu", projection=32)),
-        tokenizer=byte_tokenizer(),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(width=32, act="gelu", projection=32)),
-        tokenizer_2=byte_tokenizer(),
-        text_encoder_3=_t5(width=80) if has_t5 else None,
-        tokenizer_3=word_tokenizer() if has_t5 else None,
-    )
-    pipeline.save_pretrained(folder)
-
-
-def _build_flux(folder: Path, *, is_distilled: bool) -> None:
-    """As the one that is told its guidance, and moves the noise with the size; or as the one for few steps."""
-    torch.manual_seed(4)
-    pipeline = FluxPipeline(
-        transformer=_wild(
-            FluxTransformer2DModel(
-                patch_size=1,
-                in_channels=64,
-                num_layers=1,
-                num_single_layers=1,
-                attention_head_dim=16,
-                num_attention_heads=2,
-                joint_attention_dim=32,
-                pooled_projection_dim=32,
-                axes_dims_rope=(4, 4, 8),
-                guidance_embeds=is_distilled,
-            )
-        ),
-        scheduler=FlowMatchEulerDiscreteScheduler(
-            shift=3.0 if is_distilled else 1.0, use_dynamic_shifting=is_distilled
-        ),
-        vae=_flow_vae(),
-        text_encoder=CLIPTextModel(_text_config(width=32, act="quick_gelu")),
-        tokenizer=byte_tokenizer(),
-        text_encoder_2=_t5(width=32),
-        tokenizer_2=word_tokenizer(),
-    )
-    pipeline.save_pretrained(folder)
-
-
-def _flow_vae() -> Any:
-    return _vae(
-        scaling_factor=1.5305, shift_factor=0.0609, latent_channels=16, use_quant_conv=False, use_post_quant_conv=False
-    )
-
-
-def _t5(width: int) -> Any:
-    tokenizer = word_tokenizer()
-    config = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=width,
-        d_kv=8,
-        d_ff=64,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return _wild(T5EncoderModel(config))
-
-
-def word_tokenizer() -> Any:
-    """T5's, of a few words and of letters: a word's token depends on whether a space is before it."""
-    specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    words = [(f"{space}{word}", -4.0) for word in WORDS for space in ("", "▁")]
-    letters = [(letter, -9.0) for letter in "abcdefghijklmnopqrstuvwxyz,.()"]
-    return T5Tokenizer(vocab=specials + words + letters, extra_ids=0)
-
-
-def _vae(scaling_factor: float, latent_channels: int = 4, **options: Any) -> Any:
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=latent_channels,
-        norm_num_groups=4,
-        scaling_factor=scaling_factor,
-        **options,
-    )
-    return _wild(vae)
-
-
-def _wild(network: Any, bias: float = 0.0) -> Any:
-    """Also biases and norms differ from their constants, so that none can be forgotten or swapped unnoticed."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.1 * torch.randn_like(parameter) + bias)
-    return network
-
-
-def _text_config(*, width: int, act: str, projection: int = 32) -> CLIPTextConfig:
-    tokenizer = byte_tokenizer()
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        hidden_act=act,
-        projection_dim=projection,
-        max_position_embeddings=77,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )

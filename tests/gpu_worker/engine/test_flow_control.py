@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
-    ControlNetModel,
-    FluxControlNetModel,
-    FluxControlNetPipeline,
     FluxMultiControlNetModel,
-    FluxPipeline,
-    FluxTransformer2DModel,
-    SD3ControlNetModel,
     SD3MultiControlNetModel,
-    SD3Transformer2DModel,
-    StableDiffusion3ControlNetPipeline,
-    StableDiffusion3Pipeline,
 )
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks import flow_drawing
+from benchmarks.flow_drawing import (
+    AVOIDED,
+    HEIGHT,
+    WIDTH,
+    control,
+    guided_reference,
+    picture,
+    stock_pipeline,
+)
+from benchmarks.flow_models import build_bases, networks, saved
 from gpu_worker.engine import denoise, latents
 from gpu_worker.engine.controlnet import _kind, load_controlnet
 from gpu_worker.engine.device import CPU, Device
@@ -34,75 +36,9 @@ from jobs.attachments import ControlNet
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure
 from jobs.preprocessors import Preprocessor
-from tests.gpu_worker.engine import test_flux, test_sd3
-from tests.gpu_worker.engine.conftest import FAMILIES, _wild
+from tests.gpu_worker.engine.conftest import FAMILIES
 from tests.gpu_worker.engine.small_device import SmallDevice, install
 from tests.gpu_worker.engine.test_against_diffusers import difference
-
-SEED, STEPS, WIDTH, HEIGHT = 11, 4, 128, 192
-SD3: dict[str, Any] = {
-    "sample_size": 16,
-    "in_channels": 16,
-    "out_channels": 16,
-    "attention_head_dim": 8,
-    "num_attention_heads": 4,
-    "caption_projection_dim": 32,
-    "joint_attention_dim": 80,
-    "pooled_projection_dim": 64,
-    "pos_embed_max_size": 24,
-    "qk_norm": "rms_norm",
-}
-FLUX: dict[str, Any] = {
-    "patch_size": 1,
-    "in_channels": 64,
-    "attention_head_dim": 16,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 32,
-    "pooled_projection_dim": 32,
-    "axes_dims_rope": [4, 4, 8],
-}
-
-
-def networks() -> dict[str, Any]:
-    """Of SD 3: one as most, one that wants the picture moved and the pooled text, and one as the published largest. Of
-    FLUX: of fewer and of as many blocks as the denoiser, for several kinds of pictures, told of guidance, and one that
-    looks at the picture itself."""
-    plain: dict[str, Any] = FLUX | {"num_layers": 1, "num_single_layers": 1}
-    made = {
-        "sd3-one": SD3ControlNetModel(**SD3, num_layers=1),
-        "sd3-moved": SD3ControlNetModel(**SD3, num_layers=2, force_zeros_for_pooled_projection=False),
-        "sd3-large": SD3ControlNetModel(
-            **SD3 | {"joint_attention_dim": None},
-            num_layers=2,
-            use_pos_embed=False,
-            pos_embed_type=None,
-            force_zeros_for_pooled_projection=False,
-        ),
-        "sd3-inpainting": SD3ControlNetModel(**SD3, num_layers=1, extra_conditioning_channels=1),
-        "flux-one": FluxControlNetModel(**plain),
-        "flux-two": FluxControlNetModel(**FLUX, num_layers=2, num_single_layers=3),
-        "flux-doubles": FluxControlNetModel(**FLUX, num_layers=1, num_single_layers=0),
-        "flux-union": FluxControlNetModel(**plain, num_mode=7),
-        "flux-told": FluxControlNetModel(**plain, guidance_embeds=True),
-        "flux-pixels": FluxControlNetModel(
-            **FLUX | {"patch_size": 2}, num_layers=2, num_single_layers=0, conditioning_embedding_channels=16
-        ),
-        "flux-wide": FluxControlNetModel(**plain | {"num_attention_heads": 4}),
-        "sd15-one": ControlNetModel(
-            block_out_channels=(16, 32, 32, 32), cross_attention_dim=32, norm_num_groups=8, attention_head_dim=2
-        ),
-    }
-    made["flux-union"].controlnet_mode_embedder.weight.data *= 30
-    return {name: _speaking(network, seed) for seed, (name, network) in enumerate(made.items())}
-
-
-def _speaking(network: Any, seed: int) -> Any:
-    """Fresh ones say 0."""
-    torch.manual_seed(seed)
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d) and not layer.weight.any():
-            nn.init.normal_(layer.weight, std=0.5 / layer.weight[0].numel() ** 0.5)
-    return _wild(network).eval()
 
 
 @pytest.fixture(scope="module")
@@ -113,29 +49,6 @@ def nets() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory, flow_folders: dict[str, Path]) -> dict[str, Path]:
     return build_bases(tmp_path_factory.mktemp("bases"), flow_folders)
-
-
-def build_bases(root: Path, folders: dict[str, Path]) -> dict[str, Path]:
-    """The tiny models, but of more blocks than most ControlNets have."""
-    torch.manual_seed(8)
-    sd3 = StableDiffusion3Pipeline.from_pretrained(folders["sd3"])
-    sd3.transformer = _wild(SD3Transformer2DModel(**SD3, num_layers=4, patch_size=2, dual_attention_layers=(0,)))
-    sd3.save_pretrained(root / "sd3")
-    for name in ("flux-dev", "flux-schnell"):
-        flux = FluxPipeline.from_pretrained(folders[name])
-        blocks = {"num_layers": 3, "num_single_layers": 4, "guidance_embeds": name == "flux-dev"}
-        flux.transformer = _wild(FluxTransformer2DModel(**FLUX | {"axes_dims_rope": (4, 4, 8)}, **blocks))
-        flux.save_pretrained(root / name)
-    return {path.name: path for path in root.iterdir()}
-
-
-def saved(root: Path, bases: dict[str, Path], nets: dict[str, Any]) -> list[Model]:
-    """The models and their ControlNets, as a catalogue has them."""
-    models = [Model(id=id, name=id, family=family_of(id), path=path) for id, path in bases.items()]
-    for name, network in nets.items():
-        network.save_pretrained(root / name)
-        models.append(Model(id=name, name=name, kind=Kind.CONTROLNET, family=family_of(name), path=root / name))
-    return models
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +63,6 @@ def engine(
     return DiffusersEngine(Catalog(models), CPU, max_cached_bytes=2**31)
 
 
-def family_of(name: str) -> Family:
-    return Family(name.partition("-")[0].upper())
-
-
 @pytest.fixture(autouse=True)
 def of_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stock pipelines draw around it; ours takes the mean for all seeds."""
@@ -162,43 +71,15 @@ def of_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def stock(bases: dict[str, Path]) -> dict[str, Any]:
-    return stock_of(bases)
-
-
-def stock_of(bases: dict[str, Path]) -> dict[str, Any]:
-    return {
-        name: (FluxPipeline if name.startswith("flux") else StableDiffusion3Pipeline).from_pretrained(path)
-        for name, path in bases.items()
-    }
-
-
-def picture(seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))
-
-
-def control(
-    engine: Any, model: str, name: str, seed: int = 0, mask: Any = None, size: Any = (WIDTH, HEIGHT), **fields: Any
-) -> Any:
-    asked = ControlNet(model=name, **{"preprocessor": Preprocessor.NONE, "weight": 0.8} | fields)
-    width, height = size
-    return engine.control(engine.load(model), asked, picture=picture(seed), mask=mask, width=width, height=height)
+    return {name: stock_pipeline(path) for name, path in bases.items()}
 
 
 def reference(stock: Any, model: str, network: Any, **wish: Any) -> Any:
-    of_flux = model.startswith("flux")
-    kind = FluxControlNetPipeline if of_flux else StableDiffusion3ControlNetPipeline
-    pipeline = kind(**stock[model].components, controlnet=network)
-    pipeline.set_progress_bar_config(disable=True)
-    told = {"control_image": picture(), "controlnet_conditioning_scale": 0.8} | wish
-    return (
-        test_flux.reference(pipeline, **told) if of_flux else test_sd3.reference(pipeline, pipeline.scheduler, **told)
-    )
+    return guided_reference(stock[model], network, **wish)
 
 
 def drawn(engine: Any, model: str, controls: Any = (), **wish: Any) -> Any:
-    if model.startswith("flux"):
-        return test_flux.drawn(engine, model, controls=controls, **wish)
-    return test_sd3.picture_of(engine, test_sd3.drawn(engine, model, controls=controls, **wish), model)
+    return flow_drawing.drawn(engine, engine.load(model), controls=controls, **wish)
 
 
 @pytest.mark.parametrize("name", ["sd3-one", "sd3-moved", "sd3-large"])
@@ -252,7 +133,7 @@ def test_what_is_avoided_is_told_of_the_picture_as_in_the_stock_pipeline(engine:
     theirs = reference(stock, "flux-dev", nets["flux-one"], **words)
     guides = [control(engine, "flux-dev", "flux-one")]
 
-    ours = drawn(engine, "flux-dev", guides, negative=test_flux.AVOIDED, guidance_scale=4.0)
+    ours = drawn(engine, "flux-dev", guides, negative=AVOIDED, guidance_scale=4.0)
 
     assert difference(ours, theirs) <= 1
 
@@ -364,7 +245,7 @@ def test_a_mask_says_where_it_counts(engine: Any, model: str, name: str) -> None
 @pytest.mark.parametrize(("model", "name"), [("sd3", "sd3-one"), ("flux-dev", "flux-one")])
 def test_pictures_of_one_request_are_those_of_requests_alone(engine: Any, model: str, name: str) -> None:
     guides = [control(engine, model, name)]
-    negative = {"negative": test_flux.AVOIDED} if model == "flux-dev" else {}
+    negative = {"negative": AVOIDED} if model == "flux-dev" else {}
     # `drawn` shows the first picture only.
     alone = [drawn(engine, model, guides, seeds=[seed], **negative) for seed in (8, 7)]
 
@@ -378,7 +259,7 @@ def test_where_memory_is_short_each_picture_is_guided_alone(
     engine: Any, model: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guides = [control(engine, model, name)]
-    negative = {"negative": test_flux.AVOIDED} if model == "flux-dev" else {}
+    negative = {"negative": AVOIDED} if model == "flux-dev" else {}
     together = drawn(engine, model, guides, seeds=[7, 8], **negative)
     kind = type(engine.load(model).architecture)
     answer = kind.answer
@@ -423,7 +304,11 @@ def test_modes_that_are_made_of_levels_are_refused_by_name(engine: Any, model: s
         ("flux-dev", "sd15-one", "it is a ControlNetModel"),
         ("flux-dev", "flux-wide", "its num_attention_heads is 4, that of flux-dev is 2"),
         ("sd3", "sd3-inpainting", "ControlNet sd3-inpainting is for inpainting: it wants a mask"),
-        ("flux-dev", "flux-union", "none does not say so; it knows canny, tile_resample, depth, blur_gaussian"),
+        (
+            "flux-dev",
+            "flux-union",
+            "'none' does not say so; it knows 'canny', 'tile_resample', 'depth', 'blur_gaussian'",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(engine: Any, model: str, name: str, reason: str) -> None:
@@ -438,7 +323,7 @@ def test_kinds_that_a_union_has_not_learned_are_refused(engine: Any, nets: Any) 
     network = load_controlnet(engine._catalog.get("flux-union"), CPU)
     network.network.register_to_config(num_mode=3)
 
-    with pytest.raises(FatalFailure, match=r"it knows canny, tile_resample, depth$"):
+    with pytest.raises(FatalFailure, match=r"it knows 'canny', 'tile_resample' and 'depth'$"):
         _kind(network, ControlNet(model="flux-union", preprocessor=Preprocessor.BLUR))
 
 

@@ -7,11 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline, StableDiffusion3Pipeline
 from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.flow_drawing import (
+    LAYERS,
+    RANK,
+    drawn,
+    factors,
+    in_diffusers,
+    of_layers,
+    random,
+    reference,
+    stock_pipeline,
+)
 from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.lora_file import read_changes
@@ -21,15 +31,11 @@ from jobs.attachments import Lora
 from jobs.block_weights import read_block_weights
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.errors import FatalFailure
-from tests.gpu_worker.engine import test_flux, test_sd3
 from tests.gpu_worker.engine.conftest import FAMILIES
 from tests.gpu_worker.engine.test_against_diffusers import difference
 
-RANK, ALPHA, WEIGHT = 2, 3.0, 0.7
-SD3_LAYERS = ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.norm1_context.linear", "proj_out")
-FLUX_LAYERS = ("transformer_blocks.0.attn.add_k_proj", "single_transformer_blocks.0.proj_mlp", "x_embedder")
-SHAPES = dict(zip(FLUX_LAYERS, ((32, 32), (128, 32), (32, 64)), strict=True))
-LAYERS = {"sd3": SD3_LAYERS, "flux-dev": FLUX_LAYERS}
+ALPHA, WEIGHT = 3.0, 0.7
+SHAPES = dict(zip(LAYERS["flux-dev"], ((32, 32), (128, 32), (32, 64)), strict=True))
 DOUBLE = "lora_unet_double_blocks_0_img_attn_qkv"
 Write = Callable[..., Path]
 
@@ -78,65 +84,25 @@ def write(engine: DiffusersEngine) -> Write:
     return write
 
 
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / 4
-
-
-def factors(rows: int, columns: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Down and up."""
-    return random(RANK, columns, seed=seed), random(rows, RANK, seed=seed + 500)
-
-
-def of_layers(network: Any, layers: tuple[str, ...]) -> dict[str, tuple[Tensor, Tensor]]:
-    return {
-        each: factors(*network.get_submodule(each).weight.flatten(1).shape, seed=i) for i, each in enumerate(layers)
-    }
-
-
-def in_diffusers(parts: dict[str, tuple[Tensor, Tensor]], prefix: str = "transformer.") -> dict[str, Tensor]:
-    down_up = zip(("lora_A", "lora_B"), zip(*parts.values(), strict=True), strict=True)
-    return {
-        f"{prefix}{layer}.{factor}.weight": tensor
-        for factor, tensors in down_up
-        for layer, tensor in zip(parts, tensors, strict=True)
-    }
-
-
-def stock(folder: Path, name: str) -> Any:
-    pipeline = (FluxPipeline if name.startswith("flux") else StableDiffusion3Pipeline).from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def pictures(engine: Any, name: str, checkpoint: Any, pipeline: Any) -> tuple[Any, Any]:
+def pictures(engine: Any, checkpoint: Any, pipeline: Any) -> tuple[Any, Any]:
     """Ours of what is loaded now, and that of the stock pipeline."""
-    told: dict[str, Any] = {"width": 128, "height": 192, "sampler": "Euler", "steps": 4, "watch": test_sd3.Seen()}
-    conditioning = engine.encode_prompt(
-        checkpoint,
-        prompt=test_sd3.PROMPT,
-        negative=test_sd3.AVOIDED if name == "sd3" else (),
-        clip_skip=1,
-    )
-    guidance = 5.0 if name == "sd3" else 2.5
-    latents = engine.sample(checkpoint, conditioning, seeds=[11], guidance_scale=guidance, **told)
-    theirs = test_sd3.reference(pipeline, pipeline.scheduler) if name == "sd3" else test_flux.reference(pipeline)
-    return engine.decode(checkpoint, latents)[0], theirs
+    return drawn(engine, checkpoint), reference(pipeline)
 
 
 def test_a_lora_in_diffusers_names_draws_what_merging_by_hand_draws(
     engine: Any, flow_folders: dict[str, Path], load: Any, write: Write, name: str
 ) -> None:
-    pipeline = stock(flow_folders[name], name)
+    pipeline = stock_pipeline(flow_folders[name])
     parts = of_layers(pipeline.transformer, LAYERS[name])
     in_text = {"encoder.layers.0.mlp.fc1": factors(64, 32, seed=70)}
     write(in_diffusers(parts) | in_diffusers(in_text, "text_encoder.text_model."))
-    plain, _ = pictures(engine, name, load(name), pipeline)
+    plain, _ = pictures(engine, load(name), pipeline)
     for network, changed in ((pipeline.transformer, parts), (pipeline.text_encoder, in_text)):
         for layer, (down, up) in changed.items():
             weight = layer_of(network, layer).weight
             weight.data += WEIGHT * (up @ down).reshape(weight.shape)
 
-    ours, theirs = pictures(engine, name, load(name, "one"), pipeline)
+    ours, theirs = pictures(engine, load(name, "one"), pipeline)
 
     assert difference(ours, theirs) <= 1
     assert difference(ours, plain) > 8
@@ -180,17 +146,17 @@ def test_a_lora_draws_what_diffusers_loader_draws(
 ) -> None:
     """Where peft is installed, which is no part of this project. Of SD 3, diffusers reads no names of kohya's."""
     pytest.importorskip("peft")
-    pipeline = stock(flow_folders[name], name)
+    pipeline = stock_pipeline(flow_folders[name])
     inner = tuple(layer for layer in LAYERS[name] if "." in layer)
     parts = of_layers(pipeline.transformer, inner)
     # diffusers 0.42 with transformers 5 passes over the attention of text encoders.
     kohyas = {name: each for name, each in kohya_of_flux().items() if "self_attn" not in name}
     path = write(in_diffusers(parts) if layout == "diffusers" else kohyas)
-    plain, _ = pictures(engine, name, load(name), pipeline)
+    plain, _ = pictures(engine, load(name), pipeline)
     pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name="ink")
     pipeline.set_adapters("ink", WEIGHT)
 
-    ours, theirs = pictures(engine, name, load(name, "one"), pipeline)
+    ours, theirs = pictures(engine, load(name, "one"), pipeline)
 
     assert difference(ours, theirs) <= 1
     assert difference(ours, plain) > 8
@@ -509,7 +475,7 @@ def test_weights_of_fluxs_blocks_are_not_for_a_unet(load: Any, write: Write) -> 
 
 
 def test_block_weights_choose_fluxs_blocks(load: Any, write: Write) -> None:
-    layers = FLUX_LAYERS  # D00, S00 and IN
+    layers = LAYERS["flux-dev"]  # D00, S00 and IN
     write(in_diffusers({layer: factors(*SHAPES[layer], seed=i) for i, layer in enumerate(layers)}))
     weights = [load("flux-dev").denoiser.get_submodule(layer).weight for layer in layers]
     before = [weight.clone() for weight in weights]

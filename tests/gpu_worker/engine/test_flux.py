@@ -2,7 +2,6 @@
 
 import inspect
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,12 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from benchmarks import flow_drawing
+from benchmarks.flow_drawing import AVOIDED, PROMPT, SIZE, reference
 from gpu_worker.engine.architectures.architecture import Call
 from gpu_worker.engine.architectures.flux import Flux
 from gpu_worker.engine.checkpoint import load_checkpoint
+from gpu_worker.engine.course import Course
 from gpu_worker.engine.device import CPU, Device
 from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.engine.flow import new_flow_scheduler
@@ -30,9 +32,6 @@ from tests.gpu_worker.engine.conftest import Seen
 from tests.gpu_worker.engine.test_against_diffusers import difference
 from tests.gpu_worker.engine.test_sd3 import SOLVER, gradient
 
-SEED, STEPS, SIZE = 11, 4, {"width": 128, "height": 192}
-PROMPT, AVOIDED = (Piece("a red cat"), Piece("on a roof")), (Piece("blue, ugly"),)
-WORDS = "a red cat, on a roof"
 MODELS = ("flux-dev", "flux-schnell")
 # 128 × 192 pixels are 8 × 12 tokens; (1.15 - 0.5) / (4096 - 256) more for each over 256
 MU = 0.5 + (96 - 256) * 0.65 / 3840
@@ -46,31 +45,8 @@ def stock(flow_folders: dict[str, Path]) -> dict[str, Any]:
     return pipelines
 
 
-def reference(pipeline: Any, scheduler: Any = None, **wish: Any) -> Any:
-    generator = torch.Generator("cpu").manual_seed(SEED)
-    own, pipeline.scheduler = pipeline.scheduler, scheduler or pipeline.scheduler
-    if scheduler is not None and "generator" in inspect.signature(scheduler.step).parameters:
-        scheduler.step = partial(_step, scheduler.step, generator)
-    told = {"prompt": WORDS, **SIZE, "num_inference_steps": STEPS, "guidance_scale": 2.5, "generator": generator}
-    try:
-        return pipeline(**(told | wish)).images[0]
-    finally:
-        pipeline.scheduler = own
-
-
-def _step(step: Any, generator: Any, output: Any, timestep: Any, latents: Any, *, return_dict: bool) -> Any:
-    """The pipeline forgets the generator, and would draw the noise of each token, not that of the latents."""
-    whole = [FluxPipeline._unpack_latents(each, **SIZE, vae_scale_factor=8) for each in (output, latents)]
-    after = step(whole[0], timestep, whole[1], generator=generator, return_dict=return_dict)[0]
-    return (FluxPipeline._pack_latents(after, *after.shape),)
-
-
-def drawn(engine: Any, model: str, *, prompt: Any = PROMPT, negative: Any = (), **wish: Any) -> Any:
-    checkpoint = engine.load(model)
-    conditioning = engine.encode_prompt(checkpoint, prompt=prompt, negative=negative, clip_skip=1)
-    told = {**SIZE, "seeds": [SEED], "sampler": "Euler", "steps": STEPS, "guidance_scale": 2.5, "watch": Seen()}
-    latents = engine.sample(checkpoint, conditioning, **(told | wish))
-    return engine.decode(checkpoint, latents)[0]
+def drawn(engine: Any, model: str, **wish: Any) -> Any:
+    return flow_drawing.drawn(engine, engine.load(model), **wish)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -132,9 +108,12 @@ def _settled(scheduler: Any, config: Any) -> Any:
 def test_heuns_noise_levels_are_those_of_euler(flow_engine: Any) -> None:
     """diffusers' own cannot be moved with the size, so there is no stock picture."""
     config = flow_engine.load("flux-dev").scheduler_config
-    told: dict[str, Any] = {"schedule": None, "steps": 5, "tokens": 96, "ends_at_a_step": True, "device": "cpu"}
+    size = SIZE["height"] // 8, SIZE["width"] // 8
+    courses = [
+        Course(sampler=name, schedule=None, steps=5, seeds=[], size=size, device="cpu") for name in ("Euler", "Heun")
+    ]
 
-    euler, heun = (new_flow_scheduler(name, config, **told) for name in ("Euler", "Heun"))
+    euler, heun = (new_flow_scheduler(config, course, patch=2, ends_at_a_step=True) for course in courses)
 
     torch.testing.assert_close(heun.sigmas[[0, 1, 3, 5, 7, 9]], euler.sigmas)
     shift = torch.tensor(MU).exp()

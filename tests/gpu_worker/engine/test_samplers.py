@@ -166,7 +166,7 @@ def _is_even(values: Any) -> bool:
     [("Euler a", "karras"), ("LCM", "simple"), ("DPM fast", "simple"), ("Euler", "karas"), ("DDIM", "beta")],
 )
 def test_other_schedules_are_refused_by_name(sampler: str, name: str) -> None:
-    with pytest.raises(UnknownSchedule, match=name if sampler != "Euler" else "did you mean karras"):
+    with pytest.raises(UnknownSchedule, match=name if sampler != "Euler" else "did you mean 'karras'"):
         canonical_schedule(name, Sampler(sampler), Family.SD15)
 
 

@@ -1,9 +1,7 @@
 """Stable Diffusion 3 against diffusers' own pipelines. Tolerance: 1 of 255 in any value."""
 
-import inspect
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,13 @@ from diffusers import (
     FlowMatchHeunDiscreteScheduler,
     StableDiffusion3Img2ImgPipeline,
     StableDiffusion3InpaintPipeline,
-    StableDiffusion3Pipeline,
     UniPCMultistepScheduler,
 )
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmarks.flow_drawing import AVOIDED, PROMPT, SEED, SIZE, WORDS, reference, sampled, stock_pipeline
 from gpu_worker.engine import denoise
 from gpu_worker.engine.checkpoint import load_checkpoint
 from gpu_worker.engine.device import CPU
@@ -34,26 +32,15 @@ from jobs.inpainting import Masking
 from jobs.prompt import Piece
 from jobs.samplers import FLOW_SAMPLERS, Sampler
 from jobs.schedules import Schedule
-from tests.gpu_worker.engine.conftest import Seen
 from tests.gpu_worker.engine.test_against_diffusers import difference
 
-SEED, STEPS, SIZE = 11, 4, {"width": 128, "height": 192}
-PROMPT, AVOIDED = (Piece("a red cat"), Piece("on a roof")), (Piece("blue, ugly"),)
-WORDS = {"prompt": "a red cat, on a roof", "negative_prompt": "blue, ugly"}
 SOLVER = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 
 
 @pytest.fixture(scope="module")
 def stock(flow_folders: dict[str, Path]) -> dict[str, Any]:
-    pipelines = {
-        "sd3": StableDiffusion3Pipeline.from_pretrained(flow_folders["sd3"]),
-        "sd3-short": StableDiffusion3Pipeline.from_pretrained(
-            flow_folders["sd3-short"], text_encoder_3=None, tokenizer_3=None
-        ),
-    }
-    for pipeline in pipelines.values():
-        pipeline.set_progress_bar_config(disable=True)
-    return pipelines
+    short = stock_pipeline(flow_folders["sd3-short"], text_encoder_3=None, tokenizer_3=None)
+    return {"sd3": stock_pipeline(flow_folders["sd3"]), "sd3-short": short}
 
 
 def scheduler_of(sampler: str, config: Any) -> Any:
@@ -72,30 +59,8 @@ def scheduler_of(sampler: str, config: Any) -> Any:
             return FlowMatchEulerDiscreteScheduler.from_config(config, **options)
 
 
-def reference(pipeline: Any, scheduler: Any, **wish: Any) -> Any:
-    generator = torch.Generator("cpu").manual_seed(SEED)
-    own, pipeline.scheduler = pipeline.scheduler, scheduler
-    if "generator" in inspect.signature(scheduler.step).parameters:
-        # The pipeline forgets to.
-        scheduler.step = partial(scheduler.step, generator=generator)
-    told = {
-        **WORDS,
-        **SIZE,
-        "num_inference_steps": STEPS,
-        "guidance_scale": 5.0,
-        "generator": generator,
-    }
-    try:
-        return pipeline(**(told | wish)).images[0]
-    finally:
-        pipeline.scheduler = own
-
-
-def drawn(engine: Any, model: str = "sd3", *, clip_skip: int = 1, prompt: Any = PROMPT, **wish: Any) -> Any:
-    checkpoint = engine.load(model)
-    conditioning = engine.encode_prompt(checkpoint, prompt=prompt, negative=AVOIDED, clip_skip=clip_skip)
-    told = {**SIZE, "seeds": [SEED], "sampler": "Euler", "steps": STEPS, "guidance_scale": 5.0, "watch": Seen()}
-    return engine.sample(checkpoint, conditioning, **(told | wish))
+def drawn(engine: Any, model: str = "sd3", **wish: Any) -> torch.Tensor:
+    return sampled(engine, engine.load(model), **wish)
 
 
 def picture_of(engine: Any, latents: torch.Tensor, model: str = "sd3") -> Any:
@@ -124,7 +89,7 @@ def test_a_model_without_t5_draws_what_the_stock_pipeline_draws(flow_engine: Any
 
 def test_clip_skip_is_counted_from_the_layer_it_was_trained_with(flow_engine: Any, stock: Any) -> None:
     # diffusers counts from the layer before the last.
-    states, _, pooled, _ = stock["sd3"].encode_prompt(WORDS["prompt"], None, None, clip_skip=1)
+    states, _, pooled, _ = stock["sd3"].encode_prompt(WORDS, None, None, clip_skip=1)
     checkpoint = flow_engine.load("sd3")
 
     ours = flow_engine.encode_prompt(checkpoint, prompt=PROMPT, negative=AVOIDED, clip_skip=3)

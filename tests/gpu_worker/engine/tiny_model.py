@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from benchmarks.small_networks import WINDOW, byte_tokenizer
 
 LATENT_CHANNELS = 8
 TEXT_WIDTH = 128
-WINDOW = 77
 _SEED = 20260101
-_START, _END = "<|startoftext|>", "<|endoftext|>"
 
 # Found by trial. Fresh layers barely hear the prompt; this makes another prompt another picture.
 _UNET_GAIN = 4.0
@@ -101,14 +100,6 @@ def _text_encoder() -> Any:
         pad_token_id=tokenizer.pad_token_id,
     )
     return CLIPTextModel(config)
-
-
-def byte_tokenizer() -> Any:
-    """CLIP's tokenizer without merges: a token per byte, another per byte that ends a word. Knows every text."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), _START, _END]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=WINDOW)
 
 
 def _scheduler() -> Any:

@@ -1,9 +1,13 @@
 from typing import Annotated, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
-from jobs.dialects.protobuf_json import Flag, Message, Real, Whole, faults_of
+from jobs.dialects.protobuf_json import MAX_HINTS, Flag, Message, Real, Whole, faults_of
+
+
+class Part(Message):
+    resource_id: str | None = None
 
 
 class Sample(Message):
@@ -12,6 +16,8 @@ class Sample(Message):
     share: Annotated[float | None, Real(0, 1)] = None
     scale: Annotated[float | None, Real(0, 30, above=True)] = None
     flag: Flag = None
+    parts: Annotated[list[Part], Field(max_length=4)] | None = None
+    mask: str | None = Field(default=None, validation_alias=AliasChoices("maskId", "mask"))
 
 
 def read(name: str, value: Any) -> Any:
@@ -21,9 +27,53 @@ def read(name: str, value: Any) -> Any:
 def reason(name: str, value: Any) -> str:
     with pytest.raises(ValidationError) as refused:
         Sample.model_validate({name: value})
-    (fault,) = faults_of(refused.value)
+    (fault,) = faults_of(refused.value, Sample)
     assert fault.path == name
     return fault.reason
+
+
+def faults(body: Any) -> dict[str, str]:
+    with pytest.raises(ValidationError) as refused:
+        Sample.model_validate(body)
+    return {fault.path: fault.reason for fault in faults_of(refused.value, Sample)}
+
+
+def test_a_field_of_another_message_is_answered_with_those_of_this_one() -> None:
+    found = faults({"resourceId": "x", "parts": [{}, {"side": 512, "resource": 1}]})
+
+    assert found == {
+        "resourceId": "is not a field here; there are 'side', 'offset', 'share', 'scale', 'flag', 'parts' and 'maskId'",
+        "parts[1].side": "is not a field here; there is 'resourceId'",
+        "parts[1].resource": "is not a field here; did you mean 'resourceId'?",
+    }
+
+
+def test_a_second_spelling_is_told_with_the_first() -> None:
+    found = faults({"maskId": "x", "mask": "x", "parts": [{"resourceId": "x", "resource_id": "x"}]})
+
+    assert found == {
+        "mask": "is a second spelling of 'maskId', which is there already; send one of them",
+        "parts[0].resource_id": "is a second spelling of 'resourceId', which is there already; send one of them",
+    }
+
+
+def test_only_some_of_very_many_are_answered_with_a_hint() -> None:
+    found = faults({f"sid{i}": 1 for i in range(MAX_HINTS + 5)})
+
+    assert ["did you mean" in reason for reason in found.values()] == [True] * MAX_HINTS + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason"),
+    [
+        ([], "", "the body must be a JSON object"),
+        ({"parts": 1}, "parts", "must be a list"),
+        ({"parts": [1]}, "parts[0]", "must be an object"),
+        ({"parts": [{"resourceId": 1}]}, "parts[0].resourceId", "must be a string"),
+    ],
+)
+def test_another_kind_of_value_is_told_the_right_one(body: Any, path: str, reason: str) -> None:
+    assert faults(body) == {path: reason}
 
 
 @pytest.mark.parametrize("value", [512, "512", 512.0, 5.12e2])

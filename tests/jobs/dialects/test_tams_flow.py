@@ -22,7 +22,7 @@ def test_without_a_sampler_it_is_drawn_with_one_that_goes_with_it() -> None:
 def test_a_sampler_that_does_not_go_with_it_is_refused() -> None:
     reasons = faults(body(**sd3(sampler="DPM++ 2M Karras")))
 
-    assert "with SD3 and FLUX go Euler, " in reasons["stages[1].diffusion.sampler"]
+    assert "with SD3 and FLUX go 'Euler', " in reasons["stages[1].diffusion.sampler"]
 
 
 @pytest.mark.parametrize(("sampler", "schedule"), [("Heun", "karras"), ("Euler", "DDIM uniform")])

@@ -153,18 +153,20 @@ def test_null_is_absent() -> None:
 
 @pytest.mark.parametrize("name", ["stepz", "Steps", "cfgscale", "foo_bar", "__class__", "", "model_config"])
 def test_an_unknown_field_is_refused_by_the_name_that_was_sent(name: str) -> None:
-    assert "is not a field of this API" in faults(body(**{name: 1}))[f"stages[1].diffusion.{name}"]
+    assert "is not a field here" in faults(body(**{name: 1}))[f"stages[1].diffusion.{name}"]
 
 
-@pytest.mark.parametrize(("name", "meant"), [("widht", "width"), ("CFG_Scale", "cfgScale"), ("notify_ur", "notifyUrl")])
+@pytest.mark.parametrize(("name", "meant"), [("widht", "width"), ("CFG_Scale", "cfgScale"), ("model", "sdModel")])
 def test_a_field_that_is_nearly_one_is_told_which(name: str, meant: str) -> None:
-    assert faults(body(**{name: 1}))[f"stages[1].diffusion.{name}"].endswith(f"; did you mean {meant}?")
+    assert faults(body(**{name: 1}))[f"stages[1].diffusion.{name}"].startswith(
+        f"is not a field here; did you mean '{meant}'"
+    )
 
 
 def test_a_field_that_comes_twice_is_told_so() -> None:
     reason = faults(body(cfgScale=7, cfg_scale=8))["stages[1].diffusion.cfg_scale"]
 
-    assert "a second spelling of the cfgScale that is there" in reason
+    assert reason == "is a second spelling of 'cfgScale', which is there already; send one of them"
 
 
 def test_a_text_that_is_too_long_is_told_in_characters() -> None:
@@ -236,7 +238,10 @@ def test_a_path_of_the_second_look_has_the_senders_spelling_too() -> None:
 
 def test_a_private_model_opens_to_its_key() -> None:
     assert diffusion_of(sdModel="secret", modelAccessKey="open sesame").model == "5"
-    assert "no CHECKPOINT is named 'secret'" in faults(body(sdModel="secret"))["stages[1].diffusion.sdModel"]
+    assert (
+        "no CHECKPOINT has the id, name or alias 'secret'"
+        in faults(body(sdModel="secret"))["stages[1].diffusion.sdModel"]
+    )
     assert set(faults(body(sdModel="secret", model_access_key="x"))) == {"stages[1].diffusion.sdModel"}
 
 
@@ -337,7 +342,7 @@ def test_empty_callbacks_are_none() -> None:
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], [body()], True])
 def test_a_body_that_is_no_object_is_refused(value: Any) -> None:
-    assert faults(value) == {"": "must be an object"}
+    assert faults(value) == {"": "the body must be a JSON object"}
 
 
 @pytest.mark.parametrize("stages", [None, [], {}, "x", 5, [{}] * 17])

@@ -317,7 +317,7 @@ def test_an_attachment_is_in_the_catalogue_and_goes_with_the_checkpoint(attachme
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
     (reason,) = faults(body(lora={"items": [{"loraModel": "inkk"}]})).values()
 
-    assert "did you mean ink, xl-ink?" in reason
+    assert "did you mean 'ink' or 'xl-ink'?" in reason
 
 
 @pytest.mark.parametrize("text", ["a cat, EasyNegative", "(easynegative:1.2)", "x (easynegative)"])
@@ -420,11 +420,11 @@ def test_no_budget_is_judged_by_a_size_that_could_not_be_read() -> None:
     [
         (
             "r-esrgan 4x+",
-            "the network R-ESRGAN 4x+ is not in this server's catalogue; "
-            "there are 4x-UltraSharp, 4x-AnimeSharp, shapes, Latent, ",
+            "the network 'R-ESRGAN 4x+' is not in this server's catalogue; "
+            "there are '4x-UltraSharp', '4x-AnimeSharp', 'shapes', 'Latent', ",
         ),
-        ("shaped", "no upscaler is named 'shaped'; did you mean shapes?"),
-        ("Lanczoz", "no upscaler is named 'Lanczoz'; did you mean Lanczos?"),
+        ("shaped", "no upscaler is named 'shaped'; did you mean 'shapes'?"),
+        ("Lanczoz", "no upscaler is named 'Lanczoz'; did you mean 'Lanczos'?"),
     ],
 )
 def test_an_upscaler_that_is_not_here_is_refused_with_those_that_are(name: str, reason: str) -> None:
@@ -510,10 +510,10 @@ def test_a_look_for_faces_is_the_default() -> None:
     [
         (
             "person_yolov8n-seg.pt",
-            "person_yolov8n-seg.pt is not in this server's catalogue, and there is no other that finds this; "
-            "there are hand_yolov8n.pt, face_yolov8n.pt, ",
+            "'person_yolov8n-seg.pt' is not in this server's catalogue, and there is no other that finds this; "
+            "there are 'hand_yolov8n.pt', 'face_yolov8n.pt', ",
         ),
-        ("face_yolo8n.pt", "no detector is named 'face_yolo8n.pt'; did you mean face_yolov8n.pt"),
+        ("face_yolo8n.pt", "no detector is named 'face_yolo8n.pt'; did you mean 'face_yolov8n.pt'"),
     ],
 )
 def test_a_detector_that_is_not_here_is_refused_with_those_that_are(name: str, reason: str) -> None:
