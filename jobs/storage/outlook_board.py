@@ -28,19 +28,29 @@ FORGOTTEN_S = 60
 OVERDUE_SHARE = 0.2
 # The time over which the work of those who stand at the front is counted.
 FRESH_OVER_S = 300
+PAUSED_WORD = "paused"
 
 _MEASURE = (Path(__file__).parent / "measure.lua").read_text()
 
 
 class _Told(NamedTuple):
     """By a worker of itself: when, since when it has been at a job, and how long that should take; to which pool it
-    belongs, and the digest of what it can do."""
+    belongs, the digest of what it can do, and whether an operator has paused it."""
 
     at: float
     began: float
     cost_s: float
     pool: str
     digest: str
+    is_paused: bool = False
+
+
+class Member(NamedTuple):
+    """A worker, as it told of itself last. One that is paused takes no new job when it is through with its own."""
+
+    pool: str
+    is_at_work: bool
+    is_paused: bool
 
 
 class OutlookBoard:
@@ -54,12 +64,21 @@ class OutlookBoard:
         self._measure = redis.register_script(_MEASURE)
 
     async def tell(
-        self, worker: str, *, pool: str, ability: Ability, busy_s: float | None = None, cost_s: float = 0.0
+        self,
+        worker: str,
+        *,
+        pool: str,
+        ability: Ability,
+        busy_s: float | None = None,
+        cost_s: float = 0.0,
+        is_paused: bool = False,
     ) -> None:
         """That it is alive, and what it can do; where it is at a job, for how long, and how long that should take."""
         now = await self._time()
         began = 0.0 if busy_s is None else now - busy_s
-        told = f"{now:.3f} {began:.3f} {cost_s:.3f} {pool} {ability.digest}"
+        # Releases that know no such word do not count who says it, and so send it no jobs.
+        paused = f" {PAUSED_WORD}" if is_paused else ""
+        told = f"{now:.3f} {began:.3f} {cost_s:.3f} {pool} {ability.digest}{paused}"
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hset(WORKERS, worker, told)
         pipeline.hexists(ABILITIES, ability.digest)
@@ -67,15 +86,14 @@ class OutlookBoard:
         if not (await pipeline.execute())[1]:
             await cast(Awaitable[int], self._redis.hset(ABILITIES, ability.digest, ability.text))
 
-    async def alive(self) -> dict[str, str]:
-        """The workers that take jobs, or are at one, each with its pool."""
+    async def alive(self) -> dict[str, Member]:
         return await self.known(ALIVE_S)
 
-    async def known(self, silent_s: float = FORGOTTEN_S) -> dict[str, str]:
+    async def known(self, silent_s: float = FORGOTTEN_S) -> dict[str, Member]:
         """Those that have told of themselves, but for so long; one that hangs may still be at a job."""
         told, now = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(WORKERS)), await self._time()
-        workers = _workers(told).items()
-        return {name.decode(): each.pool for name, each in workers if now - each.at <= silent_s}
+        workers = {name.decode(): each for name, each in _workers(told).items() if now - each.at <= silent_s}
+        return {name: Member(each.pool, each.began > 0, each.is_paused) for name, each in workers.items()}
 
     async def forget(self, *workers: str) -> None:
         await cast(Awaitable[int], self._redis.hdel(WORKERS, *workers))
@@ -113,13 +131,18 @@ class OutlookBoard:
             if told.digest in self._abilities or self._learn(told.digest, abilities):
                 members[told.pool].append(told)
         return {
-            name: Pool(
-                free_in_s=[_free_in_s(told, now) for told in members_of_one],
-                abilities=[self._abilities[digest] for digest in sorted({told.digest for told in members_of_one})],
-                fresh_per_s=self._fresh_per_s(now, name, fresh_s.get(name, 0.0)),
-            )
-            for name, members_of_one in members.items()
+            name: self._pool(now, of_one, self._fresh_per_s(now, name, fresh_s.get(name, 0.0)))
+            for name, of_one in members.items()
         }
+
+    def _pool(self, now: float, members: Sequence[_Told], fresh_per_s: float) -> Pool:
+        taking = [told for told in members if not told.is_paused]
+        return Pool(
+            free_in_s=[_free_in_s(told, now) for told in taking],
+            paused=len(members) - len(taking),
+            abilities=[self._abilities[digest] for digest in sorted({told.digest for told in taking or members})],
+            fresh_per_s=fresh_per_s,
+        )
 
     def _learn(self, digest: str, abilities: Mapping[bytes, bytes]) -> bool:
         """Whether it could be read. It is read once: the digest is of it."""
@@ -166,8 +189,9 @@ def _workers(told: Mapping[bytes, bytes]) -> dict[bytes, _Told]:
     readable = {}
     for name, each in told.items():
         with suppress(ValueError, TypeError):
-            at, began, cost_s, pool, digest = each.decode().split()
-            readable[name] = _Told(float(at), float(began), float(cost_s), pool, digest)
+            at, began, cost_s, pool, digest, *paused = each.decode().split()
+            if paused in ([], [PAUSED_WORD]):
+                readable[name] = _Told(float(at), float(began), float(cost_s), pool, digest, bool(paused))
     return readable
 
 
