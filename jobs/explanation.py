@@ -12,8 +12,8 @@ SOON_S = 1.5
 class Circumstances:
     """What a waiting job waits for. `own_before`: those of its account that are before it, None where they were not
     counted. `held_s` is the rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it
-    may. `paused`: whom the operator has paused, where all are that could run it. Of `workers`, those of its pool that are
-    alive, so many are at work and so many paused."""
+    may. `paused`: whom the operator has paused, where all are that could run it. `workers` are those of its pool that
+    are alive, of whom so many are at work and so many paused."""
 
     own_before: int | None
     held_s: float

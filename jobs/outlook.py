@@ -22,6 +22,8 @@ SECOND = 1.0
 BOUNDS_S = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 LENGTHS = len(BOUNDS_S) + 1
 ENOUGH = 20
+# What takes longer than it should is expected to take this share of its time once more.
+OVERDUE_SHARE = 0.2
 # Of what a job lacks it is told so much: of so many pools, and of each so many things.
 MOST_POOLS = 4
 MOST_LACKS = 4
@@ -29,14 +31,18 @@ MOST_LACKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How long jobs of a kind took, in units of their nominal seconds."""
+    """How long jobs of a kind took, in units of their nominal seconds; see `spread_of`."""
 
     mean: float
     p50: float
     p90: float
+    durations: Sequence[float]
 
-
-UNMEASURED = Spread(mean=1.0, p50=1.0, p90=2.0)
+    def left(self, nominal_s: float, ran_s: float) -> Range:
+        """How much longer one takes that has taken so long already: as those did that took longer. Where none did
+        nobody knows, and it is the more the longer it has taken."""
+        left = [each * nominal_s - ran_s for each in self.durations if each * nominal_s > ran_s]
+        return Range(quantile(left, 0.5), quantile(left, 0.9)) if left else Range(OVERDUE_SHARE * ran_s, ran_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +146,12 @@ class Outlook:
             return None
         return pool.raw_start_s(place.work_before_s, place.ahead_s)
 
-    def running(self, fraction: float, kind: str, cost_s: float) -> Estimate:
-        length = self._length(kind, cost_s * (1 - fraction))
-        return Estimate(starts_in=None, ends_in=length)
+    def running(self, fraction: float, kind: str, cost_s: float, ran_s: float) -> Estimate:
+        """Of one that has been running for so long. What its finished part does not account for went into the rest."""
+        spread = self._spread(kind)
+        nominal_s = cost_s / spread.mean
+        at_rest_s = max(ran_s - fraction * nominal_s * spread.p50, 0.0)
+        return Estimate(starts_in=None, ends_in=spread.left((1 - fraction) * nominal_s, at_rest_s))
 
     def start(self, raw_s: float) -> Range:
         """Corrected by what the last starts that were told about the same have come to."""
@@ -179,6 +188,16 @@ def quantile(values: Iterable[float], share: float) -> float:
     """The least of these values that so many of them, and one more to come, are not over."""
     ordered = sorted(values)
     return ordered[min(math.ceil((len(ordered) + 1) * share), len(ordered)) - 1]
+
+
+def spread_of(durations: Sequence[float]) -> Spread:
+    """Of one or more."""
+    mean = sum(durations) / len(durations)
+    return Spread(mean, quantile(durations, 0.5), quantile(durations, 0.9), durations)
+
+
+# Of jobs before any was measured.
+UNMEASURED = spread_of((0.5, 0.6, 0.7, 0.8, 1.0, 1.1, 1.1, 1.2, 2.0))
 
 
 def length_of(raw_s: float) -> int:

@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 
 from jobs.ability import Ability, read_ability
 from jobs.job import Range
-from jobs.outlook import LENGTHS, Outlook, Spread, Wait
+from jobs.outlook import LENGTHS, OVERDUE_SHARE, Outlook, Spread, Wait, spread_of
 from jobs.pool import Pool
 from jobs.storage.job_queue import FRESH, WAITS, WORK
 
@@ -24,8 +24,6 @@ ABILITIES = "darkroom:abilities"
 # forgotten.
 ALIVE_S = 10
 FORGOTTEN_S = 60
-# Of what it should still take, for a job that takes longer than it should.
-OVERDUE_SHARE = 0.2
 # The time over which the work of those who stand at the front is counted.
 FRESH_OVER_S = 300
 PAUSED_WORD = "paused"
@@ -61,6 +59,8 @@ class OutlookBoard:
         self._now = now
         self._fresh: dict[str, deque[tuple[float, float]]] = {}
         self._abilities: dict[str, Ability] = {}
+        # As they were read, by what Redis wrote of them in short.
+        self._spreads: dict[bytes, tuple[bytes, Spread]] = {}
         self._measure = redis.register_script(_MEASURE)
 
     async def tell(
@@ -117,11 +117,22 @@ class OutlookBoard:
         await self._forget_the_silent(now, workers, abilities)
         alive = [told for told in workers.values() if now - told.at <= ALIVE_S]
         return Outlook(
-            spreads={kind.decode(): Spread(*_numbers(spread)) for kind, spread in spreads.items()},
+            spreads=await self._read_spreads(spreads),
             pools=self._pools(now, alive, abilities, _seconds(fresh)),
             work_s={pool: seconds for pool, seconds in _seconds(work).items() if seconds > 0},
             waits=[_wait(told) for of_length in waits for told in of_length],
         )
+
+    async def _read_spreads(self, short: Mapping[bytes, bytes]) -> dict[str, Spread]:
+        """All durations of the kinds of which one was measured since the last look, and the others as they were."""
+        changed = [kind for kind, text in short.items() if self._spreads.get(kind, (None,))[0] != text]
+        pipeline = self._redis.pipeline(transaction=False)
+        for kind in changed:
+            pipeline.lrange(f"{SPREADS}:{kind.decode()}", 0, -1)
+        read = dict(zip(changed, await pipeline.execute(), strict=True)) if changed else {}
+        new = {kind: (short[kind], spread_of([float(each) for each in told])) for kind, told in read.items() if told}
+        self._spreads = {kind: each for kind, each in (self._spreads | new).items() if kind in short}
+        return {kind.decode(): spread for kind, (_, spread) in self._spreads.items()}
 
     def _pools(
         self, now: float, alive: Sequence[_Told], abilities: Mapping[bytes, bytes], fresh_s: Mapping[str, float]
@@ -181,7 +192,7 @@ class OutlookBoard:
 def _free_in_s(told: _Told, now: float) -> float:
     if not told.began:
         return 0.0
-    return max(told.began + told.cost_s - now, told.cost_s * OVERDUE_SHARE)
+    return max(told.began + told.cost_s - now, (now - told.began) * OVERDUE_SHARE)
 
 
 def _workers(told: Mapping[bytes, bytes]) -> dict[bytes, _Told]:

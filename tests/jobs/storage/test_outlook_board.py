@@ -73,7 +73,8 @@ async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: 
     await board.tell("one", **MEMBER)
     idle = await board.read()
 
-    assert (after_four, overdue) == (pytest.approx(6), pytest.approx(2))
+    # What is late is expected to take a fifth of its time once more.
+    assert (after_four, overdue) == (pytest.approx(6), pytest.approx(80))
     assert (idle.pools[POOL].raw_start_s(0), idle.busy_workers, idle.workers) == (0, 0, 1)
 
 
@@ -88,8 +89,11 @@ async def test_durations_are_those_of_the_last_hundred_of_a_kind(board: OutlookB
 
     # Of 1 to 100 the mean is 50.5, and the 51st and 91st are what so many, and one more to come, are not over.
     assert outlook.factor("sd") == 50.5
-    length = outlook.running(0, "sd", 50.5).ends_in
+    length = outlook.running(0, "sd", 50.5, 0).ends_in
     assert (length.p50, length.p90) == (pytest.approx(51), pytest.approx(91))
+    # After 90, 91 to 100 are left: the sixth and the last.
+    late = outlook.running(0, "sd", 50.5, 90).ends_in
+    assert (late.p50, late.p90) == (pytest.approx(6), pytest.approx(10))
     assert outlook.factor("xl") == 1000
     assert outlook.factor("never seen") == pytest.approx((sum(range(2, 101)) + 1000) / 100)
 
@@ -192,3 +196,17 @@ async def test_of_a_pool_those_count_that_take_jobs_and_where_none_does_all(boar
     await board.tell("able", **MEMBER)
 
     assert (await board.read()).missing(Need(("101",), ())) == ()
+
+
+async def test_what_was_measured_since_the_last_look_is_read_and_what_is_lost_forgotten(
+    board: OutlookBoard, redis: ArqRedis
+) -> None:
+    await board.measured(("sd", 2.0), ("xl", 3.0))
+    await board.read()
+    await board.measured(("sd", 4.0))
+
+    later = await board.read()
+
+    assert (later.factor("sd"), later.factor("xl")) == (3.0, 3.0)
+    await redis.flushall()
+    assert (await board.read()).factor("sd") == 1.0
