@@ -29,6 +29,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from jobs.errors import Fault
+from jobs.words import count
 
 # Each takes ten milliseconds, and a stranger chooses how many fields there are.
 MAX_HINTS = 3
@@ -277,7 +278,7 @@ def _reason(error: ErrorDetails, hints: Iterator[int]) -> str:
         case "model_type":
             return "must be an object"
         case "too_long" if error["ctx"].get("field_type") == "Value":
-            return f"must have at most {error['ctx']['max_length']} characters"
+            return f"must have at most {count(error['ctx']['max_length'], 'character')}"
         case "too_long":
             return f"must have at most {error['ctx']['max_length']} of them, and has {error['ctx']['actual_length']}"
         case "too_short":
