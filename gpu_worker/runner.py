@@ -20,6 +20,7 @@ import structlog
 from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
+from gpu_worker.awake import awake_for
 from gpu_worker.endings import Endings
 from gpu_worker.heart.keeper import LeaseKeeper
 from gpu_worker.outcomes import Outcomes
@@ -130,7 +131,7 @@ class Runner:
         """Loads this model, so that the first job does not wait for it."""
         within_s = self._options.attempt_within.total_seconds()
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(None) as bound, beside(_bind(bound, within_s, asyncio.Event())):
                 await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._engine.load, model_id)
         except StageFailed as error:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
@@ -313,7 +314,7 @@ class Runner:
         longest_s = self._options.attempt_within.total_seconds()
         within_s = min(longest_s, job.submission.attempt_within_s or longest_s)
         try:
-            async with asyncio.timeout(within_s) as bound, beside(_unbind(bound, drawn)):
+            async with asyncio.timeout(None) as bound, beside(_bind(bound, within_s, drawn)):
                 await self._keeper.keep(job.id, job.attempt)
         except AttemptLost as error:
             watch.stop_with(error)
@@ -323,7 +324,7 @@ class Runner:
             await self._notice_a_hang(longest_s - within_s)
 
     async def _notice_a_hang(self, after_s: float) -> None:
-        await asyncio.sleep(after_s + self._options.hung_after.total_seconds())
+        await awake_for(after_s + self._options.hung_after.total_seconds())
         log.error("engine_hung")
         self.is_hung.set()
 
@@ -369,10 +370,11 @@ def _run_part(
     return canvas, perf_counter() - began
 
 
-async def _unbind(bound: asyncio.Timeout, drawn: asyncio.Event) -> None:
-    """What follows drawing has deadlines of its own."""
-    await drawn.wait()
-    bound.reschedule(None)
+async def _bind(bound: asyncio.Timeout, within_s: float, drawn: asyncio.Event) -> None:
+    """A machine that slept has not drawn meanwhile. What follows drawing has deadlines of its own."""
+    await awake_for(within_s)
+    if not drawn.is_set():
+        bound.reschedule(asyncio.get_running_loop().time())
 
 
 def _run_stage(position: int, stage: RunnableStage, canvas: Canvas, tools: Tools) -> Canvas:

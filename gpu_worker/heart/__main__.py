@@ -18,6 +18,7 @@ import structlog
 
 from config.logs import configure_logs
 from config.settings import Settings
+from gpu_worker.awake import awake_for
 from gpu_worker.heart.keeper import LeaseKeeper, StoreKeeper
 from jobs.errors import AttemptLost
 from jobs.storage.database import open_database
@@ -65,12 +66,16 @@ async def _lines_in() -> asyncio.StreamReader:
 
 async def _next(lines: asyncio.StreamReader, hung_after: timedelta, worker_id: int) -> dict[str, Any] | None:
     """None when the worker has ended, or is ended here."""
-    try:
-        line = await asyncio.wait_for(lines.readline(), hung_after.total_seconds())
-    except TimeoutError:
+    reading = asyncio.ensure_future(lines.readline())
+    # With a machine that sleeps, worker and heart both do: then the worker has not been silent.
+    patience = asyncio.ensure_future(awake_for(hung_after.total_seconds()))
+    await asyncio.wait([reading, patience], return_when=asyncio.FIRST_COMPLETED)
+    patience.cancel()
+    if not reading.done():
         log.error("worker_hung", silent_s=hung_after.total_seconds())
         _end(worker_id)
         return None
+    line = reading.result()
     message: dict[str, Any] | None = json.loads(line) if line else None
     return message
 
