@@ -42,12 +42,17 @@ async def queue_lines(url: str | None = None) -> list[str]:
             name: member._replace(is_paused=not named.isdisjoint({ALL, name, of_pool(member.pool)}))
             for name, member in sorted((await board.alive()).items())
         }
+        alive = {ALL, *workers, *(of_pool(member.pool) for member in workers.values())}
         pools = sorted({*outlook.work_s, *(member.pool for member in workers.values())})
         return [
             *_lines(await JobQueue(redis).length(), outlook, workers.values()),
             *(_pool_line(pool, outlook, [each for each in workers.values() if each.pool == pool]) for pool in pools),
             *(f"{_state(member)}: {name}, pool {member.pool}" for name, member in workers.items()),
-            *(f"pause of {said(name)}: {undone_by(name)} undoes it" for name in sorted(named)),
+            *(f"pause of {said(name)}: {undone_by(name)} undoes it" for name in sorted(named & alive)),
+            *(
+                f"pause of {name}, of whom nobody is alive: {undone_by(name)} undoes it"
+                for name in sorted(named - alive)
+            ),
         ]
 
 

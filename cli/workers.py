@@ -42,7 +42,7 @@ async def resume(redis: ArqRedis, arguments: argparse.Namespace) -> str:
     worker, pauses = arguments.worker, Pauses(redis)
     await _check(redis, worker)
     if not await pauses.resume(worker):
-        return f"{'nobody had' if worker == ALL else f'{worker} had not'} been paused{await _still(redis, worker)}"
+        return f"{'nothing had' if worker == ALL else f'{worker} had not'} been paused{await _still(redis, worker)}"
     if still := await _still(redis, worker):
         return f"the pause of {said(worker)} is over{still}"
     return f"{_told(worker)} jobs again"
@@ -79,7 +79,8 @@ async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespa
         if time.monotonic() > deadline:
             raise StackFailed(f"{_named(worker)} still at work after {arguments.within:g} s, and paused")
         await asyncio.sleep(LOOK_EVERY_S)
-    return f"{_named(worker)} idle, and {_told(worker)} no new job: now it can be stopped"
+    idle = f"{_named(worker)} idle, and {_told(worker)} no new job"
+    return f"{idle}: now {'they' if worker == ALL else 'it'} can be stopped; {undone_by(worker)} undoes it"
 
 
 async def _are_present(redis: ArqRedis, workers: Sequence[str]) -> bool:

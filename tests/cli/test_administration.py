@@ -275,7 +275,7 @@ async def test_the_queue_shows_paused_workers_and_what_undoes_each_pause(redis: 
     await board.tell("one:1", **MEMBER, is_paused=True)
     await board.tell("two:2", **MEMBER, busy_s=0, cost_s=9)
     await board.tell("three:3", pool="other", ability=MEMBER["ability"])
-    for name in ("one:1", "two:2"):
+    for name in ("one:1", "two:2", "gone:4"):
         await pauses.pause(name)
     some = await queue_lines(servers.redis_url)
     await pauses.pause()
@@ -290,6 +290,7 @@ async def test_the_queue_shows_paused_workers_and_what_undoes_each_pause(redis: 
         "paused, ends its job: two:2, pool test",
         "pause of one:1: `darkroom resume one:1` undoes it",
         "pause of two:2: `darkroom resume two:2` undoes it",
+        "pause of gone:4, of whom nobody is alive: `darkroom resume gone:4` undoes it",
     ]
     everyone = await queue_lines(servers.redis_url)
     assert "paused: three:3, pool other" in everyone

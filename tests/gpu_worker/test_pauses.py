@@ -166,7 +166,7 @@ async def test_a_pool_is_drained_when_all_its_workers_are_idle_those_that_hang_t
 @pytest.mark.parametrize(
     ("paused", "resumed", "said"),
     [
-        ((), ALL, "nobody had been paused"),
+        ((), ALL, "nothing had been paused"),
         ((), NAME, "test:1 had not been paused"),
         ((ALL, NAME), ALL, "all workers take jobs again"),
         ((NAME,), NAME, "test:1 takes jobs again"),
