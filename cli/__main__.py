@@ -20,6 +20,7 @@ from cli.queue import add_queue_command, knows_a_worker
 from cli.stack import FOLDER, StackFailed, address_of, running_stack, start_again
 from cli.webhooks import add_webhooks_commands
 from cli.workers import add_workers_commands
+from config.starting import WRONG_SETTINGS, WrongSettings
 from embedded import EmbeddedError
 from jobs.errors import DarkroomError
 from jobs.storage.database import open_database
@@ -125,6 +126,9 @@ def main() -> None:
         print("stopped")
     except RedisError as error:
         sys.exit(f"darkroom: Redis does not answer: {error}. Is `make up` running?")
+    except WrongSettings as error:
+        print(f"darkroom: {error}", file=sys.stderr)
+        sys.exit(WRONG_SETTINGS)
     except (
         StackFailed,
         DemoFailed,
@@ -132,6 +136,7 @@ def main() -> None:
         EmbeddedError,
         DarkroomError,
         asyncpg.PostgresError,
+        asyncpg.InterfaceError,
         OSError,
     ) as error:
         sys.exit(f"darkroom: {error}")

@@ -12,6 +12,7 @@ from jobs.errors import Fault, InvalidSubmission
 from jobs.signing_keys import SigningKind, new_signing_key, written_public_key
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
+from jobs.words import count
 
 MIN_RATE, MAX_RATE = 0.001, 100_000.0
 MAX_BURST = 1_000_000
@@ -102,7 +103,7 @@ def _limit(arguments: argparse.Namespace) -> RateLimit | None:
 
 def _line(account: Account) -> str:
     limit = account.rate_limit
-    rate = f"{limit.per_s:g} requests a second, {limit.burst} at once" if limit else "no rate limit"
+    rate = f"{count(limit.per_s, 'request')} a second, {limit.burst} at once" if limit else "no rate limit"
     return f"{account.name}: priority {account.priority}, weight {account.weight:g}, {rate}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from jobs.standing import Limits, Standing
 from jobs.storage.database import Database
 from jobs.storage.ledger import Ledger
+from jobs.words import count
 
 MAX_LIMIT = 2**31 - 1
 MAX_AMOUNT = 10**15
@@ -48,8 +49,8 @@ async def set_limits(database: Database, arguments: argparse.Namespace) -> list[
 def _line(account: str, standing: Standing) -> str:
     limits = standing.limits
     enforced = "enforced" if limits.credits_enforced else "not enforced"
-    credits = f"{standing.balance} credits, {standing.held} of them held, {enforced}"
-    waiting = f"{standing.waiting} jobs waiting{_of(limits.max_waiting)}"
+    credits = f"{count(standing.balance, 'credit')}, {standing.held} of them held, {enforced}"
+    waiting = f"{count(standing.waiting, 'job')} waiting{_of(limits.max_waiting)}"
     return f"{account}: {credits}; {waiting}, {standing.running} running{_of(limits.max_running)}"
 
 

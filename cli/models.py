@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cli.model_files import bring, is_address, take_away
-from config.catalog import read_catalog
 from config.catalog_file import add_entry, remove_entry
 from config.settings import ModelSettings
+from config.starting import catalog_of, read_settings
 from jobs.catalog import KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
 from jobs.names import did_you_mean, quoted
 from jobs.weights import Weights, WrongWeights, main_file, safetensors_header
+from jobs.words import count
 
 # Files that run code when they are read as they are.
 PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -71,7 +72,7 @@ def _add_add_command(commands: Any) -> None:
 def add_model(arguments: argparse.Namespace) -> None:
     """Raises ModelsFailed or DarkroomError where it is not what is told; then catalogue and folder are as before."""
     _check_told(arguments)
-    settings, catalog = ModelSettings(), _catalog()
+    settings, catalog = read_settings(ModelSettings), _catalog()
     path = _place(arguments, settings)
     try:
         model = _checked(arguments, path, catalog)
@@ -85,7 +86,7 @@ def add_model(arguments: argparse.Namespace) -> None:
 
 def remove_model(arguments: argparse.Namespace) -> None:
     """Raises ModelsFailed where there is no such model, or the catalogue would have no default without it."""
-    settings, catalog = ModelSettings(), _catalog()
+    settings, catalog = read_settings(ModelSettings), _catalog()
     model = _named(arguments.model, catalog)
     try:
         remove_entry(settings.catalog_file, settings.models_folder, model.id)
@@ -208,7 +209,8 @@ def verify_models(_arguments: argparse.Namespace) -> None:
     weights, models = Weights(), _catalog().models
     wrong = [model for model in models if not _verify(model, weights)]
     if wrong:
-        raise ModelsFailed(f"{len(wrong)} of {len(models)} models are not as the catalogue states")
+        are = "is" if len(wrong) == 1 else "are"
+        raise ModelsFailed(f"{len(wrong)} of {count(len(models), 'model')} {are} not as the catalogue states")
 
 
 def _verify(model: Model, weights: Weights) -> bool:
@@ -229,8 +231,4 @@ def _line(model: Model) -> str:
 
 
 def _catalog() -> Catalog:
-    settings = ModelSettings()
-    try:
-        return read_catalog(settings.catalog_file, settings.models_folder)
-    except ValueError as error:
-        raise ModelsFailed(str(error)) from error
+    return catalog_of(read_settings(ModelSettings))

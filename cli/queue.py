@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -12,9 +13,10 @@ from redis.exceptions import RedisError
 from cli.stack import address_of
 from jobs.outlook import Outlook
 from jobs.storage.job_queue import JobQueue
-from jobs.storage.outlook_board import OutlookBoard
-from jobs.storage.pauses import ALL, Pauses
+from jobs.storage.outlook_board import Member, OutlookBoard
+from jobs.storage.pauses import ALL, Pauses, of_pool
 from jobs.storage.redis_connection import open_redis
+from jobs.words import count
 
 
 def add_queue_command(commands: Any) -> None:
@@ -35,34 +37,59 @@ def opened_redis(url: str | None = None) -> AbstractAsyncContextManager[ArqRedis
 async def queue_lines(url: str | None = None) -> list[str]:
     async with opened_redis(url) as redis:
         board = OutlookBoard(redis)
-        outlook = await board.read()
-        lines = _lines(await JobQueue(redis).length(), outlook)
-        lines += [_pool_line(name, outlook) for name in sorted({*outlook.pools, *outlook.work_s})]
-        lines += [f"takes jobs: {worker}, pool {pool}" for worker, pool in sorted((await board.alive()).items())]
-        return lines + [f"paused: {_everyone(name)}" for name in sorted(await Pauses(redis).named())]
+        outlook, named = await board.read(), await Pauses(redis).named()
+        workers = {
+            name: member._replace(is_paused=not named.isdisjoint({ALL, name, of_pool(member.pool)}))
+            for name, member in sorted((await board.alive()).items())
+        }
+        alive = {ALL, *workers, *(of_pool(member.pool) for member in workers.values())}
+        pools = sorted({*outlook.work_s, *(member.pool for member in workers.values())})
+        return [
+            *_lines(await JobQueue(redis).length(), outlook, workers.values()),
+            *(_pool_line(pool, outlook, [each for each in workers.values() if each.pool == pool]) for pool in pools),
+            *(f"{_state(member)}: {name}, pool {member.pool}" for name, member in workers.items()),
+            *(f"pause of {said(name)}: {undone_by(name)} undoes it" for name in sorted(named & alive)),
+            *(
+                f"pause of {name}, of whom nobody is alive: {undone_by(name)} undoes it"
+                for name in sorted(named - alive)
+            ),
+        ]
 
 
-def _everyone(name: str) -> str:
+def said(name: str) -> str:
     return "all workers" if name == ALL else name
 
 
-def _pool_line(name: str, outlook: Outlook) -> str:
-    work = f"{outlook.work_s.get(name, 0.0):.0f} s of work"
-    if name not in outlook.pools:
-        return f"pool {name}: {work}, no worker"
-    pool = outlook.pools[name]
-    return f"pool {name}: {work}, {pool.workers} alive, {pool.busy_workers} at work"
+def undone_by(name: str) -> str:
+    return "`darkroom resume`" if name == ALL else f"`darkroom resume {name}`"
 
 
-def _lines(length: int, outlook: Outlook) -> list[str]:
+def _state(member: Member) -> str:
+    if member.is_paused:
+        return "paused, ends its job" if member.is_at_work else "paused"
+    return "takes jobs"
+
+
+def _pool_line(pool: str, outlook: Outlook, workers: Collection[Member]) -> str:
+    work = f"{outlook.work_s.get(pool, 0.0):.0f} s of work"
+    return f"pool {pool}: {work}, {_counted(workers) if workers else 'no worker'}"
+
+
+def _counted(workers: Collection[Member]) -> str:
+    at_work, paused = (sum(each) for each in ([m.is_at_work for m in workers], [m.is_paused for m in workers]))
+    return f"{len(workers)} alive, {at_work} at work{f', {paused} paused' if paused else ''}"
+
+
+def _lines(length: int, outlook: Outlook, workers: Collection[Member]) -> list[str]:
     calibration = outlook.calibration()
     lines = [
-        f"waiting: {length} jobs, {sum(outlook.work_s.values()):.0f} s of work",
-        f"workers: {outlook.workers} alive, {outlook.busy_workers} at work",
+        f"waiting: {count(length, 'job')}, {sum(outlook.work_s.values()):.0f} s of work",
+        f"workers: {_counted(workers)}",
     ]
     if calibration.starts:
         shares = f"{calibration.before_p50:.0%} before their p50, {calibration.before_p90:.0%} before their p90"
-        lines.append(f"forecasts: of {calibration.starts} starts, the last of each length of wait, {shares}")
+        starts = count(calibration.starts, "start")
+        lines.append(f"forecasts: of {starts}, the last of each length of wait, {shares}")
     return lines
 
 
@@ -74,6 +101,6 @@ def knows_a_worker(redis_url: str) -> bool:
         return False
 
 
-async def _alive(redis_url: str) -> dict[str, str]:
+async def _alive(redis_url: str) -> dict[str, Member]:
     async with opened_redis(redis_url) as redis:
         return await OutlookBoard(redis).alive()

@@ -19,6 +19,8 @@ from typing import TypeAlias
 
 from cli.accounts import written_secret
 from cli.process import Process, running
+from config.addresses import checked_address
+from config.starting import WrongSettings
 from embedded.postgres import EmbeddedPostgres
 from embedded.redis import EmbeddedRedis
 from jobs.storage.account_store import AccountStore
@@ -100,7 +102,7 @@ def _environment(folder: Path, port: int, exits: ExitStack) -> tuple[dict[str, s
     known: dict[str, EmbeddedServer]
     known = {"DATABASE_URL": EmbeddedPostgres(folder), "REDIS_URL": EmbeddedRedis(folder)}
     for name, server in known.items():
-        if environment.setdefault(name, server.url) == server.url:
+        if _checked(name, environment.setdefault(name, server.url)) == server.url:
             exits.enter_context(server)
             servers.append(server)
     return environment, servers
@@ -153,11 +155,19 @@ def read_env(file: Path) -> dict[str, str]:
 
 
 def address_of(name: str) -> str:
-    """DATABASE_URL or REDIS_URL; where it is not set, that of what `darkroom up` runs here. Raises StackFailed."""
+    """DATABASE_URL or REDIS_URL; where it is not set, that of what `darkroom up` runs here. Raises StackFailed, and
+    WrongSettings."""
     address = os.environ.get(name) or read_env(FOLDER / "env").get(name)
     if not address:
         raise StackFailed(f"{name} is not set, and nothing was started here by `make up`: it says what to work on")
-    return address
+    return _checked(name, address)
+
+
+def _checked(name: str, address: str) -> str:
+    try:
+        return checked_address(name, address)
+    except ValueError as error:
+        raise WrongSettings(f"{name} {error}") from error
 
 
 def _wait_until_ready(url: str, processes: list[Process]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
-from cli.queue import opened_redis
+from cli.queue import opened_redis, said, undone_by
 from cli.stack import StackFailed, address_of
 from jobs.names import hint
 from jobs.storage.database import Database, open_database
@@ -35,12 +35,35 @@ def add_workers_commands(commands: Any) -> None:
 async def pause(redis: ArqRedis, arguments: argparse.Namespace) -> str:
     await _check(redis, arguments.worker)
     await Pauses(redis).pause(arguments.worker)
-    return f"{_told(arguments.worker)} no new job; `darkroom resume` undoes it"
+    return f"{_told(arguments.worker)} no new job; {undone_by(arguments.worker)} undoes it"
 
 
 async def resume(redis: ArqRedis, arguments: argparse.Namespace) -> str:
-    await Pauses(redis).resume(arguments.worker)
-    return f"{_told(arguments.worker)} jobs again"
+    """What it says is of the workers that are alive: one may be paused by its own name, its pool's, and with all."""
+    worker, pauses = arguments.worker, Pauses(redis)
+    await _check(redis, worker)
+    if not await pauses.resume(worker):
+        return f"{'nothing had' if worker == ALL else f'{worker} had not'} been paused{await _still(redis, worker)}"
+    if still := await _still(redis, worker):
+        return f"the pause of {said(worker)} is over{still}"
+    return f"{_told(worker)} jobs again"
+
+
+async def _still(redis: ArqRedis, worker: str) -> str:
+    """Who of those that this name stands for stays paused by another one, and how that is undone."""
+    named = await Pauses(redis).named()
+    known = await OutlookBoard(redis).known()
+    members = {name for name, member in known.items() if worker in (ALL, name, of_pool(member.pool))}
+    over = {ALL, *(of_pool(known[name].pool) for name in members if name == worker)} & named
+    held = sorted(over) or sorted(members & named)
+    if not held:
+        return ""
+    are = "is" if len(held) == 1 and ALL not in held else "are"
+    return f", but {_all(map(said, held))} {are} still paused ({_all(map(undone_by, held))})"
+
+
+def _all(names: Iterable[str]) -> str:
+    return " and ".join(names)
 
 
 async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespace) -> str:
@@ -49,7 +72,7 @@ async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespa
     worker = arguments.worker
     await pause(redis, arguments)
     known = await OutlookBoard(redis).known()
-    workers = [name for name, pool in known.items() if worker in (ALL, name, of_pool(pool))] or [worker]
+    workers = [name for name, its in known.items() if worker in (ALL, name, of_pool(its.pool))] or [worker]
     deadline = time.monotonic() + arguments.within
     while await _are_present(redis, workers) or await _are_at_work(database, [None] if worker == ALL else workers):
         if not await Pauses(redis).hold(worker):
@@ -57,13 +80,14 @@ async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespa
         if time.monotonic() > deadline:
             raise StackFailed(f"{_named(worker)} still at work after {arguments.within:g} s, and paused")
         await asyncio.sleep(LOOK_EVERY_S)
-    return f"{_named(worker)} idle, and {_told(worker)} no new job: now it can be stopped"
+    idle = f"{_named(worker)} idle, and {_told(worker)} no new job"
+    return f"{idle}: now {'they' if worker == ALL else 'it'} can be stopped; {undone_by(worker)} undoes it"
 
 
 async def _are_present(redis: ArqRedis, workers: Sequence[str]) -> bool:
-    """One that is paused is not told of any more when its last job was drawn."""
+    """Those that have not told yet that they are paused, or draw their last jobs."""
     alive = await OutlookBoard(redis).alive()
-    return any(worker in alive for worker in workers)
+    return any(alive[worker].is_at_work or not alive[worker].is_paused for worker in workers if worker in alive)
 
 
 async def _are_at_work(database: Database, workers: Iterable[str | None]) -> bool:
@@ -73,10 +97,10 @@ async def _are_at_work(database: Database, workers: Iterable[str | None]) -> boo
 
 async def _check(redis: ArqRedis, worker: str) -> None:
     alive = await OutlookBoard(redis).alive()
-    known = {ALL, *alive, *map(of_pool, alive.values()), *await Pauses(redis).named()}
-    if worker not in known:
-        near = hint(worker, sorted(alive)) if alive else "none is alive"
-        raise StackFailed(f"no worker that is alive is named {worker!r}; {near}")
+    pools = {of_pool(member.pool) for member in alive.values()}
+    if worker not in {ALL, *alive, *pools, *await Pauses(redis).named()}:
+        near = hint(worker, [*sorted(alive), *sorted(pools)]) if alive else "none is alive"
+        raise StackFailed(f"no worker or pool is named {worker!r}; {near}")
 
 
 def _told(worker: str) -> str:

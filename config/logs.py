@@ -2,15 +2,17 @@
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import structlog
 
 
-def configure_logs(process: str, *, level: str, format: str) -> None:
-    """One line per event on standard error, as JSON or as text, with the process's name."""
-    renderers, factory = _json() if format == "json" else _text()
+def configure_logs(process: str, *, level: str, format: Literal["text", "json"] | None) -> None:
+    """One line per event on standard error, with the process's name: as text where that is a terminal, else as JSON;
+    unless `format` says otherwise."""
+    is_text = sys.stderr.isatty() if format is None else format == "text"
+    renderers, factory = _text() if is_text else _json()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,10 +1,12 @@
 """What an operator sets by environment variables. It reads them when asked, never at import."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasGenerator,
     BeforeValidator,
     Field,
@@ -16,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from config.addresses import checked_address
 from jobs.capabilities import RUNNABLE
 from jobs.catalog import Family
 from jobs.names import quoted, there_are
@@ -33,7 +36,19 @@ def _plain_seconds(value: object) -> object:
         return value  # ISO 8601, or a mistake that pydantic tells
 
 
-Duration = Annotated[timedelta, BeforeValidator(_plain_seconds), Field(gt=timedelta(0))]
+def _over_none(duration: timedelta) -> timedelta:
+    if duration <= timedelta(0):
+        raise ValueError("must be over 0 seconds")
+    return duration
+
+
+def _over_signs_of_life(duration: timedelta) -> timedelta:
+    if duration < timedelta(seconds=3):
+        raise ValueError("must be at least 3 seconds")
+    return duration
+
+
+Duration = Annotated[timedelta, BeforeValidator(_plain_seconds), AfterValidator(_over_none)]
 """Seconds, or ISO 8601 like `PT5S`."""
 
 
@@ -56,8 +71,8 @@ class ModelSettings(BaseSettings):
 class Settings(ModelSettings):
     """Names without a prefix are those that hosting platforms set; all others begin with DARKROOM_."""
 
-    database_url: str = Field(validation_alias="DATABASE_URL", min_length=1)
-    redis_url: str = Field(validation_alias="REDIS_URL", min_length=1)
+    database_url: str = Field(validation_alias="DATABASE_URL")
+    redis_url: str = Field(validation_alias="REDIS_URL")
     redis_tls_verify: bool = True
     host: str = "127.0.0.1"
     port: int = Field(default=8080, validation_alias="PORT", ge=0, le=65535)
@@ -86,7 +101,8 @@ class Settings(ModelSettings):
     """Of whose models a worker draws, e.g. `SD15,SDXL`; by default all."""
     stages: Annotated[tuple[str, ...], NoDecode] = ()
     """Which a worker runs, e.g. `INPUT_INITIALIZE,DIFFUSION`; by default all."""
-    log_format: Literal["text", "json"] = "json"
+    log_format: Literal["text", "json"] | None = None
+    """By default text on a terminal, else JSON."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_body_bytes: PositiveInt = 1 * 2**20
@@ -107,7 +123,7 @@ class Settings(ModelSettings):
     max_attempts: PositiveInt = 4
     attempt_within: Duration = timedelta(hours=1)
     """An attempt that takes longer is stopped and tried again."""
-    hung_after: Annotated[Duration, Field(ge=timedelta(seconds=3))] = timedelta(minutes=1)
+    hung_after: Annotated[Duration, AfterValidator(_over_signs_of_life)] = timedelta(minutes=1)
     """A worker that is silent for longer, or whose engine does not stop when it is asked to, is ended. It gives a sign
     of life every second."""
     stage_outputs_kept: Duration = timedelta(hours=1)
@@ -134,11 +150,32 @@ class Settings(ModelSettings):
     def _comma_list(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgres(cls, address: str) -> str:
+        return checked_address("DATABASE_URL", address)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _of_redis(cls, address: str) -> str:
+        return checked_address("REDIS_URL", address)
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"must be networks like 10.0.0.0/8: {error}") from error
+        return networks
+
     @field_validator("stages")
     @classmethod
     def _known_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := set(stages) - RUNNABLE:
-            raise ValueError(f"no stage is called {quoted(sorted(unknown), 'or')}; {there_are(sorted(RUNNABLE))}")
+            known = there_are(sorted(RUNNABLE))
+            raise ValueError(f"names no stage with {quoted(sorted(unknown), 'or')} ({known})")
         return stages
 
     @model_validator(mode="after")

@@ -9,9 +9,9 @@ import socket
 import structlog
 import uvloop
 
-from config.catalog import read_catalog
 from config.logs import configure_logs
 from config.settings import Settings
+from config.starting import catalog_of, ending_in_words, read_settings
 from gpu_worker.ability import ability_of
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.drawn_by import drawn_by
@@ -22,6 +22,7 @@ from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
 from jobs.ability import Ability
 from jobs.catalog import Catalog
+from jobs.storage.arrival import stores_answer
 from jobs.storage.background import beside
 from jobs.storage.cancels import open_cancels
 from jobs.storage.database import open_database
@@ -39,10 +40,11 @@ log = structlog.get_logger()
 
 async def work(settings: Settings) -> int:
     """The exit status."""
+    catalog = catalog_of(settings)
+    await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    catalog = read_catalog(settings.catalog_file, settings.models_folder)
     async with (
         open_database(settings.database_url, connections=4) as database,
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
@@ -114,9 +116,10 @@ def _options(settings: Settings, catalog: Catalog, ability: Ability) -> RunnerOp
 
 
 def main() -> None:
-    settings = Settings()
-    configure_logs("worker", level=settings.log_level, format=settings.log_format)
-    status = uvloop.run(work(settings))
+    with ending_in_words("worker"):
+        settings = read_settings(Settings)
+        configure_logs("worker", level=settings.log_level, format=settings.log_format)
+        status = uvloop.run(work(settings))
     # A thread that computes cannot be interrupted, and Python would wait for it.
     os._exit(status)
 

@@ -17,6 +17,7 @@ from jobs.need import need_of
 from jobs.pool import NOBODY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
+from jobs.words import count
 
 log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ class Endings:
 
     async def try_again(self, job: Job, reason: str) -> str:
         if job.tries >= self._max_attempts:
-            return await self.fail(job, FailureCode.TRANSITORY_ERROR, f"{reason} (after {job.tries} attempts)")
+            return await self.fail(job, FailureCode.TRANSITORY_ERROR, f"{reason} (after {count(job.tries, 'attempt')})")
         delay = self._retry_delay * 2 ** (job.tries - 1)
         requeue = partial(self._jobs.requeue, job.id, job.attempt, delay=delay, reason=reason)
         return await _unless_lost("REQUEUED", requeue)

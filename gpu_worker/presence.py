@@ -4,6 +4,7 @@ job.
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 import structlog
 from redis.exceptions import RedisError
@@ -27,7 +28,7 @@ class Presence:
         self._ability = ability
         self._began: float | None = None
         self._cost_s = 0.0
-        self._is_away = False
+        self._is_paused = False
         self._durations: list[tuple[str, float]] = []
         self._changed = asyncio.Event()
 
@@ -45,27 +46,27 @@ class Presence:
         self._durations.append((kind, factor))
         self._changed.set()
 
-    def rest(self, is_away: bool) -> None:
-        """Whether it takes no new job: then it is not counted when its last one has ended."""
-        if is_away != self._is_away:
-            self._is_away = is_away
+    def rest(self, is_paused: bool) -> None:
+        """Whether an operator lets it take no new job."""
+        if is_paused != self._is_paused:
+            self._is_paused = is_paused
             self._changed.set()
 
     async def tell_for_ever(self) -> None:
         """At once what changes, and every two seconds. What a slow Redis misses is skipped, never queued up."""
         while True:
             self._changed.clear()
-            await self._tell_in_time()
+            await self._in_time(self._tell())
             await asyncio.sleep(TELL_AT_MOST_EVERY_S)
             try:
                 await asyncio.wait_for(self._changed.wait(), TELL_EVERY_S)
             except TimeoutError:
                 pass
 
-    async def _tell_in_time(self) -> None:
+    async def _in_time(self, telling: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(TELL_WITHIN_S):
-                await self._tell()
+                await telling
         except (RedisError, OSError) as error:
             log.warning("presence_not_told", error=repr(error))
         except Exception:
@@ -75,14 +76,16 @@ class Presence:
         if self._durations:
             durations, self._durations = self._durations, []
             await self._board.measured(*durations)
-        if self._is_away and self._began is None:
-            await self._board.forget(self._worker)
-        else:
-            busy_s = None if self._began is None else time.monotonic() - self._began
-            await self._board.tell(
-                self._worker, pool=self._pool, ability=self._ability, busy_s=busy_s, cost_s=self._cost_s
-            )
+        busy_s = None if self._began is None else time.monotonic() - self._began
+        await self._board.tell(
+            self._worker,
+            pool=self._pool,
+            ability=self._ability,
+            busy_s=busy_s,
+            cost_s=self._cost_s,
+            is_paused=self._is_paused,
+        )
 
     async def leave(self) -> None:
-        self._is_away, self._began = True, None
-        await self._tell_in_time()  # where it cannot, the silence tells it
+        """Where it cannot be told, the silence tells it."""
+        await self._in_time(self._board.forget(self._worker))

@@ -6,8 +6,8 @@ Every way out begins here: success, failure, another try, handed back, or lost: 
 import asyncio
 import statistics
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
+from gpu_worker.awake import awake_for, awake_timeout
 from gpu_worker.endings import Endings
 from gpu_worker.engine_thread import EngineThread
 from gpu_worker.heart.keeper import LeaseKeeper
@@ -121,7 +122,7 @@ class Runner:
         """Loads this model, so that the first job does not wait for it."""
         within_s = self._options.attempt_within.total_seconds()
         try:
-            async with asyncio.timeout(within_s):
+            async with awake_timeout(within_s):
                 await self._engine_thread.run(self._engine.load, model_id)
         except StageFailed as error:
             log.error("model_not_loaded", model=model_id, error=error.message)  # jobs that name another can still run
@@ -292,9 +293,10 @@ class Runner:
         longest_s = self._options.attempt_within.total_seconds()
         within_s = min(longest_s, job.submission.attempt_within_s or longest_s)
         try:
-            async with asyncio.timeout(within_s) as bound:
-                with _unbound_by(drawn, bound):
-                    await self._keeper.keep(job.id, job.attempt)
+            async with awake_timeout(within_s) as bound:
+                # What follows drawing has deadlines of its own.
+                drawn.add_done_callback(lambda _: bound.cancel())
+                await self._keeper.keep(job.id, job.attempt)
         except AttemptLost as error:
             watch.stop_with(error)
         except TimeoutError:
@@ -303,7 +305,7 @@ class Runner:
             await self._notice_a_hang(longest_s - within_s)
 
     async def _notice_a_hang(self, after_s: float) -> None:
-        await asyncio.sleep(after_s + self._options.hung_after.total_seconds())
+        await awake_for(after_s + self._options.hung_after.total_seconds())
         log.error("engine_hung")
         self.is_hung.set()
 
@@ -352,21 +354,6 @@ def _run_part(
         watch.begin_stage(position)
         canvas = _run_stage(position, stages[position], canvas, tools)
     return canvas, perf_counter() - began
-
-
-@contextmanager
-def _unbound_by(drawn: asyncio.Future[None], bound: asyncio.Timeout) -> Iterator[None]:
-    """What follows drawing has deadlines of its own."""
-
-    def unbind(_: asyncio.Future[None]) -> None:
-        if not bound.expired():
-            bound.reschedule(None)
-
-    drawn.add_done_callback(unbind)
-    try:
-        yield
-    finally:
-        drawn.remove_done_callback(unbind)
 
 
 def _run_stage(position: int, stage: RunnableStage, canvas: Canvas, tools: Tools) -> Canvas:

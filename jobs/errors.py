@@ -33,6 +33,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from jobs.words import count
+
 # Whoever makes more of them learns from these; all would cost us more than the caller.
 MAX_FAULTS = 100
 
@@ -116,7 +118,7 @@ class InsufficientCredits(DarkroomError):
 
     def __init__(self, *, price: Decimal, balance: Decimal, held: Decimal) -> None:
         super().__init__(
-            f"This job costs {_written(price)} credits. The balance is {_written(balance)},"
+            f"This job costs {_written(price)} credit{'' if price == 1 else 's'}. The balance is {_written(balance)},"
             f" of which {_written(held)} are held for jobs that have not ended."
         )
         self.facts = {"price": _written(price), "balance": _written(balance), "held": _written(held)}
@@ -127,7 +129,8 @@ class TooManyWaiting(DarkroomError):
 
     def __init__(self, *, waiting: int, max_waiting: int) -> None:
         super().__init__(
-            f"{waiting} jobs of this account are waiting, and it may have {max_waiting};"
+            f"{count(waiting, 'job')} of this account {'is' if waiting == 1 else 'are'} waiting, and it may have"
+            f" {max_waiting};"
             " send the job again when one has started."
         )
         self.facts = {"waiting": str(waiting), "maxWaiting": str(max_waiting)}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.job import JobStatus, JobView, QueuePlace, Range, ToldJob
+from jobs.words import count
 
 SOON_S = 1.5
 
@@ -11,14 +12,16 @@ SOON_S = 1.5
 class Circumstances:
     """What a waiting job waits for. `own_before`: those of its account that are before it, None where they were not
     counted. `held_s` is the rest of the delay before another attempt. `is_parked`: its account runs as many jobs as it
-    may. `is_paused`: by the operator, for all workers of its pool, who are counted."""
+    may. `paused`: whom the operator has paused, where all are that could run it. `workers` are those of its pool that
+    are alive, of whom so many are at work and so many paused."""
 
     own_before: int | None
     held_s: float
     is_parked: bool
-    is_paused: bool
+    paused: str
     workers: int
     busy_workers: int
+    paused_workers: int
 
 
 def explain(view: JobView, around: Circumstances) -> str:
@@ -40,12 +43,13 @@ def _waiting(view: JobView, around: Circumstances) -> list[str]:
             f"attempt {view.job.attempt} failed in a way that may pass",
             f"it is tried again in {_s(around.held_s)}",
         ]
-    if around.is_paused:
-        return [_before(view.place, around.own_before), "the operator has paused its workers"]
+    before = _before(view.place, around.own_before)
+    paused = f"the operator has paused {around.paused}" if around.paused else ""
     if view.missing:
-        return [_before(view.place, around.own_before), *view.missing, "it starts when a worker comes that can run it"]
-    start = view.estimate.starts_in if view.estimate else None
-    return [_before(view.place, around.own_before), _workers(around), _in(start, "it should start")]
+        return [before, *view.missing, paused, "it starts when a worker comes that can run it"]
+    if paused:
+        return [before, paused, "it starts after they are resumed"]
+    return [before, _workers(around), _in(view.estimate.starts_in if view.estimate else None, "it should start")]
 
 
 def _before(place: QueuePlace | None, own: int | None) -> str:
@@ -55,21 +59,26 @@ def _before(place: QueuePlace | None, own: int | None) -> str:
     if before == 0:
         return "it is the first in line"
     if own is None:
-        return f"{before} jobs are before it"
+        return f"{count(before, 'job')} {_are(before)} before it"
     if before == 1:
         return f"1 job is before it, {'one of yours' if own else 'not one of yours'}"
     return f"{before} jobs are before it, {own or 'none'} of them yours"
 
 
 def _workers(around: Circumstances) -> str:
-    busy = around.busy_workers
+    busy, paused = around.busy_workers, around.paused_workers
     match around.workers:
         case 0:
             return ""
         case 1:
             return f"1 worker is alive{' and at work' if busy else ''}"
         case number:
-            return f"{number} workers are alive, {busy or 'none'} of them at work"
+            also = f" and {paused} paused" if paused else ""
+            return f"{number} workers are alive, {busy or 'none'} of them at work{also}"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _running(view: JobView) -> str:

@@ -12,6 +12,11 @@ class Need(NamedTuple):
     models: tuple[str, ...]
     stages: tuple[str, ...]
 
+    def parts(self) -> tuple["Need", ...]:
+        """Each stage and each model as a need of its own."""
+        stages = (Need((), (stage,)) for stage in self.stages)
+        return (*stages, *(Need((model,), ()) for model in self.models))
+
     def __str__(self) -> str:
         """As the queue and PostgreSQL keep it."""
         return f"{' '.join(self.models)}|{' '.join(self.stages)}"

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from jobs.job import Estimate, QueuePlace, Range
 from jobs.need import Need, read_need
 from jobs.pool import Pool
+from jobs.words import count
 
 # Errors are ratios. This is added to both sides, so that a second more or less is nothing at all to a long wait, and
 # half a second instead of none is no infinite error.
@@ -21,18 +22,27 @@ SECOND = 1.0
 BOUNDS_S = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 LENGTHS = len(BOUNDS_S) + 1
 ENOUGH = 20
+# What takes longer than it should is expected to take this share of its time once more.
+OVERDUE_SHARE = 0.2
+# Of what a job lacks it is told so much: of so many pools, and of each so many things.
+MOST_POOLS = 4
+MOST_LACKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How long jobs of a kind took, in units of their nominal seconds."""
+    """How long jobs of a kind took, in units of their nominal seconds; see `spread_of`."""
 
     mean: float
     p50: float
     p90: float
+    durations: Sequence[float]
 
-
-UNMEASURED = Spread(mean=1.0, p50=1.0, p90=2.0)
+    def left(self, nominal_s: float, ran_s: float) -> Range:
+        """How much longer one takes that has taken so long already: as those did that took longer. Where none did
+        nobody knows, and it is the more the longer it has taken."""
+        left = [each * nominal_s - ran_s for each in self.durations if each * nominal_s > ran_s]
+        return Range(quantile(left, 0.5), quantile(left, 0.9)) if left else Range(OVERDUE_SHARE * ran_s, ran_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,8 @@ class Calibration:
 
 
 class Outlook:
-    """`pools` are those that have a worker that is alive, and `work_s` is what waits in each line, theirs and others'.
-    Of `spreads`, the one of "" is of all kinds. `waits` are the last starts of each length of wait."""
+    """`pools` are those that have a worker that is alive, be it paused, and `work_s` is what waits in each line, theirs
+    and others'. Of `spreads`, the one of "" is of all kinds. `waits` are the last starts of each length of wait."""
 
     def __init__(
         self,
@@ -71,6 +81,7 @@ class Outlook:
         self._waits = waits
         self._errors = _errors(waits)
         self._able: dict[str, tuple[str, ...]] = {}
+        self._missing: dict[Need, tuple[str, ...]] = {}
 
     @property
     def workers(self) -> int:
@@ -81,17 +92,31 @@ class Outlook:
         return sum(pool.busy_workers for pool in self.pools.values())
 
     def able(self, need: str) -> tuple[str, ...]:
-        """The pools of which every worker can run what needs this, as `Need` writes it."""
+        """The pools that take jobs, and of which every worker can run what needs this, as `Need` writes it."""
         if need not in self._able:
-            asked = read_need(need)
-            self._able[need] = tuple(name for name, pool in self.pools.items() if not pool.lacks(asked))
+            asked, taking = read_need(need), (each for each in self.pools.items() if each[1].workers)
+            self._able[need] = tuple(name for name, pool in taking if not pool.lacks(asked))
         return self._able[need]
 
     def missing(self, need: Need) -> tuple[str, ...]:
-        """Why no pool can run this, by the one that lacks least; nothing where one can."""
+        """Why no pool can run this, those that are paused included, each in a sentence; nothing where one can."""
+        if need not in self._missing:
+            self._missing[need] = self._missing_of(need)
+        return self._missing[need]
+
+    def _missing_of(self, need: Need) -> tuple[str, ...]:
         if not self.pools:
             return ("no worker that takes jobs is alive",)
-        return min((pool.lacks(need) for pool in self.pools.values()), key=len)
+        pools = sorted(((pool.lacks(need), name) for name, pool in self.pools.items()), key=lambda each: len(each[0]))
+        lacks, nearest = pools[0]
+        lacking = [part for part in need.parts() if self.pools[nearest].lacks(part)]
+        if all(pool.lacks(part) for part in lacking for pool in self.pools.values()):
+            return _some(lacks)
+        # Others have what the nearest lacks: who adds that to them may still not have one pool that can run it.
+        told = [f"pool {name}: {', '.join(_some(lacks))}" for lacks, name in pools[:MOST_POOLS]]
+        if more := len(pools) - len(told):
+            told.append(f"nor can {count(more, 'more pool')}")
+        return ("no pool of workers can run all of it", *told)
 
     def calibration(self) -> Calibration:
         number = max(len(self._waits), 1)
@@ -114,14 +139,19 @@ class Outlook:
         return Estimate(starts_in=start, ends_in=ends_in)
 
     def raw_start_s(self, place: QueuePlace) -> float | None:
-        """Not yet corrected by errors. None where its pool has no worker, or nobody knows the work before it."""
-        if place.pool not in self.pools or place.work_before_s is None:
+        """Not yet corrected by errors. None where no worker of its pool takes jobs, or nobody knows the work before
+        it."""
+        pool = self.pools.get(place.pool)
+        if pool is None or not pool.workers or place.work_before_s is None:
             return None
-        return self.pools[place.pool].raw_start_s(place.work_before_s, place.ahead_s)
+        return pool.raw_start_s(place.work_before_s, place.ahead_s)
 
-    def running(self, fraction: float, kind: str, cost_s: float) -> Estimate:
-        length = self._length(kind, cost_s * (1 - fraction))
-        return Estimate(starts_in=None, ends_in=length)
+    def running(self, fraction: float, kind: str, cost_s: float, ran_s: float) -> Estimate:
+        """Of one that has been running for so long. What its finished part does not account for went into the rest."""
+        spread = self._spread(kind)
+        nominal_s = cost_s / spread.mean
+        at_rest_s = max(ran_s - fraction * nominal_s * spread.p50, 0.0)
+        return Estimate(starts_in=None, ends_in=spread.left((1 - fraction) * nominal_s, at_rest_s))
 
     def start(self, raw_s: float) -> Range:
         """Corrected by what the last starts that were told about the same have come to."""
@@ -160,9 +190,24 @@ def quantile(values: Iterable[float], share: float) -> float:
     return ordered[min(math.ceil((len(ordered) + 1) * share), len(ordered)) - 1]
 
 
+def spread_of(durations: Sequence[float]) -> Spread:
+    """Of one or more."""
+    mean = sum(durations) / len(durations)
+    return Spread(mean, quantile(durations, 0.5), quantile(durations, 0.9), durations)
+
+
+# Of jobs before any was measured.
+UNMEASURED = spread_of((0.5, 0.6, 0.7, 0.8, 1.0, 1.1, 1.1, 1.2, 2.0))
+
+
 def length_of(raw_s: float) -> int:
     """Which of the lengths of waits, from 0, this one is of."""
     return bisect_right(BOUNDS_S, raw_s)
+
+
+def _some(lacks: Sequence[str]) -> tuple[str, ...]:
+    more = len(lacks) - MOST_LACKS
+    return (*lacks[:MOST_LACKS], f"{more} more") if more > 0 else tuple(lacks)
 
 
 def _moved(raw_s: float, factor: float) -> float:

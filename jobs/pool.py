@@ -20,21 +20,29 @@ MOST_OVERTAKEN = 0.8
 
 
 class Pool:
-    """`free_in_s` has an entry for each worker that is alive: 0 where it has nothing to do. `abilities` has each of
-    theirs once. `fresh_per_s` is the work that comes in a second and stands at the front at once."""
+    """`free_in_s` has an entry for each worker that takes jobs: 0 where it has nothing to do. `paused` is how many more
+    are alive, which an operator lets take none. `abilities` has each of theirs once; of the paused only where all are.
+    `fresh_per_s` is the work that comes in a second and stands at the front at once."""
 
     def __init__(
-        self, *, free_in_s: Iterable[float] = (), abilities: Sequence[Ability] = (), fresh_per_s: float = 0.0
+        self,
+        *,
+        free_in_s: Iterable[float] = (),
+        paused: int = 0,
+        abilities: Sequence[Ability] = (),
+        fresh_per_s: float = 0.0,
     ) -> None:
         self._free = sorted(free_in_s)
         self._sums = [0.0, *accumulate(self._free)]
         # The work after which all workers up to this one are at it.
         self._filled = [free * i - self._sums[i] for i, free in enumerate(self._free)]
+        self.paused = paused
         self._abilities = abilities
         self._fresh_per_s = fresh_per_s
 
     @property
     def workers(self) -> int:
+        """That take jobs."""
         return len(self._free)
 
     @property
@@ -43,9 +51,12 @@ class Pool:
 
     def lacks(self, need: Need) -> tuple[str, ...]:
         """What one of its workers cannot do, each in a sentence."""
-        lacks = [ability.lacks(need) for ability in self._abilities]
-        told = dict.fromkeys(each for of_one in lacks for each in of_one)
-        return tuple(told) if all(lacks) else tuple(f"some workers of its pool cannot run it: {each}" for each in told)
+        return tuple(dict.fromkeys(each for part in need.parts() for each in self._lacks_of(part)))
+
+    def _lacks_of(self, part: Need) -> Iterable[str]:
+        lacks = [ability.lacks(part) for ability in self._abilities]
+        told = (each for of_one in lacks for each in of_one)
+        return told if all(lacks) else (f"some workers of its pool cannot run it: {each}" for each in told)
 
     def raw_start_s(self, work_before_s: float, ahead_s: float = 0.0) -> float:
         """When its workers, of which it has one, have done this much besides what they are at, if each takes the next

@@ -8,10 +8,10 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from config.catalog import read_catalog
-from config.credits import read_rates
 from config.logs import configure_logs
 from config.settings import Settings
+from config.starting import WrongSettings, catalog_of, ending_in_words, rates_of, read_settings
+from jobs.storage.arrival import stores_answer
 from jobs.storage.database import open_database
 from jobs.storage.redis_connection import open_redis
 from orchestrator.app import WebOptions, open_app
@@ -22,17 +22,19 @@ log = structlog.get_logger()
 
 
 async def serve(settings: Settings) -> None:
+    options = _options(settings)
+    await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
     async with (
         open_database(settings.database_url) as database,
         open_redis(settings.redis_url, verify_tls=settings.redis_tls_verify) as redis,
-        open_app(_options(settings), database, redis) as app,
+        open_app(options, database, redis) as app,
     ):
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=FINISH_REQUESTS_WITHIN_S)
         await runner.setup()
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        await _listen(runner, settings)
         _collect_seldom()
         log.info("web_started", url=settings.url_for_clients())
         await stopped.wait()
@@ -40,13 +42,20 @@ async def serve(settings: Settings) -> None:
         log.info("web_stopped")
 
 
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+    except OSError as error:
+        raise WrongSettings(f"DARKROOM_HOST and PORT: nothing can listen there: {error}") from error
+
+
 def _options(settings: Settings) -> WebOptions:
     return WebOptions(
         public_url=settings.url_for_clients(),
         secret=settings.secret.get_secret_value().encode(),
         files=settings.files_place(),
-        catalog=read_catalog(settings.catalog_file, settings.models_folder),
-        rates=read_rates(settings.credits_file),
+        catalog=catalog_of(settings),
+        rates=rates_of(settings),
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
         max_upload_pixels=settings.max_upload_pixels,
@@ -67,9 +76,10 @@ def _collect_seldom() -> None:
 
 
 def main() -> None:
-    settings = Settings()
-    configure_logs("web", level=settings.log_level, format=settings.log_format)
-    uvloop.run(serve(settings))
+    with ending_in_words("web"):
+        settings = read_settings(Settings)
+        configure_logs("web", level=settings.log_level, format=settings.log_format)
+        uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":

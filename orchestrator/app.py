@@ -59,6 +59,7 @@ from orchestrator.pictures_api import PicturesApi
 from orchestrator.rate_limit import RateLimiter
 from orchestrator.reference_api import ReferenceApi
 from orchestrator.resources_api import FORM_PATH, METHODS, ResourcesApi
+from orchestrator.running_times import RunningTimes
 from orchestrator.sweeper import Sweeper
 
 
@@ -99,7 +100,7 @@ class Parts:
         self.foresight = Foresight(OutlookBoard(redis), self.queue)
         self.new_jobs = NewJobs(catalog=options.catalog, rates=options.rates, foresight=self.foresight, now=now)
         self.canceler = JobCanceler(self.jobs, self.queue)
-        self.views = JobViews(self.jobs, self.queue, self.board, self.foresight)
+        self.views = JobViews(self.jobs, self.queue, self.board, self.foresight, RunningTimes(self.events))
         self.feed = JobFeed(self.jobs, self.events, self.views)
         self.filler = Filler(self.jobs, self.queue, self.foresight, every=options.sweep_every, now=now)
         self.sweeper = Sweeper(

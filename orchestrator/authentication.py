@@ -16,6 +16,7 @@ from jobs.errors import NotAuthenticated, PermissionDenied, Unavailable
 from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
 from jobs.storage.nonces import Nonces
+from jobs.words import count
 from orchestrator.json_http import read_body
 from orchestrator.last_used import LastUsed
 from orchestrator.rate_limit import RateLimiter
@@ -85,8 +86,8 @@ class Authentication:
         now = self._now().timestamp()
         if abs(now - timestamp) > self._window.total_seconds():
             raise NotAuthenticated(
-                f"The timestamp {timestamp} is over {self._window.total_seconds():.0f} seconds away from the server's "
-                f"clock, {now:.0f}."
+                f"The timestamp {timestamp} is over {count(round(self._window.total_seconds()), 'second')} away from"
+                f" the server's clock, {now:.0f}."
             )
 
     async def _use_nonce(self, claimed: RequestSignature) -> None:

@@ -59,6 +59,8 @@ class DetectJobs:
     def _check_possible(self, need: Need) -> None:
         if missing := self._foresight.outlook.missing(need):
             raise Unavailable(f"Nobody can look at it now: {'; '.join(missing)}.")
+        if not self._foresight.outlook.able(str(need)):
+            raise Unavailable("Nobody can look at it now: the workers that could are paused.")
 
     @asynccontextmanager
     async def _canceled_unless_ended(self, job: Job) -> AsyncIterator[None]:

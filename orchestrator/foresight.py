@@ -57,10 +57,12 @@ class Foresight:
         except Exception:
             log.exception("outlook_broke")  # and the next look is not lost with this one
 
-    def estimate(self, job: ToldJob, place: QueuePlace | None, progress: Progress | None = None) -> Estimate | None:
-        """None where nothing can be said."""
+    def estimate(
+        self, job: ToldJob, place: QueuePlace | None, progress: Progress | None = None, ran_s: float = 0.0
+    ) -> Estimate | None:
+        """None where nothing can be said. `ran_s` is for how long it has been running."""
         if job.status == JobStatus.RUNNING:
-            return self.outlook.running(progress.fraction if progress else 0.0, job.kind, job.cost_s)
+            return self.outlook.running(progress.fraction if progress else 0.0, job.kind, job.cost_s, ran_s)
         if job.status == JobStatus.WAITING and place:
             return self.outlook.waiting(place, job.kind, job.cost_s)
         return None

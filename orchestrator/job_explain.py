@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from jobs.account import Scope
 from jobs.dialects.tams_response import explanation_body
 from jobs.explanation import Circumstances
-from jobs.job import QueuePlace
+from jobs.job import JobView, QueuePlace
 from jobs.pool import Pool
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
@@ -57,9 +57,10 @@ class JobExplainApi:
             own_before=await self._own_before(account.id, view.place),
             held_s=hold.held_s,
             is_parked=hold.is_parked,
-            is_paused=await self._are_paused(view.place),
-            workers=pool.workers,
+            paused=await self._paused(view, pool),
+            workers=pool.workers + pool.paused,
             busy_workers=pool.busy_workers,
+            paused_workers=pool.paused,
         )
         return json_response(explanation_body(view, around))
 
@@ -76,10 +77,16 @@ class JobExplainApi:
             return None
         return sum(job.turn is not None and job.turn.account_id == account_id for job in page)
 
-    async def _are_paused(self, place: QueuePlace | None) -> bool:
+    async def _paused(self, view: JobView, pool: Pool) -> str:
+        """Whom the operator has paused, where nobody is left who could run it."""
         try:
             async with asyncio.timeout(WITHIN_S):
-                return await self._pauses.hold(of_pool(place.pool) if place else ALL)
+                named = await self._pauses.named()
         except (RedisError, OSError) as error:
             log.warning("pauses_not_known", error=repr(error))
-            return False
+            return ""
+        if ALL in named:
+            return "all workers"
+        if view.place and of_pool(view.place.pool) in named:
+            return f"the workers of its pool, {view.place.pool}"
+        return "the workers that could run it" if view.missing == () and not pool.workers else ""

@@ -13,6 +13,7 @@ from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from jobs.storage.progress_board import ProgressBoard
 from orchestrator.foresight import Foresight
+from orchestrator.running_times import RunningTimes
 
 LIVE_STATE_WITHIN_S = 1
 
@@ -24,14 +25,18 @@ log = structlog.get_logger()
 class JobViews:
     """Any number of jobs at once: one call to Redis for all places, one for all progress."""
 
-    def __init__(self, jobs: JobStore, queue: JobQueue, board: ProgressBoard, foresight: Foresight) -> None:
+    def __init__(
+        self, jobs: JobStore, queue: JobQueue, board: ProgressBoard, foresight: Foresight, running_times: RunningTimes
+    ) -> None:
         self._jobs = jobs
         self._queue = queue
         self._board = board
         self._foresight = foresight
+        self._running_times = running_times
 
     async def of(self, jobs: Sequence[ToldJob]) -> list[JobView]:
         """In the order of `jobs`. Each that waits has its place."""
+        await self._running_times.learn(jobs)
         views = await self.live(jobs)
         unplaced = [view.job for view in views if view.job.status == JobStatus.WAITING and view.place is None]
         places = await self._places_outside(unplaced) if unplaced else {}
@@ -49,7 +54,7 @@ class JobViews:
             job=job,
             place=place,
             progress=progress,
-            estimate=self._foresight.estimate(job, place, progress),
+            estimate=self._foresight.estimate(job, place, progress, self._running_times.of(job)),
             missing=self._foresight.missing(job, place),
         )
 

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from jobs.account import Account, Allowance, RateLimit
 from jobs.errors import RateLimited
 from jobs.storage.rate_buckets import RateBuckets
+from jobs.words import count
 
 TAKE_WITHIN_S = 0.25
 # A Redis that hangs must not make every request wait for it.
@@ -38,7 +39,7 @@ class RateLimiter:
         request[ALLOWANCE] = allowance
         if allowance.is_refused:
             limit = allowance.limit
-            message = f"This account may send {limit.per_s:g} requests a second, {limit.burst} at once."
+            message = f"This account may send {count(limit.per_s, 'request')} a second, {limit.burst} at once."
             raise RateLimited(message, allowance.wait_s)
 
     async def _take(self, account_id: int, limit: RateLimit) -> Allowance | None:

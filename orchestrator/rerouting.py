@@ -30,7 +30,7 @@ class Rerouter:
 
     async def reroute(self) -> None:
         outlook = self._foresight.outlook
-        idle = {name: pool.workers - pool.busy_workers for name, pool in outlook.pools.items()}
+        idle = {name: pool.workers - pool.busy_workers for name, pool in outlook.pools.items() if pool.workers}
         if not idle:
             return
         for pool, work_s in outlook.work_s.items():
@@ -40,7 +40,7 @@ class Rerouter:
                 await self._help(pool, {name: number for name, number in idle.items() if number and name != pool})
 
     async def _empty(self, pool: str) -> None:
-        """No worker serves this line: what another pool can run goes there, and what waits no more is dropped."""
+        """No worker takes jobs from it: what another pool can run goes there, and what waits no more is dropped."""
         for page in await self._pages(pool):
             whereto: defaultdict[str, list[Attempt]] = defaultdict(list)
             staying = []

@@ -42,6 +42,15 @@ async def database_url(servers: Servers) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+async def empty_url(servers: Servers) -> AsyncIterator[str]:
+    """A database without any table."""
+    name = f"empty_{uuid4().hex}"
+    await _execute(servers.database_url, f"CREATE DATABASE {name}")
+    yield _with_database(servers.database_url, name)
+    await _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with open_database(database_url) as opened:
         yield opened

@@ -11,7 +11,9 @@ from arq.connections import ArqRedis
 
 from config.logs import configure_logs
 from config.settings import Settings
+from config.starting import ending_in_words, read_settings
 from jobs.links import Links
+from jobs.storage.arrival import stores_answer
 from jobs.storage.database import Database, open_database
 from jobs.storage.delivery_store import DeliveryStore
 from jobs.storage.job_store import JobStore
@@ -37,6 +39,7 @@ def now() -> datetime:
 
 
 async def deliver(settings: Settings) -> None:
+    await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
@@ -79,11 +82,12 @@ def _dispatcher(settings: Settings, database: Database, redis: ArqRedis, poster:
 
 
 def main() -> None:
-    settings = Settings()
-    configure_logs("webhooks", level=settings.log_level, format=settings.log_format)
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(*LOOKS_FOR_CYCLES_AFTER)
-    uvloop.run(deliver(settings))
+    with ending_in_words("webhooks"):
+        settings = read_settings(Settings)
+        configure_logs("webhooks", level=settings.log_level, format=settings.log_format)
+        gc.freeze()  # what was imported stays
+        gc.set_threshold(*LOOKS_FOR_CYCLES_AFTER)
+        uvloop.run(deliver(settings))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from gpu_worker.engine.dpm import AdaptiveScheduler, AncestralSecondOrderSchedul
 from jobs.errors import FatalFailure
 from jobs.samplers import Sampler, UnknownSampler, canonical
 from jobs.schedules import Schedule
+from jobs.words import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def new_scheduler(
     try:
         scheduler.set_timesteps(steps, device=device)
     except ValueError as error:
-        raise FatalFailure(f"{name} cannot take {steps} steps: {error}") from error
+        raise FatalFailure(f"{name} cannot take {count(steps, 'step')}: {error}") from error
     return scheduler
 
 

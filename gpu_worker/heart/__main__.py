@@ -18,6 +18,7 @@ import structlog
 
 from config.logs import configure_logs
 from config.settings import Settings
+from gpu_worker.awake import awake_timeout
 from gpu_worker.heart.keeper import LeaseKeeper, StoreKeeper
 from jobs.errors import AttemptLost
 from jobs.storage.database import open_database
@@ -66,7 +67,9 @@ async def _lines_in() -> asyncio.StreamReader:
 async def _next(lines: asyncio.StreamReader, hung_after: timedelta, worker_id: int) -> dict[str, Any] | None:
     """None when the worker has ended, or is ended here."""
     try:
-        line = await asyncio.wait_for(lines.readline(), hung_after.total_seconds())
+        # With a machine that sleeps, worker and heart both do: then the worker has not been silent.
+        async with awake_timeout(hung_after.total_seconds()):
+            line = await lines.readline()
     except TimeoutError:
         log.error("worker_hung", silent_s=hung_after.total_seconds())
         _end(worker_id)

@@ -31,6 +31,7 @@ from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from jobs.errors import Fault
 from jobs.names import did_you_mean, there_are
+from jobs.words import count
 
 # Each takes a millisecond or two, and a stranger chooses how many fields there are.
 MAX_HINTS = 10
@@ -314,7 +315,7 @@ def _reason(error: ErrorDetails, kind: type[Message], hints: Iterator[int]) -> s
         case "literal_error" | "enum":
             return f"must be one of {error['ctx']['expected']}"
         case "too_long" if error["ctx"].get("field_type") == "Value":
-            return f"must have at most {error['ctx']['max_length']} characters"
+            return f"must have at most {count(error['ctx']['max_length'], 'character')}"
         case "too_long":
             return f"must have at most {error['ctx']['max_length']} of them, and has {error['ctx']['actual_length']}"
         case "too_short":

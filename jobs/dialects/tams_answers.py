@@ -44,7 +44,7 @@ class Range(TypedDict):
 
 
 class Estimate(TypedDict):
-    """`startsIn` is there while the job waits. Nothing is told while no worker is alive."""
+    """`startsIn` is there while the job waits. Nothing is told while no worker takes jobs."""
 
     startsIn: NotRequired[Range]
     endsIn: Range

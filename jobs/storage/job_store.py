@@ -409,7 +409,8 @@ async def _take_back(connection: Connection, row: Any, max_attempts: int) -> Non
         reason = "the worker stopped renewing its lease"
         await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason)
         return
-    reason = f"{tries} workers were lost while they ran this job; it is not tried again"
+    lost = "1 worker was lost while it" if tries == 1 else f"{tries} workers were lost while they"
+    reason = f"{lost} ran this job; it is not tried again"
     failure = Failure(code=FailureCode.FATAL_ERROR, reason=reason)
     await _end(connection, _Ending(job_id, attempt, JobStatus.FAILED, failure))
 

@@ -25,12 +25,11 @@ class Pauses:
     async def pause(self, worker: str = ALL) -> None:
         await cast(Awaitable[int], self._redis.sadd(PAUSED, worker))
 
-    async def resume(self, worker: str = ALL) -> None:
-        """Of all workers: those that were paused by their names go on too."""
+    async def resume(self, worker: str = ALL) -> bool:
+        """Whether it was paused. Of all workers: those that were paused by their names go on too."""
         if worker == ALL:
-            await self._redis.delete(PAUSED)
-        else:
-            await cast(Awaitable[int], self._redis.srem(PAUSED, worker))
+            return bool(await self._redis.delete(PAUSED))
+        return bool(await cast(Awaitable[int], self._redis.srem(PAUSED, worker)))
 
     async def hold(self, worker: str) -> bool:
         """Whether this worker is to take no new job. With ALL: whether none is."""

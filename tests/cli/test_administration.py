@@ -28,6 +28,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.turn import Turn
 from tests.pools import MEMBER
 
@@ -264,6 +265,33 @@ async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
         "takes jobs: one:1, pool test",
     ]
     assert (
-        after[2]
-        == "forecasts: of 1 starts, the last of each length of wait, 0% before their p50, 100% before their p90"
+        after[2] == "forecasts: of 1 start, the last of each length of wait, 0% before their p50, 100% before their p90"
     )
+
+
+async def test_the_queue_shows_paused_workers_and_what_undoes_each_pause(redis: ArqRedis, servers: Servers) -> None:
+    board, pauses = OutlookBoard(redis), Pauses(redis)
+    await JobQueue(redis).add([Waiting(1, 1, 30.0, Turn(1, 30.0), pool="test")])
+    await board.tell("one:1", **MEMBER, is_paused=True)
+    await board.tell("two:2", **MEMBER, busy_s=0, cost_s=9)
+    await board.tell("three:3", pool="other", ability=MEMBER["ability"])
+    for name in ("one:1", "two:2", "gone:4"):
+        await pauses.pause(name)
+    some = await queue_lines(servers.redis_url)
+    await pauses.pause()
+
+    assert some == [
+        "waiting: 1 job, 30 s of work",
+        "workers: 3 alive, 1 at work, 2 paused",
+        "pool other: 0 s of work, 1 alive, 0 at work",
+        "pool test: 30 s of work, 2 alive, 1 at work, 2 paused",
+        "paused: one:1, pool test",
+        "takes jobs: three:3, pool other",
+        "paused, ends its job: two:2, pool test",
+        "pause of one:1: `darkroom resume one:1` undoes it",
+        "pause of two:2: `darkroom resume two:2` undoes it",
+        "pause of gone:4, of whom nobody is alive: `darkroom resume gone:4` undoes it",
+    ]
+    everyone = await queue_lines(servers.redis_url)
+    assert "paused: three:3, pool other" in everyone
+    assert "pause of all workers: `darkroom resume` undoes it" in everyone

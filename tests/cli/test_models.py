@@ -77,5 +77,7 @@ def test_verify_fails_with_a_line_for_every_model_that_is_wrong(folder: Path) ->
 def test_a_catalogue_that_is_wrong_is_told_in_one_line(folder: Path) -> None:
     done = darkroom(folder, "list", entry("7", "right"), entry("x", "wrong"))
 
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"darkroom: {folder / 'catalog.toml'}: model 2: id must be a number")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"darkroom: DARKROOM_CATALOG_FILE: {folder / 'catalog.toml'}: model 2: id must be a number"
+    )

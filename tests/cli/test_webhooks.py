@@ -73,7 +73,7 @@ async def test_a_period_is_replayed(database: Database) -> None:
     await sent(database, DeliveryState.DEAD)
 
     assert await typed(database, "replay --before 2020-01-01") == ["0 dead letters are sent again"]
-    assert await typed(database, "replay --since 2020-01-01T00:00:00Z") == ["1 dead letters are sent again"]
+    assert await typed(database, "replay --since 2020-01-01T00:00:00Z") == ["1 dead letter is sent again"]
 
 
 async def test_what_cannot_be_meant_is_refused(database: Database) -> None:

@@ -190,3 +190,22 @@ async def test_a_worker_that_has_dropped_its_attempt_leaves_it_as_it_is(
     await _until_gone(heart)
 
     assert await _lease_left(bench, job_id) > timedelta(0)
+
+
+async def test_a_worker_that_slept_together_with_its_heart_lives_on(environment: None) -> None:
+    worker = await _worker("await asyncio.sleep(60)")
+    heart = await _heart_of(worker)
+
+    for process in (worker.pid, heart):
+        os.kill(process, signal.SIGSTOP)
+    await asyncio.sleep(HUNG_AFTER_S + 2)
+    # The one that might be killed wakes up last.
+    os.kill(heart, signal.SIGCONT)
+    await asyncio.sleep(0.3)
+    os.kill(worker.pid, signal.SIGCONT)
+    await asyncio.sleep(1)
+
+    assert worker.returncode is None and _lives(heart)
+    worker.kill()
+    await worker.wait()
+    await _until_gone(heart)

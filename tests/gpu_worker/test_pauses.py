@@ -41,7 +41,8 @@ async def at_work(bench: Bench, redis: ArqRedis, on_step: Callable[[int], None] 
 
 
 async def is_told(redis: ArqRedis) -> bool:
-    return NAME in await OutlookBoard(redis).alive()
+    worker = (await OutlookBoard(redis).alive()).get(NAME)
+    return worker is not None and not worker.is_paused
 
 
 async def is_done(bench: Bench, job_id: int) -> bool:
@@ -60,8 +61,9 @@ async def test_a_paused_worker_takes_no_job_until_it_is_resumed(bench: Bench, re
         job_id = await bench.accept()
         await asyncio.sleep(1)
         assert (await bench.job(job_id)).status == JobStatus.WAITING
-        # It counts for no forecast.
-        assert not await is_told(redis)
+        # It is alive, and counts for no forecast.
+        assert (await OutlookBoard(redis).alive())[NAME].is_paused
+        assert (await OutlookBoard(redis).read()).workers == 0
 
         await resume(redis, named(worker))
         await until(lambda: is_done(bench, job_id))
@@ -125,8 +127,11 @@ async def is_silent(redis: ArqRedis) -> bool:
 async def test_a_worker_that_nobody_knows_is_not_paused(redis: ArqRedis) -> None:
     await OutlookBoard(redis).tell("here:7", **MEMBER)
 
-    with pytest.raises(StackFailed, match="no worker that is alive is named 'gone:1'; there is 'here:7'"):
-        await pause(redis, named("gone:1"))
+    for act in (pause, resume):
+        with pytest.raises(
+            StackFailed, match="no worker or pool is named 'gone:1'; there are 'here:7' and 'pool:test'"
+        ):
+            await act(redis, named("gone:1"))
 
 
 async def test_all_resumed_are_all(redis: ArqRedis) -> None:
@@ -158,3 +163,52 @@ async def test_a_pool_is_drained_when_all_its_workers_are_idle_those_that_hang_t
     await one_job.succeed(bench.jobs, job, [])
 
     assert "can be stopped" in await draining
+
+
+@pytest.mark.parametrize(
+    ("paused", "resumed", "said"),
+    [
+        ((), ALL, "nothing had been paused"),
+        ((), NAME, "test:1 had not been paused"),
+        ((ALL, NAME), ALL, "all workers take jobs again"),
+        ((NAME,), NAME, "test:1 takes jobs again"),
+        (("pool:test",), "pool:test", "pool:test takes jobs again"),
+        ((ALL,), "pool:test", "pool:test had not been paused, but all workers are still paused (`darkroom resume`)"),
+        (
+            (ALL, "pool:test"),
+            "pool:test",
+            "the pause of pool:test is over, but all workers are still paused (`darkroom resume`)",
+        ),
+        (
+            (ALL, "pool:test", NAME),
+            NAME,
+            "the pause of test:1 is over, but all workers and pool:test are still paused (`darkroom resume` and"
+            " `darkroom resume pool:test`)",
+        ),
+        (
+            ("pool:test", "test:2", "other:3"),
+            "pool:test",
+            "the pause of pool:test is over, but test:2 is still paused (`darkroom resume test:2`)",
+        ),
+    ],
+)
+async def test_who_resumes_hears_who_is_paused_still(
+    redis: ArqRedis, paused: tuple[str, ...], resumed: str, said: str
+) -> None:
+    for name in (NAME, "test:2"):
+        await OutlookBoard(redis).tell(name, **MEMBER)
+    for name in paused:
+        await Pauses(redis).pause(name)
+
+    assert await resume(redis, named(resumed)) == said
+
+
+async def test_a_pause_says_how_it_is_undone(redis: ArqRedis) -> None:
+    await OutlookBoard(redis).tell(NAME, **MEMBER)
+
+    said = [await pause(redis, named(name)) for name in (ALL, "pool:test")]
+
+    assert said == [
+        "all workers take no new job; `darkroom resume` undoes it",
+        "pool:test takes no new job; `darkroom resume pool:test` undoes it",
+    ]

@@ -8,7 +8,8 @@ from jobs.explanation import Circumstances, explain
 from jobs.job import Estimate, Failure, FailureCode, JobStatus, JobView, Progress, QueuePlace, Range
 from tests.jobs.samples import job
 
-NOTHING = {"own_before": 0, "held_s": 0.0, "is_parked": False, "is_paused": False, "workers": 2, "busy_workers": 2}
+NOTHING = {"own_before": 0, "held_s": 0.0, "is_parked": False, "paused": "", "paused_workers": 0}
+NOTHING |= {"workers": 2, "busy_workers": 2}
 
 
 def waiting(rank: int | None = 1, start: Range | None = None, missing: tuple[str, ...] = (), **around: Any) -> str:
@@ -36,9 +37,20 @@ def waiting(rank: int | None = 1, start: Range | None = None, missing: tuple[str
             "It is the first in line; 1 worker is alive; it should start at once.",
         ),
         (
-            waiting(3, workers=0, busy_workers=0, is_paused=True),
-            "2 jobs are before it, none of them yours; the operator has paused its workers.",
+            waiting(3, workers=1, busy_workers=0, paused_workers=1, paused="all workers"),
+            "2 jobs are before it, none of them yours; the operator has paused all workers; it starts after they are"
+            " resumed.",
         ),
+        (
+            waiting(3, missing=("nobody is here",), workers=0, busy_workers=0, paused="all workers"),
+            "2 jobs are before it, none of them yours; nobody is here; the operator has paused all workers; it starts"
+            " when a worker comes that can run it.",
+        ),
+        (
+            waiting(1, workers=3, busy_workers=1, paused_workers=1),
+            "It is the first in line; 3 workers are alive, 1 of them at work and 1 paused.",
+        ),
+        (waiting(2, own_before=None, workers=0, busy_workers=0), "1 job is before it."),
         (
             waiting(3, missing=("the model is not here", "nor is the LoRA"), workers=0, busy_workers=0),
             "2 jobs are before it, none of them yours; the model is not here; nor is the LoRA; it starts when a worker"

@@ -6,11 +6,14 @@ import random
 import pytest
 
 from jobs.job import Estimate, QueuePlace, Range
-from jobs.outlook import ENOUGH, Calibration, Outlook, Spread, Wait
+from jobs.outlook import ENOUGH, Calibration, Outlook, Spread, Wait, spread_of
 from jobs.pool import Pool
 from tests.pools import POOL
 
 NOTHING = Range(0, 0)
+# Means 2 and 1; the fifth and the ninth of nine are p50 and p90.
+ALL_KINDS = spread_of((1.0, 1.1, 1.5, 1.7, 1.8, 1.9, 2.0, 3.0, 4.0))
+SD = spread_of((0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.1, 1.3, 1.5))
 
 
 def waits(raw_s: float, *actual_s: float, told: Range = NOTHING) -> list[Wait]:
@@ -100,22 +103,52 @@ def test_the_calibration_says_how_many_came_before_what_was_told() -> None:
 
 
 def test_how_long_a_job_takes_is_what_its_kind_took_then_what_all_did() -> None:
-    spreads = {"": Spread(mean=2.0, p50=1.8, p90=4.0), "sd": Spread(mean=1.0, p50=1.0, p90=1.5)}
-    outlook = Outlook(spreads=spreads)
+    outlook = Outlook(spreads={"": ALL_KINDS, "sd": SD})
 
-    assert outlook.running(0.0, "sd", 10.0).ends_in == Range(10.0, 15.0)
-    assert outlook.running(0.0, "unseen", 10.0).ends_in == Range(9.0, 20.0)
-    assert outlook.running(0.75, "sd", 10.0).ends_in == Range(2.5, 3.75)
+    assert outlook.running(0.0, "sd", 10.0, 0.0).ends_in == Range(10.0, 15.0)
+    assert outlook.running(0.0, "unseen", 10.0, 0.0).ends_in == Range(9.0, 20.0)
+    assert outlook.running(0.75, "sd", 10.0, 0.0).ends_in == Range(2.5, 3.75)
     assert [outlook.factor(kind) for kind in ("sd", "unseen")] == [1.0, 2.0]
     assert Outlook(spreads={}).factor("sd") == 1.0
 
 
 def test_the_end_is_as_uncertain_as_start_and_length_are_together() -> None:
     history = waits(9.0, *[9.0] * (4 * ENOUGH), *[12.0] * ENOUGH)
-    outlook = Outlook(spreads={"sd": Spread(1.0, 1.0, 1.4)}, pools={POOL: Pool(free_in_s=[0])}, waits=history)
+    outlook = Outlook(spreads={"sd": Spread(1.0, 1.0, 1.4, ())}, pools={POOL: Pool(free_in_s=[0])}, waits=history)
 
     # 3 s late in the start and 4 s in the length: 5 s in the end.
     assert outlook.waiting(place(9.0), "sd", 10.0) == Estimate(
         starts_in=Range(pytest.approx(9), pytest.approx(12)), ends_in=Range(pytest.approx(19), pytest.approx(24))
     )
     assert math.isfinite(outlook.start(1e9).p90)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "ran_s", "expected"),
+    [
+        # Of those that took longer than 10 s, which took 11, 11, 13 and 15, the third and the last.
+        (0.0, 10.0, (3.0, 5.0)),
+        # The half that is done should have taken 5 s: the other one has begun and takes 5.5, 6.5 or 7.5.
+        (0.5, 10.1, (6.5 - 5.1, 7.5 - 5.1)),
+        (0.5, 5.0, (5.0, 7.5)),
+        # On time, or before it.
+        (0.5, 2.0, (5.0, 7.5)),
+        # None took so long: what is late grows with the time.
+        (0.0, 20.0, (4.0, 20.0)),
+        (0.0, 200.0, (40.0, 200.0)),
+        (1.0, 110.0, (20.0, 100.0)),
+        (1.0, 9.0, (0.0, 0.0)),
+    ],
+)
+def test_what_is_running_is_foretold_by_those_that_took_longer(
+    fraction: float, ran_s: float, expected: tuple[float, float]
+) -> None:
+    outlook = Outlook(spreads={"sd": SD})
+
+    assert outlook.running(fraction, "sd", 10.0, ran_s).ends_in == pytest.approx(expected)
+
+
+def test_what_was_never_measured_is_not_foretold_to_have_ended() -> None:
+    for ran_s in (0.1, 1.0, 10.0, 3600.0):
+        left = Outlook(spreads={}).running(0.0, "sd", 10.0, ran_s).ends_in
+        assert 0 < left.p50 <= left.p90

@@ -219,6 +219,16 @@ async def test_where_no_worker_has_the_network_that_is_told_at_once(api: Api, bo
     assert await listed(api) == []
 
 
+async def test_where_the_workers_are_paused_that_is_told_at_once(api: Api, board: OutlookBoard) -> None:
+    await board.tell(WORKER, pool=POOL, ability=ABLE, is_paused=True)
+    await asyncio.sleep(0.15)
+
+    status, answer = await (await asked(api))
+
+    assert (status, answer["message"]) == (503, "Nobody can look at it now: the workers that could are paused.")
+    assert await listed(api) == []
+
+
 async def test_where_the_last_worker_goes_meanwhile_the_wait_ends(api: Api, board: OutlookBoard) -> None:
     detecting = await asked(api)
     await waiting(api)

@@ -14,6 +14,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, Waiting
 from jobs.storage.outlook_board import OutlookBoard
+from jobs.storage.pauses import Pauses
 from jobs.turn import Turn
 from orchestrator import foresight as foresight_module
 from orchestrator import rerouting
@@ -266,3 +267,46 @@ async def test_what_moves_keeps_its_turns_and_what_came_back_goes_to_the_front(
     assert [each.job_id for each in before] == [5, 1, 4, 2, 3] == [each.job_id for each in after]
     assert [each.turn for each in after] == [each.turn for each in before]
     assert await queue.page("gone", 0, 10) == []
+
+
+async def test_what_only_paused_workers_can_run_is_possible_and_says_who_is_paused(
+    api: Api, board: OutlookBoard, redis: ArqRedis
+) -> None:
+    await board.tell("small:1", pool="small", ability=SMALL, is_paused=True)
+    await asyncio.sleep(0.15)
+    job = await accepted(api)
+    by_name = await explained(api, job)
+    await Pauses(redis).pause("pool:small")
+    by_pool = await explained(api, job)
+    await Pauses(redis).pause()
+
+    assert job["isPossible"] is True and "estimate" not in job
+    told = "It is the first in line; the operator has paused {}; it starts after they are resumed."
+    assert by_name["explanation"] == told.format("the workers that could run it")
+    assert by_name["workersAlive"] == 1
+    assert by_pool["explanation"] == told.format("the workers of its pool, small")
+    assert (await explained(api, job))["explanation"] == told.format("all workers")
+
+
+async def explained(api: Api, job: dict[str, Any]) -> dict[str, Any]:
+    _, answer = await api.call("GET", f"/v1/jobs/{job['id']}/explain")
+    told: dict[str, Any] = answer
+    return told
+
+
+async def test_a_paused_pool_keeps_its_line_until_another_can_take_it(
+    database: Database, board: OutlookBoard, queue: JobQueue
+) -> None:
+    looking = await look(board, queue, paused=(SMALL, 0.0))
+    await board.tell("paused:1", pool="paused", ability=SMALL, is_paused=True)
+    await looking.look()
+    assert looking.pool_for("101|DIFFUSION") == "paused"
+    await queue.add(line("paused", 1))
+    await Rerouter(AllWait(database), queue, looking).reroute()
+    assert await pools_of(queue, 1) == ["paused"]
+
+    looking = await look(board, queue, free=(SMALL, 0.0))
+    await Rerouter(AllWait(database), queue, looking).reroute()
+
+    assert looking.pool_for("101|DIFFUSION") == "free"
+    assert await pools_of(queue, 1) == ["free"]

@@ -80,7 +80,9 @@ def test_a_job_is_told_as_its_clients_read_it(name: str, view: JobView) -> None:
 
 
 def test_why_a_job_waits_is_a_sentence_and_its_numbers() -> None:
-    around = Circumstances(own_before=1, held_s=0, is_parked=False, is_paused=False, workers=1, busy_workers=1)
+    around = Circumstances(
+        own_before=1, held_s=0, is_parked=False, paused="", workers=1, busy_workers=1, paused_workers=0
+    )
 
     assert explanation_body(JobView(job=job(), place=PLACE, estimate=STARTS), around) == golden("explanation")
 

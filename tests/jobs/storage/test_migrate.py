@@ -1,12 +1,7 @@
 import asyncio
-from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 import asyncpg
-import pytest
 
-from embedded import Servers
 from jobs.storage.migrate import migrate
 
 SETTLED_WITHOUT_AGE = """
@@ -19,17 +14,6 @@ INSERT INTO deliveries (url, kind, state, destination_id)
 SELECT 'http://one.example/', 'TEST', 'DEAD', id FROM destination
 """
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-
-
-@pytest.fixture
-async def empty_url(servers: Servers) -> AsyncIterator[str]:
-    """A database without any table."""
-    name = f"empty_{uuid4().hex}"
-    connection = await asyncpg.connect(servers.database_url)
-    await connection.execute(f"CREATE DATABASE {name}")
-    yield urlsplit(servers.database_url)._replace(path=f"/{name}").geturl()
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
 
 
 async def tables(url: str) -> set[str]:

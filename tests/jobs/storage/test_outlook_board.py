@@ -3,12 +3,14 @@
 import pytest
 from arq.connections import ArqRedis
 
+from jobs.ability import Ability
 from jobs.job import Range
+from jobs.need import Need
 from jobs.storage.job_queue import PROMISES, JobQueue
 from jobs.storage.job_store import Waiting
-from jobs.storage.outlook_board import ALIVE_S, FORGOTTEN_S, WORKERS, OutlookBoard
+from jobs.storage.outlook_board import ALIVE_S, FORGOTTEN_S, WORKERS, Member, OutlookBoard
 from jobs.turn import Turn
-from tests.pools import MEMBER, POOL
+from tests.pools import ABLE, MEMBER, POOL
 
 
 class Seconds:
@@ -54,13 +56,13 @@ async def test_workers_are_counted_while_they_tell_of_themselves(
     assert (await board.read()).workers == 0
 
 
-@pytest.mark.parametrize("told", [b"1 2 3 4", b"soon", b"", b"{}"])
+@pytest.mark.parametrize("told", [b"1 2 3 4", b"soon", b"", b"{}", b"1e12 0 0 test 1a2b drunk"])
 async def test_what_another_version_tells_is_passed_over(board: OutlookBoard, redis: ArqRedis, told: bytes) -> None:
     await board.tell("new", **MEMBER)
     await redis.hset(WORKERS, "other", told)
 
     assert (await board.read()).workers == 1
-    assert await board.alive() == {"new": POOL}
+    assert await board.alive() == {"new": Member(POOL, is_at_work=False, is_paused=False)}
 
 
 async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: OutlookBoard, clock: Seconds) -> None:
@@ -71,7 +73,8 @@ async def test_a_busy_worker_is_free_when_its_job_should_be_done_or_soon(board: 
     await board.tell("one", **MEMBER)
     idle = await board.read()
 
-    assert (after_four, overdue) == (pytest.approx(6), pytest.approx(2))
+    # What is late is expected to take a fifth of its time once more.
+    assert (after_four, overdue) == (pytest.approx(6), pytest.approx(80))
     assert (idle.pools[POOL].raw_start_s(0), idle.busy_workers, idle.workers) == (0, 0, 1)
 
 
@@ -86,8 +89,11 @@ async def test_durations_are_those_of_the_last_hundred_of_a_kind(board: OutlookB
 
     # Of 1 to 100 the mean is 50.5, and the 51st and 91st are what so many, and one more to come, are not over.
     assert outlook.factor("sd") == 50.5
-    length = outlook.running(0, "sd", 50.5).ends_in
+    length = outlook.running(0, "sd", 50.5, 0).ends_in
     assert (length.p50, length.p90) == (pytest.approx(51), pytest.approx(91))
+    # After 90, 91 to 100 are left: the sixth and the last.
+    late = outlook.running(0, "sd", 50.5, 90).ends_in
+    assert (late.p50, late.p90) == (pytest.approx(6), pytest.approx(10))
     assert outlook.factor("xl") == 1000
     assert outlook.factor("never seen") == pytest.approx((sum(range(2, 101)) + 1000) / 100)
 
@@ -166,3 +172,41 @@ async def test_the_work_of_those_who_stand_at_the_front_is_counted_by_the_second
     await redis.flushall()
     await board.tell("one", **MEMBER)
     assert (await board.read()).pools[POOL].raw_start_s(21, 20) == pytest.approx(21)
+
+
+async def test_a_paused_worker_is_alive_and_counts_for_no_start(board: OutlookBoard) -> None:
+    await board.tell("taking", **MEMBER)
+    await board.tell("paused", **MEMBER, is_paused=True)
+    both = (await board.read()).pools[POOL]
+    await board.tell("taking", **MEMBER, busy_s=1, cost_s=2, is_paused=True)
+    none = (await board.read()).pools[POOL]
+
+    assert (both.workers, both.paused, none.workers, none.paused) == (1, 1, 0, 2)
+    assert await board.alive() == {
+        "taking": Member(POOL, is_at_work=True, is_paused=True),
+        "paused": Member(POOL, is_at_work=False, is_paused=True),
+    }
+
+
+async def test_of_a_pool_those_count_that_take_jobs_and_where_none_does_all(board: OutlookBoard) -> None:
+    less = Ability(ABLE.stages, {})
+    await board.tell("less", pool=POOL, ability=less, is_paused=True)
+    assert (await board.read()).missing(Need(("101",), ()))
+
+    await board.tell("able", **MEMBER)
+
+    assert (await board.read()).missing(Need(("101",), ())) == ()
+
+
+async def test_what_was_measured_since_the_last_look_is_read_and_what_is_lost_forgotten(
+    board: OutlookBoard, redis: ArqRedis
+) -> None:
+    await board.measured(("sd", 2.0), ("xl", 3.0))
+    await board.read()
+    await board.measured(("sd", 4.0))
+
+    later = await board.read()
+
+    assert (later.factor("sd"), later.factor("xl")) == (3.0, 3.0)
+    await redis.flushall()
+    assert (await board.read()).factor("sd") == 1.0

@@ -1,0 +1,79 @@
+"""How a process reads its settings, and ends in a sentence where they are wrong or a store is away. It starts none."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from config.catalog import read_catalog
+from config.credits import read_rates
+from config.settings import ModelSettings, Settings
+from jobs.catalog import Catalog
+from jobs.credits import Rates
+from jobs.errors import Unavailable
+
+WRONG_SETTINGS = 2
+STORE_AWAY = 1
+
+S = TypeVar("S", bound=ModelSettings)
+
+
+class WrongSettings(Exception):
+    """What the operator has set cannot work. The message names the variable."""
+
+
+def read_settings(kind: type[S]) -> S:
+    """Raises WrongSettings."""
+    try:
+        return kind()
+    except ValidationError as error:
+        raise WrongSettings("; ".join(_said(each) for each in error.errors())) from error
+
+
+def catalog_of(settings: ModelSettings) -> Catalog:
+    """Raises WrongSettings."""
+    try:
+        return read_catalog(settings.catalog_file, settings.models_folder)
+    except (ValueError, OSError) as error:
+        raise WrongSettings(f"DARKROOM_CATALOG_FILE: {error}") from error
+
+
+def rates_of(settings: Settings) -> Rates:
+    """Raises WrongSettings."""
+    try:
+        return read_rates(settings.credits_file)
+    except (ValueError, OSError) as error:
+        raise WrongSettings(f"DARKROOM_CREDITS_FILE: {error}") from error
+
+
+@contextmanager
+def ending_in_words(process: str) -> Iterator[None]:
+    """Around all that a process does."""
+    try:
+        yield
+    except WrongSettings as error:
+        _end(WRONG_SETTINGS, f"darkroom {process}: {error}")
+    except Unavailable as error:
+        _end(STORE_AWAY, f"darkroom {process}: {error}")
+    except KeyboardInterrupt:
+        _end(130, f"darkroom {process}: stopped")  # as a shell tells it
+
+
+def _end(status: int, sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(status)
+
+
+def _said(error: Any) -> str:
+    name = ".".join(map(str, error["loc"][:1]))
+    match error["type"]:
+        case "missing":
+            return f"{name} is not set"
+        case "too_short" | "string_too_short":
+            return f"{name} must have {error['ctx']['min_length']} characters or more"
+        case "value_error":
+            return f"{name} {error['ctx']['error']}".lstrip()
+        case _:
+            return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -1,0 +1,169 @@
+"""A process that cannot start says why in a sentence, and its logs are for who reads them."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.settings import ModelSettings, Settings
+from config.starting import WrongSettings, catalog_of, ending_in_words, rates_of, read_settings
+from embedded import Servers
+from jobs.errors import Unavailable
+
+NEEDED = {
+    "DATABASE_URL": "postgresql://db.example/darkroom",
+    "REDIS_URL": "redis://redis.example",
+    "DARKROOM_SECRET": "sixteen letters!",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("DARKROOM_")]:
+        monkeypatch.delenv(name)
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DATABASE_URL", None, "DATABASE_URL is not set"),
+        ("DATABASE_URL", "mysql://me:hush@db", "DATABASE_URL must begin with postgres:// or postgresql://"),
+        ("REDIS_URL", "", "REDIS_URL must begin with redis:// or rediss:// or unix://"),
+        ("DARKROOM_SECRET", "short", "DARKROOM_SECRET must have 16 characters or more"),
+        ("PORT", "many", "PORT: input should be a valid integer, unable to parse string as an integer"),
+        ("DARKROOM_LEASE", "0", "DARKROOM_LEASE must be over 0 seconds"),
+        ("DARKROOM_HUNG_AFTER", "1", "DARKROOM_HUNG_AFTER must be at least 3 seconds"),
+        ("DARKROOM_MAX_ATTEMPTS", "0", "DARKROOM_MAX_ATTEMPTS: input should be greater than 0"),
+        (
+            "DARKROOM_EGRESS_ALLOW",
+            "10.0.0.0/8,here",
+            "DARKROOM_EGRESS_ALLOW must be networks like 10.0.0.0/8:"
+            " 'here' does not appear to be an IPv4 or IPv6 network",
+        ),
+        ("DARKROOM_FILES", "s3", "DARKROOM_S3_BUCKET is needed with DARKROOM_FILES=s3"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None, said: str
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    if value is not None:
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(WrongSettings) as wrong:
+        read_settings(Settings)
+
+    assert str(wrong.value) == said
+
+
+def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("PORT", "70000")
+
+    with pytest.raises(WrongSettings, match=r"^DATABASE_URL is not set; PORT: "):
+        read_settings(Settings)
+
+
+def test_a_file_that_is_not_there_or_wrong_is_told_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.toml").write_text("= 7")
+    for name, read in (("DARKROOM_CATALOG_FILE", catalog_of), ("DARKROOM_CREDITS_FILE", rates_of)):
+        for file in ("absent.toml", "wrong.toml"):
+            monkeypatch.setenv(name, str(tmp_path / file))
+            with pytest.raises(WrongSettings, match=f"^{name}: .*{file}"):
+                read(read_settings(Settings))
+        monkeypatch.delenv(name)
+
+
+def test_the_catalogue_needs_no_other_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NEEDED:
+        monkeypatch.delenv(name)
+
+    assert catalog_of(read_settings(ModelSettings)).models
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(WrongSettings("it is so"), 2), (Unavailable("it is so"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_an_end_is_a_sentence_and_a_status(
+    capsys: pytest.CaptureFixture[str], error: BaseException, status: int
+) -> None:
+    with pytest.raises(SystemExit) as end, ending_in_words("web"):
+        raise error
+
+    assert end.value.code == status
+    assert capsys.readouterr().err in ("darkroom web: it is so\n", "darkroom web: stopped\n")
+
+
+async def run(*command: str, **environment: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *command), env={**os.environ, **environment}, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        _, errors = await process.communicate()
+    return process.returncode, errors.decode()
+
+
+@pytest.mark.parametrize("module", ["orchestrator", "webhooks", "gpu_worker"])
+async def test_each_process_ends_with_that_sentence(module: str) -> None:
+    status, errors = await run(module, REDIS_URL="here")
+
+    assert status == 2
+    assert errors.splitlines()[-1].endswith(": REDIS_URL must begin with redis:// or rediss:// or unix://")
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("command", "changed", "said"),
+    [
+        ("queue", {"REDIS_URL": "here"}, "REDIS_URL must begin with"),
+        ("keys list", {"DATABASE_URL": "here"}, "DATABASE_URL must begin with"),
+        ("models list", {"DARKROOM_CATALOG_FILE": "absent.toml"}, "DARKROOM_CATALOG_FILE: "),
+    ],
+)
+async def test_the_command_does_too(command: str, changed: dict[str, str], said: str) -> None:
+    status, errors = await run("cli", *command.split(), **changed)
+
+    assert (status, errors.count("\n")) == (2, 1)
+    assert errors.startswith(f"darkroom: {said}")
+
+
+async def test_an_address_that_is_taken_is_told_with_its_settings(servers: Servers, database_url: str) -> None:
+    listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    stores = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url}
+
+    async with listening:
+        status, errors = await run("orchestrator", PORT=str(port), **stores)
+
+    assert status == 2
+    assert errors.splitlines()[-1].startswith("darkroom web: DARKROOM_HOST and PORT: nothing can listen there: ")
+
+
+LOGGING = """
+import structlog
+from config.logs import configure_logs
+configure_logs("worker", level="info", format=%r)
+structlog.get_logger().info("worker_started")
+"""
+
+
+@pytest.mark.parametrize(
+    ("format", "is_terminal", "is_json"),
+    [(None, True, False), (None, False, True), ("json", True, True), ("text", False, False)],
+)
+def test_logs_are_text_on_a_terminal_and_json_elsewhere(format: str | None, is_terminal: bool, is_json: bool) -> None:
+    reading, writing = os.openpty() if is_terminal else os.pipe()
+
+    subprocess.run([sys.executable, "-c", LOGGING % format], stderr=writing, check=True)
+
+    line = os.read(reading, 1000).decode()
+    assert "worker_started" in line and line.startswith("{") == is_json
+    os.close(writing)
+    os.close(reading)
