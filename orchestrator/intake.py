@@ -137,6 +137,8 @@ async def open_intake(
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:
     """Tells those that are refused, and gives the others."""
+    if not refused:
+        return batch
     for each in batch:
         if each.item.key in refused:
             _fail([each], refused[each.item.key])
