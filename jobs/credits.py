@@ -18,6 +18,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TypeAlias, assert_never
 
 from jobs.catalog import Catalog
+from jobs.record import record
 from jobs.stages import Stage
 from jobs.stages.canvas import Size
 from jobs.stages.controlnet_detect import ControlnetDetect
@@ -92,14 +93,14 @@ class Rates:
         return next(self.video_models[name] for name in names if name in self.video_models)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Start:
     """INPUT_INITIALIZE: costs nothing, and says how many pictures all that follows makes."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Draw:
     """DIFFUSION. Its size costs nothing, but is inherited."""
 
@@ -150,7 +151,7 @@ class Video:
 Item: TypeAlias = Start | Draw | Upscale | Rework | Video
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Inherited:
     """What the items so far hand to the next. `steps` is DIFFUSION's."""
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from jobs.pool import NOBODY
+from jobs.record import record
 from jobs.submission import Submission
 
 
@@ -53,7 +54,7 @@ class Image:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ToldJob:
     """What its account is told of a job, and what that is reckoned from: all but what was asked for, which is long.
 
@@ -76,7 +77,7 @@ class ToldJob:
     images: tuple[Image, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Job(ToldJob):
     """As a worker is given it. `handed_back` of its attempts ended because their worker was asked to stop, and do not
     count against it."""
@@ -94,7 +95,7 @@ class Job(ToldJob):
         return self.attempt - self.handed_back
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class QueuePlace:
     """In the line of `pool`, whose workers serve no other. `rank` counts from 1: the jobs that start before this one,
     and itself. `length` counts all that wait there.
@@ -154,7 +155,7 @@ class Progress:
     previews: tuple[Preview, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class JobView:
     """A job as its account may see it now: what is durable, and what is live. `missing`: why no worker that is alive
     can run it, each in a sentence; nothing where one can, and None where nobody asked."""

@@ -1,10 +1,11 @@
 """What an account asks for: stages in order, and where to tell of them. It does not check or store."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from jobs.errors import Fault
+from jobs.record import record
 from jobs.stages import Stage
 from jobs.stages.canvas import Size
 from jobs.stages.diffusion import Diffusion
@@ -22,7 +23,7 @@ MAX_INPUT_PIXELS = 120_000_000
 VIDEO_TYPES = ("VIDEO_DIFFUSION", "IMAGE_TO_ANIMATE_DIFF")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Submission:
     """Three bounds, in seconds; None is no bound of the account's own. From acceptance: `start_within_s`, to the first
     attempt, and `end_within_s`, to the end, whatever is then at work. `attempt_within_s` is how long one attempt may
@@ -185,6 +186,8 @@ def _with_size(stage: Stage, sizes: Mapping[str, Size]) -> Stage:
 
 def with_seeds(submission: Submission, draw: Callable[[], int]) -> Submission:
     """The submission with every open seed drawn, so that a second attempt makes the same picture."""
+    if not any([isinstance(stage, InputInitialize) and stage.seed is None for stage in submission.stages]):
+        return submission
     return replace(submission, stages=tuple(_with_seed(stage, draw) for stage in submission.stages))
 
 

@@ -4,14 +4,13 @@ The line runs on a clock of its own, in virtual seconds. An account's jobs follo
 their shares; `jobs/storage/enqueue.lua` gives each its place. See docs/decisions/0008.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # In virtual seconds, which is what a worker second is to an account of weight 1.
 HEAD_START_PER_PRIORITY = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """`share` is how far the account's next job stands behind this one; `head_start` how far this one is let before
     where it would stand. Both are virtual seconds."""
 

@@ -1,11 +1,12 @@
 """Many requests at once share one piece of work: a commit, a query. It knows no work.
 
-One batch at a time: while it is worked on the next one gathers. That begins when half as many have come as the last
-one held, and at most 2 ms after it could: of a crowd that is answered at once, and comes back at once, one half is
-worked on while the other is parsed.
+Two batches at a time, so that this process need not wait while one is worked on. The next begins when half as many
+have come as the last two held, and at most 5 ms after it could: of a crowd that is answered at once, and comes back at
+once, one half is worked on while the other is parsed.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -15,8 +16,9 @@ import structlog
 from jobs.errors import Unavailable
 
 MAX_BATCH = 500
+AT_ONCE = 2
 MAX_PENDING = 20_000
-GATHER_WITHIN_S = 0.002
+GATHER_WITHIN_S = 0.005
 BUSY = "Too many requests are coming in, or none can be answered now; send it again."
 
 Item = TypeVar("Item")
@@ -58,8 +60,8 @@ class Batcher(Generic[Item, Answer]):
         self._within_s = within_s
         self._late = late
         self._pending: list[Pending[Item, Answer]] = []
-        self._expected = 0
-        self._working: asyncio.Task[None] | None = None
+        self._sizes = deque([0] * AT_ONCE, maxlen=AT_ONCE)
+        self._working: set[asyncio.Task[None]] = set()
         self._abandoned: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -78,31 +80,41 @@ class Batcher(Generic[Item, Answer]):
         self._is_closed = True
         if self._alarm:
             self._alarm.cancel()
-        if self._working:
-            self._working.cancel()
+        for batch in self._working:
+            batch.cancel()
         self._fail_pending()
 
     def _begin_when_due(self) -> None:
-        if self._working or not self._pending:
-            return  # the end of that batch asks again
-        if len(self._pending) >= self._expected:
+        if not self._has_room():
+            return  # the end of a batch asks again
+        if len(self._pending) >= sum(self._sizes) // AT_ONCE:
             self._begin()
         elif self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(GATHER_WITHIN_S, self._begin)
+            loop = asyncio.get_running_loop()
+            # What has come by then is let in first, however long this process was at other things.
+            self._alarm = loop.call_later(GATHER_WITHIN_S, loop.call_soon, self._begin_early)
+
+    def _begin_early(self) -> None:
+        self._alarm = None
+        if self._has_room():
+            self._begin()
+
+    def _has_room(self) -> bool:
+        return bool(self._pending) and len(self._working) < AT_ONCE and not self._is_closed
 
     def _begin(self) -> None:
         if self._alarm:
             self._alarm.cancel()
             self._alarm = None
         batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
-        self._expected = len(batch) // 2
-        self._working = asyncio.create_task(self._work_surely([each for each in batch if not each.answer.done()]))
-        self._working.add_done_callback(self._end)
+        self._sizes.append(len(batch))
+        working = asyncio.create_task(self._work_surely([each for each in batch if not each.answer.done()]))
+        self._working.add(working)
+        working.add_done_callback(self._end)
 
-    def _end(self, _work: asyncio.Task[None]) -> None:
-        self._working = None
-        if not self._is_closed:
-            self._begin_when_due()
+    def _end(self, batch: asyncio.Task[None]) -> None:
+        self._working.discard(batch)
+        self._begin_when_due()
 
     async def _work_surely(self, batch: Sequence[Pending[Item, Answer]]) -> None:
         # Whatever happens, every request of the batch is answered.

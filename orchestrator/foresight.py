@@ -22,6 +22,7 @@ LOOK_EVERY_S = 1
 WITHIN_S = 2
 # Of all new jobs, as many as are needed to learn from.
 PROMISES_AT_ONCE = 8
+PROMISES_EVERY_S = 0.05
 
 log = structlog.get_logger()
 
@@ -36,7 +37,6 @@ class Foresight:
         self.has_looked = False
         # Every pool that this process ever saw, as it was the last time; the last seen last.
         self._seen: dict[str, Pool] = {}
-        self._unpromised: list[tuple[int, QueuePlace]] = []
         self._promising: asyncio.Task[None] | None = None
 
     async def look_for_ever(self) -> None:
@@ -94,18 +94,17 @@ class Foresight:
         return self.outlook.missing(read_need(job.need))
 
     def promise(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
-        """Remembers what some of these new jobs are being told, in the background: nobody waits for it."""
-        self._unpromised += queued
-        if len(self._unpromised) > PROMISES_AT_ONCE:
-            # At random: the first of a batch wait for less than the others, and would make waits seem short.
-            self._unpromised = random.sample(self._unpromised, PROMISES_AT_ONCE)
+        """Remembers what some of these new jobs are being told, in the background: nobody waits for it. Of a crowd
+        these are some in each moment: what the others are told is lost, as no measure needs it."""
         if self._promising is None or self._promising.done():
-            self._promising = asyncio.create_task(self._keep_promises())
+            told = list(queued)
+            # At random: the first of a batch wait for less than the others, and would make waits seem short.
+            some = random.sample(told, min(len(told), PROMISES_AT_ONCE))
+            self._promising = asyncio.create_task(self._keep_promises(some))
 
-    async def _keep_promises(self) -> None:
-        while self._unpromised:
-            queued, self._unpromised = self._unpromised, []
-            await self._remember(queued)
+    async def _keep_promises(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
+        await self._remember(queued)
+        await asyncio.sleep(PROMISES_EVERY_S)
 
     async def _remember(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
         raw = {job_id: self.outlook.raw_start_s(place) for job_id, place in queued}

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import asyncpg
@@ -12,6 +11,7 @@ from redis.exceptions import RedisError
 
 from jobs.errors import DarkroomError, RequestIdConflict, Unavailable
 from jobs.job import Job, JobStatus, QueuePlace
+from jobs.record import record
 from jobs.storage.database import DATABASE_AWAY
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobKey, JobStore, NewJob, Waiting
@@ -27,7 +27,7 @@ QUEUE_WITHIN_S = 1
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Accepted:
     """`is_new` is False where the same request had been accepted before. `place` is None for those, and while
     Redis is away."""
@@ -137,6 +137,8 @@ async def open_intake(
 
 def _refuse(batch: Sequence[_Pending], refused: Mapping[JobKey, DarkroomError]) -> Sequence[_Pending]:
     """Tells those that are refused, and gives the others."""
+    if not refused:
+        return batch
     for each in batch:
         if each.item.key in refused:
             _fail([each], refused[each.item.key])

@@ -10,6 +10,7 @@ from jobs.engine import Checkpoint, Control, Engine, Latents, Picture
 from jobs.errors import Fault
 from jobs.inpainting import Masking
 from jobs.prompt import Prompt
+from jobs.record import record
 from jobs.samplers import MAX_STEPS as MAX_STEPS_OF_SAMPLERS
 from jobs.samplers import Sampler
 from jobs.stages.canvas import Canvas, Size, Tools
@@ -53,7 +54,7 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Diffusion:
     """`model` is a catalogue id, and so is each of `embeddings`, the learned words that the prompts may use.
     `denoising_strength` counts only where the canvas holds a picture.

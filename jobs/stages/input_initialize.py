@@ -1,15 +1,15 @@
 """INPUT_INITIALIZE: how many pictures, from which seed, and from which picture if any."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from jobs.record import record
 from jobs.stages.canvas import Canvas, Size, Tools
 
 MAX_SEED = 2**32 - 1
 MAX_COUNT = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InputInitialize:
     """`seed` None is drawn at acceptance; output i uses seed + i, modulo 2**32.
 

@@ -14,6 +14,7 @@ from jobs.errors import AttemptLost, DarkroomError, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace, ToldJob
 from jobs.listing import JobFilter, Position
 from jobs.pool import NOBODY
+from jobs.record import record
 from jobs.standing import Standing
 from jobs.storage.database import Connection, Database, queries, rows_of
 from jobs.storage.job_rows import images_of, job_of, told_of
@@ -29,7 +30,7 @@ _RUNNING = (JobStatus.RUNNING,)
 _UNFINISHED = (JobStatus.WAITING, JobStatus.RUNNING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NewJob:
     """A submission on its way in. `fingerprint` tells bodies apart, `credits` is its price, `need` is what it asks of a
     worker, as `Need` writes it.

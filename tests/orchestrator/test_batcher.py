@@ -43,11 +43,11 @@ def batcher(work: Work) -> Batcher[int, int]:
 
 
 async def test_what_is_forgotten_fails_and_its_neighbours_do_not(batcher: Batcher[int, int], work: Work) -> None:
-    first, forgotten, last = await asyncio.gather(*map(batcher.ask, (1, 7, 8)), return_exceptions=True)
+    *others, forgotten, last = await asyncio.gather(*map(batcher.ask, (1, 2, 7, 8)), return_exceptions=True)
 
-    assert (first, last) == (1, 8)
+    assert (others, last) == ([1, 2], 8)
     assert isinstance(forgotten, RuntimeError)
-    assert work.batches == [[1], [7, 8]]
+    assert work.batches == [[1], [2], [7, 8]]
 
 
 async def test_what_the_work_raises_is_the_answer_and_the_next_batch_goes_on(batcher: Batcher[int, int]) -> None:
@@ -60,9 +60,9 @@ async def test_what_the_work_raises_is_the_answer_and_the_next_batch_goes_on(bat
 async def test_work_that_does_not_stop_holds_nobody_up(batcher: Batcher[int, int], work: Work) -> None:
     work.held.clear()
     async with asyncio.timeout(1):
-        stuck, behind = await asyncio.gather(batcher.ask(1), batcher.ask(2), return_exceptions=True)
+        *stuck, behind = await asyncio.gather(*map(batcher.ask, (1, 2, 4)), return_exceptions=True)
 
-    assert isinstance(stuck, Unavailable) and stuck.message == "too late"
+    assert [isinstance(each, Unavailable) and each.message for each in stuck] == ["too late", "too late"]
     assert isinstance(behind, Unavailable)
     work.held.set()
     assert await batcher.ask(3) == 3
@@ -73,25 +73,44 @@ async def test_too_many_are_turned_away(
 ) -> None:
     monkeypatch.setattr(module, "MAX_PENDING", 2)
     work.held.clear()
-    asking = [asyncio.create_task(batcher.ask(i)) for i in range(3)]
+    asking = [asyncio.create_task(batcher.ask(i)) for i in range(4)]
     await asyncio.sleep(0)
 
     with pytest.raises(Unavailable):
         await batcher.ask(4)
     work.held.set()
-    assert await asyncio.gather(*asking) == [0, 1, 2]
+    assert await asyncio.gather(*asking) == [0, 1, 2, 3]
 
 
 async def test_who_has_gone_is_not_worked_for(batcher: Batcher[int, int], work: Work) -> None:
     work.held.clear()
-    first, gone, last = (asyncio.create_task(batcher.ask(i)) for i in range(3))
+    *others, gone, last = (asyncio.create_task(batcher.ask(i)) for i in range(4))
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.sleep(0)
     work.held.set()
 
-    assert (await first, await last) == (0, 2)
-    assert work.batches == [[0], [2]]
+    assert (await asyncio.gather(*others), await last) == ([0, 1], 3)
+    assert work.batches == [[0], [1], [3]]
+
+
+async def test_a_batch_that_is_slow_does_not_hold_up_the_next() -> None:
+    async def work(batch: Sequence[Pending[str, str]]) -> None:
+        for each in batch:
+            if each.item == "slow":
+                await asyncio.Event().wait()
+            each.resolve(each.item)
+
+    batcher = Batcher(work, within_s=1, late="too late")
+    slow = asyncio.create_task(batcher.ask("slow"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(0.5):
+        answer = await batcher.ask("quick")
+
+    assert answer == "quick"
+    assert not slow.done()
+    with pytest.raises(Unavailable):
+        await slow
 
 
 async def test_closing_answers_all_that_wait_and_all_that_come(batcher: Batcher[int, int], work: Work) -> None:

@@ -118,22 +118,28 @@ async def _promised(redis: ArqRedis, number: int) -> bool:
     return int(await redis.hlen(PROMISES)) == number
 
 
-async def test_any_job_of_a_batch_may_be_learned_from_and_some_of_each(redis: ArqRedis) -> None:
+async def test_any_job_of_a_crowd_may_be_learned_from_and_some_of_each_moment(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foresight, "PROMISES_EVERY_S", 0.01)
     queue, looking = JobQueue(redis), Foresight(OutlookBoard(redis), JobQueue(redis))
     await OutlookBoard(redis).tell("one:1", **MEMBER)
     await looking.look()
-    ids = range(1, 101)
+    ids = range(1, 151)
     queued = list(zip(ids, await queue.add([Waiting(i, 1, 1.0, Turn(1, 1.0), pool=POOL) for i in ids]), strict=True))
 
     looking.promise(queued[:50])
     await asyncio.sleep(0)  # then the first ones are on their way
-    looking.promise(queued[50:])
+    looking.promise(queued[50:100])
+    await asyncio.sleep(0.1)  # and this moment is over
+    looking.promise(queued[100:])
     await until(lambda: _promised(redis, 2 * foresight.PROMISES_AT_ONCE))
 
     promised = {int(each.partition(b":")[0]) for each in await redis.hkeys(PROMISES)}
     assert len(promised & set(range(1, 51))) == foresight.PROMISES_AT_ONCE
+    assert not promised & set(range(51, 101))
     # That these were drawn by chance is as likely as to win in a lottery, twice.
-    assert promised != {*range(1, 9), *range(51, 59)}
+    assert promised != {*range(1, 9), *range(101, 109)}
 
 
 async def test_what_was_measured_makes_the_next_jobs_costlier(api: Api, redis: ArqRedis, database: Database) -> None:
