@@ -109,6 +109,8 @@ class Foresight:
     async def _remember(self, queued: Iterable[tuple[int, QueuePlace]]) -> None:
         raw = {job_id: self.outlook.raw_start_s(place) for job_id, place in queued}
         told = [(job_id, raw_s, self.outlook.start(raw_s)) for job_id, raw_s in raw.items() if raw_s is not None]
+        if not told:
+            return
         try:
             async with asyncio.timeout(WITHIN_S):
                 await self._queue.promise(told)
