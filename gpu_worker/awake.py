@@ -36,10 +36,10 @@ class AwakeTimer:
 
 
 async def awake_for(seconds: float) -> None:
-    passed = asyncio.get_running_loop().create_future()
-    timer = AwakeTimer(seconds, partial(passed.set_result, None))
+    passed = asyncio.Event()
+    timer = AwakeTimer(seconds, passed.set)
     try:
-        await passed
+        await passed.wait()
     finally:
         timer.cancel()
 

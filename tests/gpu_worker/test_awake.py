@@ -27,3 +27,16 @@ async def test_that_is_all_time_where_nothing_stands_still() -> None:
     await awake_for(1.2)
 
     assert 1.1 <= time.monotonic() - began < 2
+
+
+async def test_one_that_is_canceled_at_its_end_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    waiting = asyncio.create_task(awake_for(0.02))
+    await asyncio.sleep(0)
+
+    # Both are due in one turn of the loop, the end last.
+    asyncio.get_running_loop().call_later(0.01, waiting.cancel)
+    time.sleep(0.05)
+    await asyncio.wait([waiting])
+
+    assert waiting.cancelled()
+    assert caplog.records == []
