@@ -66,6 +66,9 @@ def _work_through(turns: Sequence[_Turn], loop: asyncio.AbstractEventLoop, givin
 def _outcome(work: Callable[[], T]) -> tuple[T | None, BaseException | None]:
     try:
         return work(), None
+    except StopIteration as error:
+        # No future takes it: who waits for this one would wait for ever.
+        return None, RuntimeError(repr(error))
     except BaseException as error:
         return None, error
 
