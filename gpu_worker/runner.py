@@ -168,8 +168,8 @@ class Runner:
     async def _draw(self, jobs: Sequence[Job]) -> None:
         began, cost_s = perf_counter(), sum(job.cost_s for job in jobs)
         self.presence.begin(cost_s)
-        for drawn in [self._begin(job) for job in jobs]:
-            await drawn
+        # Not awaited themselves: where this is canceled they are not, and the bounds of attempts stay.
+        await asyncio.wait([self._begin(job) for job in jobs])
         self.presence.end()
         self._shares.append(min(max((perf_counter() - began) / max(cost_s, LEAST_SHARE), LEAST_SHARE), 1.0))
         while len(self._attempts) > max(STORING_AT_ONCE, len(jobs)):

@@ -244,6 +244,21 @@ async def test_an_engine_that_does_not_stop_when_its_time_is_over_hangs(bench: B
     await running
 
 
+async def test_it_hangs_too_where_nobody_waits_for_its_run_any_more(bench: Bench) -> None:
+    job_id = await bench.accept()
+    bench.attempt_within = bench.hung_after = timedelta(seconds=0.3)
+    reached, go_on = threading.Event(), threading.Event()
+    runner = bench.runner(ScriptedEngine(pause_at(1, reached, go_on)))
+
+    running = asyncio.create_task(runner.run((job_id, 1)))
+    await asyncio.to_thread(reached.wait, 10)
+    running.cancel()
+
+    await asyncio.wait_for(runner.is_hung.wait(), 5)
+    go_on.set()
+    await runner.settled()
+
+
 async def test_an_engine_that_stops_when_it_is_asked_to_does_not_hang(bench: Bench) -> None:
     job_id = await bench.accept()
     bench.attempt_within, bench.hung_after = timedelta(seconds=0.1), timedelta(seconds=0.5)
