@@ -33,12 +33,12 @@ local function leave_line(pool, ids, entry_of, why)
     return stood
 end
 
--- `why`: STARTED, or another word where their turn only passes. Gives those that stood in a line.
+-- `why`: STARTED, or another word where their turn only passes. Gives those that stood in a line, each once.
 local function leave(ids, why)
     local of_pool, entry_of, all = {}, {}, {}
     for i, entry in ipairs(entries_of(ids)) do
         local pool = entry and select(5, string.match(entry, ENTRY))
-        if pool then
+        if pool and not entry_of[ids[i]] then
             of_pool[pool] = of_pool[pool] or {}
             table.insert(of_pool[pool], ids[i])
             entry_of[ids[i]] = entry

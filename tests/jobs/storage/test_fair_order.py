@@ -217,6 +217,15 @@ async def test_the_work_that_waits_is_counted_exactly(line: Line) -> None:
     assert await line.redis.hget(WORK, NOBODY) == b"7250"
 
 
+async def test_a_job_that_is_named_twice_leaves_once(line: Line) -> None:
+    await line.add("a1", "a2", "b1")
+
+    await line.queue.remove(*((line.ids[name], 1) for name in ("a2", "a2")))
+    await line.queue.move(NOBODY, [(line.ids["a1"], 1)] * 2, to="other")
+
+    assert await line.redis.hgetall(WORK) == {NOBODY.encode(): b"10000", b"other": b"10000"}
+
+
 @dataclass(frozen=True)
 class Asked:
     """A job as a generated run has it."""
