@@ -35,7 +35,7 @@ async def test_one_that_is_canceled_at_its_end_says_nothing(caplog: pytest.LogCa
 
     # Both are due in one turn of the loop, the end last.
     asyncio.get_running_loop().call_later(0.01, waiting.cancel)
-    time.sleep(0.05)
+    asyncio.get_running_loop().call_soon(time.sleep, 0.05)
     await asyncio.wait([waiting])
 
     assert waiting.cancelled()
