@@ -44,8 +44,8 @@ class Filler:
         self._epoch: str | None = None
         self._asked = self._answered = 0
         self._compared_at = datetime.min.replace(tzinfo=UTC)
-        # When it was compared, and the id that it reached.
-        self._marks = deque([(self._compared_at, 0)])
+        # When comparisons ended, and the ids that they reached.
+        self._marks = deque[tuple[datetime, int]]()
         self._old = 0
 
     async def fill_for_ever(self) -> None:
@@ -80,28 +80,39 @@ class Filler:
     async def _fill_all(self) -> None:
         # All is remembered as it was before the work: what happens meanwhile makes the next look compare again.
         started, asked, epoch = self._now(), self._asked, await self._marked_epoch()
-        self._marks.append((started, await self._fill_after(0, rest=0)))
+        reached = await self._fill_after(0, epoch, rest=0)
+        self._marks.append((self._now(), reached))
         self._compared_at, self._answered, self._epoch = started, asked, epoch
 
     async def _compare(self) -> None:
         """The newest jobs with the queue, and some of the others; in a few turns all of them."""
         started, asked = self._now(), self._asked
-        while len(self._marks) > 1 and self._marks[1][0] < started - COMMITTED_WITHIN:
+        # All up to the first mark had been committed when the last comparison began.
+        while len(self._marks) > 1 and self._marks[1][0] < self._compared_at - COMMITTED_WITHIN:
             self._marks.popleft()
-        self._marks.append((started, await self._fill_after(self._marks[0][1])))
-        self._old = await self._fill_after(self._old, pages=COMPARED_AT_ONCE // PAGE, at_the_end=0)
+        reached = await self._fill_after(self._marks[0][1], self._epoch)
+        self._marks.append((self._now(), reached))
+        self._old = await self._fill_after(self._old, self._epoch, pages=COMPARED_AT_ONCE // PAGE, at_the_end=0)
         self._compared_at, self._answered = started, asked
 
     async def _fill_after(
-        self, after: int, *, rest: int = REST, pages: int | None = None, at_the_end: int | None = None
+        self,
+        after: int,
+        epoch: str | None,
+        *,
+        rest: int = REST,
+        pages: int | None = None,
+        at_the_end: int | None = None,
     ) -> int:
-        """Queues what is not queued of the waiting jobs with higher ids. Returns the id that it reached, or
-        `at_the_end` where there are no more."""
+        """Queues what is not queued of the waiting jobs with higher ids, until this epoch is over: then all is missing,
+        and comes in its order. Returns the id that it reached, or `at_the_end` where there are no more."""
         clock = asyncio.get_running_loop().time
         for _ in count() if pages is None else range(pages):
             began = clock()
             page = await self._jobs.waiting_after(after, limit=PAGE)
             if missing := await self._queue.missing(page):
+                if await self._queue.epoch() != epoch:
+                    break
                 await self.add(await self._jobs.waiting([job_id for job_id, _ in missing]))
             if len(page) < PAGE:
                 return at_the_end if at_the_end is not None else page[-1][0] if page else after

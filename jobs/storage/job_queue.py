@@ -190,7 +190,8 @@ class JobQueue:
 
     async def mark_filled(self) -> None:
         await self._redis.delete(*_FORMER)
-        await self._redis.set(FILLED, repr(time.time()))
+        # Another may be about to fill it too.
+        await self._redis.set(FILLED, repr(time.time()), nx=True)
 
     async def _leave_line(self, client: Any, attempts: Iterable[Attempt], why: Leaving) -> None:
         if ids := [_arq_id(*attempt) for attempt in attempts]:

@@ -88,16 +88,18 @@ async def _a_minute_later(clock: Clock, filling: Filler) -> None:
 
 
 class Interrupted(JobStore):
-    """Something happens while its first page is read."""
+    """Something happens while a page is read, by default the first."""
 
-    def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[object]], page: int = 1) -> None:
         super().__init__(database)
-        self._meanwhile = [meanwhile]
+        self._meanwhile = meanwhile
+        self._page = page
 
     async def waiting_after(self, job_id: int, *, limit: int) -> list[tuple[int, int]]:
         page = await super().waiting_after(job_id, limit=limit)
-        if self._meanwhile:
-            await self._meanwhile.pop()()
+        self._page -= 1
+        if not self._page:
+            await self._meanwhile()
         return page
 
 
@@ -135,6 +137,56 @@ async def test_a_redis_that_is_emptied_meanwhile_is_filled_by_the_next(
     await filling.fill()
 
     assert await _places(redis, ids) == [(rank, 3) for rank in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("page", [2, 7], ids=["filling", "comparing"])
+async def test_a_redis_that_is_emptied_meanwhile_is_filled_from_the_first_on(
+    api: Api, database: Database, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("orchestrator.filler.PAGE", 2)
+    clock = Clock()
+    ids = await _accepted(api, 9)
+    jobs = Interrupted(database, redis.flushall, page)
+    filling = filler(database, redis, clock, jobs=jobs)
+    await filling.fill()
+    if page > 5:  # so many pages are all
+        await _a_minute_later(clock, filling)
+
+    standing = await JobQueue(redis).length()
+    await filling.fill()
+
+    assert standing == 0
+    assert await _places(redis, ids) == [(rank, 9) for rank in range(1, 10)]
+
+
+async def test_a_job_that_is_committed_late_and_lost_is_found_among_the_newest(
+    api: Api, database: Database, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.filler.COMPARED_AT_ONCE", 0)
+    clock = Clock()
+    filling = filler(database, redis, clock)
+    await _accepted(api, 1)
+    await filling.fill()
+    (late, _) = await _accepted(api, 2)
+    await _unseen(database, late)
+    await _a_minute_later(clock, filling)  # this reaches the job after it
+    await _seen(database, late)
+    await JobQueue(redis).remove((late, 1))
+
+    await _a_minute_later(clock, filling)
+
+    assert await _places(redis, [late]) == [(2, 3)]
+
+
+async def _unseen(database: Database, job_id: int) -> None:
+    """As if it were not committed yet."""
+    async with database.connection() as connection:
+        await connection.execute("UPDATE jobs SET parked_at = now() WHERE id = $1", job_id)
+
+
+async def _seen(database: Database, job_id: int) -> None:
+    async with database.connection() as connection:
+        await connection.execute("UPDATE jobs SET parked_at = NULL WHERE id = $1", job_id)
 
 
 async def _accepted(api: Api, count: int) -> list[int]:
