@@ -1,11 +1,9 @@
 """The web process put together: what is opened, in which order, and which routes it serves."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from aiohttp import web
 from arq.connections import ArqRedis
@@ -15,6 +13,7 @@ from jobs.credits import Rates
 from jobs.links import Links
 from jobs.storage.account_store import AccountStore
 from jobs.storage.app_store import AppStore
+from jobs.storage.background import beside
 from jobs.storage.cleaning_store import CleaningStore
 from jobs.storage.database import Database
 from jobs.storage.delivery_log import DeliveryLog
@@ -133,7 +132,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         # Of its own: who looks at many pictures shall not keep others from uploading theirs.
         open_picture_reader(options.max_upload_pixels) as looker,
         _open_authentication(options, database, redis) as authentication,
-        _running(
+        beside(
             parts.filler.fill_for_ever(),
             parts.sweeper.sweep_for_ever(),
             parts.feed.poll_for_ever(),
@@ -226,16 +225,6 @@ def _picture_routes(
         max_upload_bytes=options.max_upload_bytes,
     ).routes()
     yield from PicturesApi(resources=parts.resources, board=parts.board, files=files, links=parts.links).routes()
-
-
-@asynccontextmanager
-async def _running(*for_ever: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(each) for each in for_ever]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 @asynccontextmanager
