@@ -50,8 +50,15 @@ async def _answer(store: str, ask: Callable[[], Awaitable[None]], until: float, 
                 return await ask()
         except (*_AWAY, *_REFUSED) as error:
             if not isinstance(error, _AWAY) or isinstance(error, ValueError | AuthenticationError):
-                raise Unavailable(f"{store} refuses us: {error}") from error
+                raise Unavailable(f"{store} {_refusal(error)}") from error
             if time.monotonic() + pause_s > until:
                 raise Unavailable(f"{store} has not answered within {within_s:g} s: {error!r}") from error
             log.warning("store_away", store=store, error=repr(error), next_s=pause_s)
         await asyncio.sleep(pause_s)
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, ValueError) and not isinstance(error, _AWAY):
+        # What it says may be a piece of the password.
+        return "cannot be read as an address; in a password write / as %2F, # as %23, ? as %3F and @ as %40"
+    return f"refuses us: {error}"
