@@ -25,7 +25,7 @@ READY_ALLOWANCE = timedelta(seconds=30)  # It loads its whole log before it answ
 STOP_ALLOWANCE = timedelta(seconds=10)
 PING_ALLOWANCE_S = 1
 
-# One log and no snapshots: what everysec may lose in a crash is a second, which the sweeper puts right.
+# One log and no snapshots: what everysec may lose in a crash is a second, which the web process puts right.
 SETTINGS = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}
 
 

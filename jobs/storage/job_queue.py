@@ -1,6 +1,6 @@
 """The order of waiting jobs: a sorted set as arq's in Redis for each pool, and what workers are told at once.
 
-It may be emptied at any time; the sweeper refills it. Its scripts decide the order, see docs/decisions/0008.
+It may be emptied at any time; the web processes fill it again. Its scripts decide the order, see docs/decisions/0008.
 
 An arq id is `<job>:<attempt>`, so that nothing that an earlier attempt left behind can block a later one.
 """
@@ -35,7 +35,7 @@ FRESH = "darkroom:pools:fresh"
 WORK = "darkroom:pools:work"
 FILLED = "darkroom:pools:filled"
 FUNCTION = "run_job"
-# Redis forgets a signal after a month; the sweeper would set it again.
+# So long Redis keeps a job's signal, which arq's own workers would need. Ours do not read it.
 KEY_LIFE_MS = 30 * 24 * 3600 * 1000
 PAGE = 1000
 # For so many times the seconds of loading its models a job is put off. From the simulator, see docs/queue.md.
