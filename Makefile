@@ -42,7 +42,7 @@ fuzz: develop ## Thousands of generated requests and spoiled bodies (minutes)
 	DARKROOM_FUZZ_EXAMPLES=100 DARKROOM_FUZZ_BODIES=20000 \
 		$(BIN)/pytest --timeout 3600 tests/orchestrator/test_schemathesis.py tests/orchestrator/test_mutations.py
 
-chaos: develop ## Kill every part a hundred times under load, and the dispatcher a thousand times (hours)
+chaos: develop ## Kill every part a hundred times under load, and the dispatcher a thousand times (a quarter of an hour)
 	DARKROOM_ROUNDS=12 $(BIN)/pytest -s tests/chaos
 	DARKROOM_KILLS=1000 $(BIN)/pytest -s --timeout 14400 tests/webhooks/test_kills.py
 
