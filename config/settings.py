@@ -198,6 +198,12 @@ class Settings(ModelSettings):
             secret_key=self.s3_secret_key.get_secret_value() or None,
         )
 
+    def files_place_told(self) -> str:
+        """The variable, and what it holds."""
+        if self.files == "local":
+            return f"DARKROOM_FILES_FOLDER={self.files_folder.absolute()}"
+        return f"DARKROOM_S3_BUCKET={'/'.join(filter(None, [self.s3_bucket, self.s3_prefix.strip('/')]))}"
+
     def outputs_kept(self) -> timedelta | None:
         return timedelta(days=self.outputs_kept_days) or None
 

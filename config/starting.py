@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import asyncpg
 from pydantic import ValidationError
 
 from config.catalog import read_catalog
@@ -13,6 +14,9 @@ from config.settings import ModelSettings, Settings
 from jobs.catalog import Catalog
 from jobs.credits import Rates
 from jobs.errors import Unavailable
+from jobs.storage.database import open_database
+from jobs.storage.files import open_files
+from jobs.storage.files_token import TOKEN_FILE, token_missing_in
 
 WRONG_SETTINGS = 2
 STORE_AWAY = 1
@@ -46,6 +50,26 @@ def rates_of(settings: Settings) -> Rates:
         return read_rates(settings.credits_file)
     except (ValueError, OSError) as error:
         raise WrongSettings(f"DARKROOM_CREDITS_FILE: {error}") from error
+
+
+async def check_files(settings: Settings) -> None:
+    """Raises WrongSettings where other processes of the installation would not find what is kept; Unavailable while a
+    bucket cannot be reached."""
+    told = settings.files_place_told()
+    async with open_database(settings.database_url, connections=1) as database:
+        try:
+            async with open_files(settings.files_place()) as files:
+                token = await token_missing_in(files, database)
+        except asyncpg.UndefinedTableError as error:
+            raise WrongSettings("DATABASE_URL: this release has more tables; run `darkroom migrate`") from error
+        except Unavailable as error:
+            raise Unavailable(f"{told}: {error}") from error
+        except OSError as error:
+            raise WrongSettings(f"{told}: nothing can be kept there: {error}") from error
+    if token:
+        raise WrongSettings(
+            f"{told} is not where this installation keeps its pictures; there, the file {TOKEN_FILE!r} holds {token}"
+        )
 
 
 @contextmanager

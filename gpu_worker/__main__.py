@@ -11,7 +11,7 @@ import uvloop
 
 from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import catalog_of, ending_in_words, read_settings
+from config.starting import catalog_of, check_files, ending_in_words, read_settings
 from gpu_worker.ability import ability_of
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.drawn_by import drawn_by
@@ -42,6 +42,7 @@ async def work(settings: Settings) -> int:
     """The exit status."""
     catalog = catalog_of(settings)
     await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
+    await check_files(settings)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)

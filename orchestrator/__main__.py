@@ -10,7 +10,7 @@ from aiohttp import web
 
 from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import WrongSettings, catalog_of, ending_in_words, rates_of, read_settings
+from config.starting import WrongSettings, catalog_of, check_files, ending_in_words, rates_of, read_settings
 from jobs.storage.arrival import stores_answer
 from jobs.storage.database import open_database
 from jobs.storage.redis_connection import open_redis
@@ -24,6 +24,7 @@ log = structlog.get_logger()
 async def serve(settings: Settings) -> None:
     options = _options(settings)
     await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
+    await check_files(settings)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import ModelSettings, Settings
-from config.starting import WrongSettings, catalog_of, ending_in_words, rates_of, read_settings
+from config.starting import WrongSettings, catalog_of, check_files, ending_in_words, rates_of, read_settings
 from embedded import Servers
 from jobs.errors import Unavailable
 
@@ -134,16 +134,83 @@ async def test_the_command_does_too(command: str, changed: dict[str, str], said:
     assert errors.startswith(f"darkroom: {said}")
 
 
-async def test_an_address_that_is_taken_is_told_with_its_settings(servers: Servers, database_url: str) -> None:
+@pytest.fixture
+def stores(servers: Servers, database_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": servers.redis_url,
+        "DARKROOM_FILES_FOLDER": str(tmp_path / "files"),
+    }
+
+
+async def test_an_address_that_is_taken_is_told_with_its_settings(stores: dict[str, str]) -> None:
     listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    stores = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url}
 
     async with listening:
         status, errors = await run("orchestrator", PORT=str(port), **stores)
 
     assert status == 2
     assert errors.splitlines()[-1].startswith("darkroom web: DARKROOM_HOST and PORT: nothing can listen there: ")
+
+
+async def test_a_place_for_files_that_is_not_the_installations_ends_who_would_use_it(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in stores.items():
+        monkeypatch.setenv(name, value)
+    await check_files(read_settings(Settings))
+    token = (tmp_path / "files" / "installation").read_text()
+    elsewhere = tmp_path / "elsewhere"
+
+    for module, process in (("gpu_worker", "worker"), ("orchestrator", "web")):
+        status, errors = await run(module, DARKROOM_FILES_FOLDER=str(elsewhere))
+
+        assert (status, errors.splitlines()[-1]) == (
+            2,
+            f"darkroom {process}: DARKROOM_FILES_FOLDER={elsewhere} is not where this installation keeps its pictures;"
+            f" there, the file 'installation' holds {token}",
+        )
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_folder_that_cannot_be_written_is_told_with_its_setting(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_new: bool
+) -> None:
+    for name, value in stores.items():
+        monkeypatch.setenv(name, value)
+    if is_new:
+        monkeypatch.setenv("DARKROOM_FILES_FOLDER", "/proc/x")
+    else:
+        await check_files(read_settings(Settings))
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("DARKROOM_FILES_FOLDER", str(tmp_path / "file"))
+
+    with pytest.raises(WrongSettings, match="^DARKROOM_FILES_FOLDER=/.*: nothing can be kept there: "):
+        await check_files(read_settings(Settings))
+
+
+async def test_a_bucket_that_is_away_is_told_with_its_setting(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = {"_BUCKET": "pictures", "_ENDPOINT": "http://127.0.0.1:1", "_ACCESS_KEY": "key", "_SECRET_KEY": "hush"}
+    s3 = {"DARKROOM_FILES": "s3", **{f"DARKROOM_S3{name}": value for name, value in bucket.items()}}
+    for name, value in (stores | s3).items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(Unavailable, match="^DARKROOM_S3_BUCKET=pictures: "):
+        await check_files(read_settings(Settings))
+
+
+async def test_a_database_of_an_older_release_is_told(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch, empty_url: str
+) -> None:
+    for name, value in (stores | {"DATABASE_URL": empty_url}).items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(WrongSettings, match="^DATABASE_URL: .* `darkroom migrate`$"):
+        await check_files(read_settings(Settings))
 
 
 LOGGING = """
