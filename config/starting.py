@@ -1,16 +1,18 @@
 """How a process reads its settings, and ends in a sentence where they are wrong or a store is away. It starts none."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
+import structlog
 from pydantic import ValidationError
 
 from config.catalog import read_catalog
 from config.credits import read_rates
-from config.settings import ModelSettings, Settings
+from config.settings import ModelSettings, Settings, unknown_settings
 from jobs.catalog import Catalog
 from jobs.credits import Rates
 from jobs.errors import Unavailable
@@ -20,6 +22,8 @@ from jobs.storage.files_token import TOKEN_FILE, token_missing_in
 
 WRONG_SETTINGS = 2
 STORE_AWAY = 1
+
+log = structlog.get_logger()
 
 S = TypeVar("S", bound=ModelSettings)
 
@@ -34,6 +38,12 @@ def read_settings(kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         raise WrongSettings("; ".join(_said(each) for each in error.errors())) from error
+
+
+def warn_of_unknown_settings() -> None:
+    """A misspelt variable would only not be heeded."""
+    for name, meant in unknown_settings(os.environ).items():
+        log.warning("setting_unknown", name=name, meant=meant or "none is spelled like it")
 
 
 def catalog_of(settings: ModelSettings) -> Catalog:
