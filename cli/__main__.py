@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import asyncpg
 from redis.exceptions import RedisError
@@ -32,16 +33,18 @@ MAX_PORT = 65_535
 def demo(arguments: argparse.Namespace) -> None:
     print("starting PostgreSQL, Redis, web, worker and webhooks …")
     # Of a port that is gone in a minute nobody else needs to know.
-    with running_stack(FOLDER, port=0, env_file=FOLDER / "demo" / "env") as stack:
-        asyncio.run(run_demo(stack, FOLDER / "demo", arguments.prompt))
+    folder = arguments.folder / "demo"
+    with running_stack(arguments.folder, port=0, env_file=folder / "env") as stack:
+        asyncio.run(run_demo(stack, folder, arguments.prompt))
     print("everything was stopped again; `make up` starts it to stay")
 
 
 def up(arguments: argparse.Namespace) -> None:
     print("starting PostgreSQL, Redis, web, worker and webhooks …")
-    with running_stack(FOLDER, port=arguments.port) as stack:
+    folder = arguments.folder
+    with running_stack(folder, port=arguments.port) as stack:
         print(f"Darkroom listens on {stack.url}\nAPI key: {stack.api_key}")
-        print(f"both are in {FOLDER / 'env'}, logs in {FOLDER / 'logs'}; Ctrl-C stops it")
+        print(f"both are in {folder / 'env'}, logs in {folder / 'logs'}; Ctrl-C stops it")
         print("the worker loads its model; jobs may be sent already", flush=True)
         has_worker = False
         try:
@@ -85,10 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=administer)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("demo", help="start everything, draw a picture, stop")
-    command.add_argument("prompt", nargs="?", default=PROMPT)
+    command.add_argument("prompt", nargs="?", default=PROMPT, help=f"what to draw: {PROMPT}")
+    _add_folder(command)
     command.set_defaults(run=demo)
     command = commands.add_parser("up", help="start everything on this machine and stay")
-    command.add_argument("--port", type=_port, default=os.environ.get("PORT", "8080"))
+    command.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get("PORT", "8080"),
+        help="of the web process: PORT, or 8080; 0 for any free one",
+    )
+    _add_folder(command)
     command.set_defaults(run=up)
     command = commands.add_parser("migrate", help="bring the database at DATABASE_URL to the newest schema")
     command.set_defaults(run=migrate_database)
@@ -104,6 +114,15 @@ def _parser() -> argparse.ArgumentParser:
     add_workers_commands(commands)
     add_models_commands(commands.add_parser("models", help="look at the models of the catalogue"))
     return parser
+
+
+def _add_folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--folder",
+        type=lambda text: Path(text).absolute(),
+        default=FOLDER,
+        help="of its data, logs and pictures: .darkroom; its file `env` tells other commands of it",
+    )
 
 
 def _port(text: str) -> int:

@@ -53,8 +53,8 @@ def _add_add_command(commands: Any) -> None:
         "source", help="a .safetensors file, a folder of diffusers or transformers, or an https address with --sha256"
     )
     command.add_argument("--name", required=True)
-    command.add_argument("--kind", choices=sorted(Kind), default=Kind.CHECKPOINT)
-    command.add_argument("--family", choices=sorted(Family), help="what it goes with")
+    command.add_argument("--kind", choices=sorted(kind.value for kind in Kind), default=Kind.CHECKPOINT)
+    command.add_argument("--family", choices=sorted(family.value for family in Family), help="what it goes with")
     command.add_argument("--id", help="a number of 64 bits; by default a random one")
     command.add_argument("--alias", action="append", default=[], dest="aliases", metavar="NAME")
     command.add_argument("--sha256", type=str.lower, help="of its main file; required for an address")

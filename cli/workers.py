@@ -17,18 +17,25 @@ from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.pauses import ALL, Pauses, of_pool
 
 LOOK_EVERY_S = 0.5
+NAMES = f"a worker as `darkroom queue` names it, pool:NAME, or '{ALL}' for all"
 
 
 def add_workers_commands(commands: Any) -> None:
     command = commands.add_parser("pause", help="let a worker, a pool (pool:NAME) or all take no new job")
-    command.add_argument("worker", nargs="?", default=ALL)
+    command.add_argument("worker", nargs="?", default=ALL, help=f"{NAMES}; all without it")
     command.set_defaults(run=_runs(pause))
     command = commands.add_parser("resume", help="let a worker, a pool (pool:NAME) or all take jobs again")
-    command.add_argument("worker", nargs="?", default=ALL)
+    command.add_argument("worker", nargs="?", default=ALL, help=f"{NAMES}; all without it")
     command.set_defaults(run=_runs(resume))
     command = commands.add_parser("drain", help="pause a worker, a pool or all, and return when they are idle")
-    command.add_argument("worker", help=f"its name, pool:NAME, or '{ALL}'")
-    command.add_argument("--within", type=float, default=3600, metavar="SECONDS")
+    command.add_argument("worker", help=NAMES)
+    command.add_argument(
+        "--within",
+        type=float,
+        default=3600,
+        metavar="SECONDS",
+        help="give up waiting after so long, and leave it paused; 3600",
+    )
     command.set_defaults(run=lambda arguments: print(asyncio.run(_drain(arguments))))
 
 
@@ -80,8 +87,9 @@ async def drain(redis: ArqRedis, database: Database, arguments: argparse.Namespa
         if time.monotonic() > deadline:
             raise StackFailed(f"{_named(worker)} still at work after {arguments.within:g} s, and paused")
         await asyncio.sleep(LOOK_EVERY_S)
-    idle = f"{_named(worker)} idle, and {_told(worker)} no new job"
-    return f"{idle}: now {'they' if worker == ALL else 'it'} can be stopped; {undone_by(worker)} undoes it"
+    they, take = ("they", "take") if worker == ALL else ("it", "takes")
+    idle = f"{_named(worker)} idle, and {take} no new job"
+    return f"{idle}: now {they} can be stopped; {undone_by(worker)} undoes it"
 
 
 async def _are_present(redis: ArqRedis, workers: Sequence[str]) -> bool:

@@ -1,9 +1,12 @@
 """What an operator sets by environment variables. It reads them when asked, never at import."""
 
+import re
+from collections.abc import Iterable
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,12 +24,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from config.addresses import checked_address
 from jobs.capabilities import RUNNABLE
 from jobs.catalog import Family
-from jobs.names import quoted, there_are
+from jobs.names import did_you_mean, hint
 from jobs.storage.files import FilesPlace, S3Place
+
+PREFIX = "DARKROOM_"
 
 
 def _environment_name(field_name: str) -> str:
-    return f"DARKROOM_{field_name.upper()}"
+    return f"{PREFIX}{field_name.upper()}"
 
 
 def _plain_seconds(value: object) -> object:
@@ -48,8 +53,41 @@ def _over_signs_of_life(duration: timedelta) -> timedelta:
     return duration
 
 
+def _is_of_a_site(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # which is read only now
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+
+
+def _stage(name: str) -> str:
+    if name not in RUNNABLE:
+        raise ValueError(f"names no stage with {name!r} ({hint(name, sorted(RUNNABLE))})")
+    return name
+
+
+def _family(name: str) -> str:
+    if name not in set(Family):
+        raise ValueError(f"names no family with {name!r} ({hint(name, list(Family))})")
+    return name
+
+
 Duration = Annotated[timedelta, BeforeValidator(_plain_seconds), AfterValidator(_over_none)]
 """Seconds, or ISO 8601 like `PT5S`."""
+
+# What `make up` tells clients; a shell that has read it may start a process.
+_OF_CLIENTS = frozenset({"DARKROOM_URL", "DARKROOM_API_KEY", "DARKROOM_WEBHOOK_SECRET"})
+
+
+def unknown_settings(names: Iterable[str]) -> dict[str, str]:
+    """Those of these variables that look like settings and are none, each with what may have been meant."""
+    known = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    ours = [name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known | _OF_CLIENTS]
+    # Without the prefix, in which all are alike.
+    short = {name.removeprefix(PREFIX): name for name in sorted(known)}
+    return {name: did_you_mean(name[len(PREFIX) :], (), short) for name in ours}
 
 
 class ModelSettings(BaseSettings):
@@ -95,11 +133,11 @@ class Settings(ModelSettings):
     """How long the pictures of a job are kept after its end; 0 for ever."""
     credits_file: Path = Path(__file__).parent / "credits.toml"
     model_cache_bytes: PositiveInt = 8 * 2**30
-    pool: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    pool: str = ""
     """To which a worker belongs: its line is served by no other. By default those that can do the same are one."""
-    families: Annotated[tuple[Family, ...], NoDecode] = ()
+    families: Annotated[tuple[Annotated[Family, BeforeValidator(_family)], ...], NoDecode] = ()
     """Of whose models a worker draws, e.g. `SD15,SDXL`; by default all."""
-    stages: Annotated[tuple[str, ...], NoDecode] = ()
+    stages: Annotated[tuple[Annotated[str, AfterValidator(_stage)], ...], NoDecode] = ()
     """Which a worker runs, e.g. `INPUT_INITIALIZE,DIFFUSION`; by default all."""
     log_format: Literal["text", "json"] | None = None
     """By default text on a terminal, else JSON."""
@@ -160,6 +198,20 @@ class Settings(ModelSettings):
     def _of_redis(cls, address: str) -> str:
         return checked_address("REDIS_URL", address)
 
+    @field_validator("public_url")
+    @classmethod
+    def _of_a_site(cls, address: str) -> str:
+        if address and not _is_of_a_site(address):
+            raise ValueError("must be an address like https://images.example, without a query")
+        return address
+
+    @field_validator("pool")
+    @classmethod
+    def _pool_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", name):
+            raise ValueError("must be at most 64 letters, digits, '_', '.' and '-'")
+        return name
+
     @field_validator("egress_allow")
     @classmethod
     def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
@@ -169,14 +221,6 @@ class Settings(ModelSettings):
             except ValueError as error:
                 raise ValueError(f"must be networks like 10.0.0.0/8: {error}") from error
         return networks
-
-    @field_validator("stages")
-    @classmethod
-    def _known_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := set(stages) - RUNNABLE:
-            known = there_are(sorted(RUNNABLE))
-            raise ValueError(f"names no stage with {quoted(sorted(unknown), 'or')} ({known})")
-        return stages
 
     @model_validator(mode="after")
     def _bucket_is_named(self) -> "Settings":
@@ -197,6 +241,12 @@ class Settings(ModelSettings):
             access_key=self.s3_access_key or None,
             secret_key=self.s3_secret_key.get_secret_value() or None,
         )
+
+    def files_place_told(self) -> str:
+        """The variable, and what it holds."""
+        if self.files == "local":
+            return f"DARKROOM_FILES_FOLDER={self.files_folder.absolute()}"
+        return f"DARKROOM_S3_BUCKET={'/'.join(filter(None, [self.s3_bucket, self.s3_prefix.strip('/')]))}"
 
     def outputs_kept(self) -> timedelta | None:
         return timedelta(days=self.outputs_kept_days) or None

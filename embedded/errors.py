@@ -39,7 +39,7 @@ class FolderInUse(EmbeddedError):
 
     def __init__(self, folder: Path, process_id: int | None) -> None:
         owner = f"process {process_id}" if process_id else "another process"
-        super().__init__(f"{folder} is in use by {owner}: stop it first, or choose another folder.")
+        super().__init__(f"{folder} is in use by {owner}: stop it first, or choose another with --folder.")
         self.folder = folder
         self.process_id = process_id
 

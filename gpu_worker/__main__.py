@@ -11,8 +11,8 @@ import uvloop
 
 from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import catalog_of, ending_in_words, read_settings
-from gpu_worker.ability import ability_of
+from config.starting import catalog_of, check_files, ending_in_words, read_settings, warn_of_unknown_settings
+from gpu_worker.ability import DRAWS, ability_of, served
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.drawn_by import drawn_by
 from gpu_worker.engine.device import best_device
@@ -42,6 +42,7 @@ async def work(settings: Settings) -> int:
     """The exit status."""
     catalog = catalog_of(settings)
     await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
+    await check_files(settings)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
@@ -54,6 +55,7 @@ async def work(settings: Settings) -> int:
     ):
         device = best_device()
         ability = ability_of(catalog, device, families=settings.families, stages=settings.stages)
+        _warn_of_little(ability, catalog)
         options = _options(settings, catalog, ability)
         runner = Runner(
             options,
@@ -70,6 +72,19 @@ async def work(settings: Settings) -> int:
             await runner.presence.leave()
         log.info("worker_stopped", is_broken=broken.done())
         return BROKEN if broken.done() else 0
+
+
+def _warn_of_little(ability: Ability, catalog: Catalog) -> None:
+    """Settings and files that leave it nothing to do are a mistake, which only its jobs would tell."""
+    stages = served(ability, catalog)
+    if not stages:
+        log.warning("worker_has_nothing_to_run", stages=sorted(ability.stages), because=_reasons(ability))
+    elif DRAWS in ability.stages - stages:
+        log.warning("worker_has_nothing_to_draw_with", runs=sorted(stages), because=_reasons(ability))
+
+
+def _reasons(ability: Ability) -> list[str]:
+    return sorted({*filter(None, ability.models.values())})
 
 
 async def _any(*events: asyncio.Event) -> None:
@@ -119,6 +134,7 @@ def main() -> None:
     with ending_in_words("worker"):
         settings = read_settings(Settings)
         configure_logs("worker", level=settings.log_level, format=settings.log_format)
+        warn_of_unknown_settings()
         status = uvloop.run(work(settings))
     # A thread that computes cannot be interrupted, and Python would wait for it.
     os._exit(status)

@@ -24,6 +24,14 @@ _NETWORKS = (
     *("model.diffusion_model.", "model_ema.", "cond_stage_model.", "conditioner.", "first_stage_model.", "vae."),
     *("text_encoders.clip_l.", "text_encoders.clip_g.", "text_encoders.t5xxl."),
 )
+STARTS, DRAWS, DETECTS = "INPUT_INITIALIZE", "DIFFUSION", "CONTROLNET_DETECT"
+# Of these kinds a stage needs a model.
+_MODELS = {
+    DRAWS: Kind.CHECKPOINT,
+    "IMAGE_TO_INPAINT": Kind.CHECKPOINT,
+    "IMAGE_TO_ADETAILER": Kind.CHECKPOINT,
+    DETECTS: Kind.PREPROCESSOR,
+}
 # The packages without which models of a kind cannot be run at all.
 _PACKAGES = {Kind.DETECTOR: "ultralytics"}
 
@@ -34,6 +42,13 @@ def ability_of(
     """`families` and `stages` are all that it serves; all where there is none."""
     models = {model.id: _reason(model, device, families) for model in catalog.models}
     return Ability(RUNNABLE & frozenset(stages) if stages else RUNNABLE, models)
+
+
+def served(ability: Ability, catalog: Catalog) -> frozenset[str]:
+    """The stages that a job can ask of it, apart from the one that all begin with but those that detect."""
+    kinds = {model.kind for model in catalog.models if not ability.models[model.id]}
+    able = {stage for stage in ability.stages if stage not in _MODELS or _MODELS[stage] in kinds}
+    return frozenset(able & {DETECTS} if STARTS not in able else able - {STARTS})
 
 
 def _reason(model: Model, device: Device, families: Collection[Family]) -> str:

@@ -10,7 +10,15 @@ from aiohttp import web
 
 from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import WrongSettings, catalog_of, ending_in_words, rates_of, read_settings
+from config.starting import (
+    WrongSettings,
+    catalog_of,
+    check_files,
+    ending_in_words,
+    rates_of,
+    read_settings,
+    warn_of_unknown_settings,
+)
 from jobs.storage.arrival import stores_answer
 from jobs.storage.database import open_database
 from jobs.storage.redis_connection import open_redis
@@ -24,6 +32,7 @@ log = structlog.get_logger()
 async def serve(settings: Settings) -> None:
     options = _options(settings)
     await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
+    await check_files(settings)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
@@ -79,6 +88,7 @@ def main() -> None:
     with ending_in_words("web"):
         settings = read_settings(Settings)
         configure_logs("web", level=settings.log_level, format=settings.log_format)
+        warn_of_unknown_settings()
         uvloop.run(serve(settings))
 
 

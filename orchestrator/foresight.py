@@ -57,6 +57,10 @@ class Foresight:
         except Exception:
             log.exception("outlook_broke")  # and the next look is not lost with this one
 
+    async def forget(self, workers: Iterable[str]) -> None:
+        """They seem to be dead. One that is not tells of itself again."""
+        await self._board.forget(*workers)
+
     def estimate(
         self, job: ToldJob, place: QueuePlace | None, progress: Progress | None = None, ran_s: float = 0.0
     ) -> Estimate | None:

@@ -36,6 +36,7 @@ class Sweeper:
         self._jobs = jobs
         self._queue = queue
         self._filler = filler
+        self._foresight = foresight
         self._rerouter = Rerouter(jobs, queue, foresight)
         self._every = every
         self._max_attempts = max_attempts
@@ -55,7 +56,8 @@ class Sweeper:
     async def sweep(self) -> None:
         taken_back = await self._jobs.take_back_lapsed(max_attempts=self._max_attempts)
         if taken_back:
-            log.warning("leases_lapsed", job_ids=taken_back)
+            log.warning("leases_lapsed", job_ids=list(taken_back))
+            await self._foresight.forget(taken_back.values())
         for job_id, attempt in await self._jobs.end_overdue():
             log.info("job_overdue", job_id=job_id)
             await self._queue.cancel(job_id, attempt)

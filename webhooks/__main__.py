@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 
 from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import ending_in_words, read_settings
+from config.starting import ending_in_words, read_settings, warn_of_unknown_settings
 from jobs.links import Links
 from jobs.storage.arrival import stores_answer
 from jobs.storage.database import Database, open_database
@@ -85,6 +85,7 @@ def main() -> None:
     with ending_in_words("webhooks"):
         settings = read_settings(Settings)
         configure_logs("webhooks", level=settings.log_level, format=settings.log_format)
+        warn_of_unknown_settings()
         gc.freeze()  # what was imported stays
         gc.set_threshold(*LOOKS_FOR_CYCLES_AFTER)
         uvloop.run(deliver(settings))

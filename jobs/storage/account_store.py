@@ -9,11 +9,22 @@ from typing import Any
 
 from jobs.account import ALL_SCOPES, Account, Grant, RateLimit
 from jobs.errors import Fault, InvalidSubmission, NotAuthenticated, NotFound
+from jobs.names import did_you_mean, there_are
 from jobs.signing_keys import SigningKind
-from jobs.storage.database import Database, queries, rows_of
+from jobs.storage.database import Connection, Database, queries, rows_of
 
 KEY_PREFIX = "dk_"
 SHOWN_OF_A_KEY = 10
+MAX_COMPARED = 1000
+MAX_LISTED = 10
+
+
+async def no_account(connection: Connection, name: str) -> NotFound:
+    """An operator's mistake, with the names that may have been meant: no client learns of other accounts."""
+    names = [row["name"] for row in await rows_of(queries.account_names(connection, limit=MAX_COMPARED))]
+    all_of_few = there_are(names) if 0 < len(names) <= MAX_LISTED else ""
+    near = did_you_mean(name, names) or all_of_few
+    return NotFound(f"There is no account {name!r}{f'; {near}' if near else '.'}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +63,8 @@ class AccountStore:
         """Raises NotFound."""
         async with self._database.connection() as connection:
             row = await queries.account_by_name(connection, name=name)
-        if row is None:
-            raise NotFound(f"There is no account {name!r}.")
+            if row is None:
+                raise await no_account(connection, name)
         return account_from(row)
 
     async def set_priority(self, account_id: int, priority: int) -> None:
@@ -102,8 +113,8 @@ class AccountStore:
         """The private key that signs this account's callbacks. Raises NotFound for an account that is not."""
         async with self._database.connection() as connection:
             row = await queries.signing_key(connection, name=name, kind=kind.value)
-        if row is None:
-            raise NotFound(f"There is no account {name!r}.")
+            if row is None:
+                raise await no_account(connection, name)
         key: bytes | None = row["key"]
         return key
 

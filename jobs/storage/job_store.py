@@ -245,17 +245,17 @@ class JobStore:
         async with self._database.connection() as connection:
             await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason, handed_back=1, need=need)
 
-    async def take_back_lapsed(self, *, max_attempts: int, limit: int = 100) -> list[int]:
+    async def take_back_lapsed(self, *, max_attempts: int, limit: int = 100) -> dict[int, str]:
         """Requeues jobs whose worker has stopped renewing; fails those that used up their attempts.
 
-        Returns the ids of the jobs it moved.
+        Returns the workers of the jobs it moved, by the jobs' ids.
         """
         async with self._database.transaction() as connection:
             rows = await rows_of(queries.lapsed_jobs(connection, limit=limit))
             # By account, because to end a job locks its account: all who lock several do so in this order.
             for row in sorted(rows, key=lambda row: row["account_id"]):
                 await _take_back(connection, row, max_attempts)
-            return [row["id"] for row in rows]
+            return {row["id"]: row["worker"] for row in rows}
 
     async def end_overdue(self, *, limit: int = 100) -> list[tuple[int, int]]:
         """Ends jobs whose account gave them a time to start, or to end, that is over. Returns them with their last

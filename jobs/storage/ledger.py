@@ -5,8 +5,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from jobs.errors import NotFound
 from jobs.standing import Limits, Standing
+from jobs.storage.account_store import no_account
 from jobs.storage.database import Connection, Database, queries, rows_of
 
 
@@ -51,7 +51,7 @@ async def locked_standings(connection: Connection, account_ids: set[int]) -> dic
 async def _row(connection: Connection, account: str) -> Any:
     row = await queries.standing_of_account(connection, name=account)
     if row is None:
-        raise NotFound(f"There is no account {account!r}.")
+        raise await no_account(connection, account)
     return row
 
 

@@ -1,5 +1,6 @@
 """The stores of a local installation: which are started, and what becomes of one that dies."""
 
+import argparse
 import os
 import signal
 import time
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from cli.__main__ import _parser
 from cli.queue import knows_a_worker
-from cli.stack import Stack, _environment, start_again
+from cli.stack import FOLDER, Stack, _environment, start_again
+from embedded.errors import FolderInUse
+from embedded.folder_lock import hold
 from embedded.redis import EmbeddedRedis
 from jobs.storage.outlook_board import WORKERS
 
@@ -55,6 +59,38 @@ def test_other_stores_take_the_place_of_the_embedded_ones(tmp_path: Path, monkey
         environment, servers = _environment(tmp_path, 1, exits)
 
         assert (environment["REDIS_URL"], list(servers)) == ("redis://elsewhere", [])
+
+
+@pytest.mark.parametrize(
+    ("command", "folder"),
+    [("up", FOLDER), ("demo", FOLDER), ("up --folder /srv/rooms", Path("/srv/rooms")), ("demo --folder here", None)],
+)
+def test_the_folder_of_all_data_may_be_chosen(command: str, folder: Path | None) -> None:
+    assert _parser().parse_args(command.split()).folder == (folder or Path.cwd() / "here")
+
+
+def test_a_folder_that_is_in_use_is_told_with_how_to_choose_another(tmp_path: Path) -> None:
+    with hold(tmp_path / "redis.lock"), pytest.raises(FolderInUse) as refused:
+        EmbeddedRedis(tmp_path).start()
+
+    assert str(refused.value) == (
+        f"{tmp_path} is in use by process {os.getpid()}: stop it first, or choose another with --folder."
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "demo", "pause", "resume", "drain"])
+def test_every_argument_says_what_it_is(command: str) -> None:
+    (commands,) = [each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction)]
+
+    assert [each.dest for each in commands.choices[command]._actions if not each.help] == []
+
+
+def test_choices_are_told_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--family", "--kind"):
+        with pytest.raises(SystemExit):
+            _parser().parse_args(["models", "add", "x", "--name", "x", option, "x"])
+        told = capsys.readouterr().err
+        assert "Family." not in told and "Kind." not in told
 
 
 def test_a_worker_is_known_once_it_has_told_of_itself(tmp_path: Path) -> None:

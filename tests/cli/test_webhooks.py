@@ -91,6 +91,31 @@ async def test_what_cannot_be_meant_is_refused(database: Database) -> None:
         await typed(database, "replay --since today")
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("our", "There is no account 'our'; did you mean 'ours'?"),
+        ("nobody", "There is no account 'nobody'; there are 'ours' and 'theirs'"),
+    ],
+)
+async def test_a_test_of_an_account_that_is_not_names_those_that_are(database: Database, asked: str, said: str) -> None:
+    for name in ("ours", "theirs"):
+        await AccountStore(database).ensure(name)
+
+    with pytest.raises(NotFound) as refused:
+        await typed(database, f"test {asked} {HOOK}")
+
+    assert str(refused.value) == said
+
+
+async def test_of_very_many_accounts_only_those_that_are_near_are_named(database: Database) -> None:
+    for number in range(11):
+        await AccountStore(database).ensure(f"studio-{number}")
+
+    with pytest.raises(NotFound, match=r"^There is no account 'x'\.$"):
+        await typed(database, f"test x {HOOK}")
+
+
 async def test_a_test_is_sent(database: Database) -> None:
     await AccountStore(database).ensure("ours")
 

@@ -7,9 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
 from config.settings import ModelSettings, Settings
-from config.starting import WrongSettings, catalog_of, ending_in_words, rates_of, read_settings
+from config.starting import (
+    WrongSettings,
+    catalog_of,
+    check_files,
+    ending_in_words,
+    rates_of,
+    read_settings,
+    warn_of_unknown_settings,
+)
 from embedded import Servers
 from jobs.errors import Unavailable
 
@@ -45,6 +54,18 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "DARKROOM_EGRESS_ALLOW must be networks like 10.0.0.0/8:"
             " 'here' does not appear to be an IPv4 or IPv6 network",
         ),
+        (
+            "DARKROOM_FAMILIES",
+            "SD15,SDXLL,Q",
+            "DARKROOM_FAMILIES names no family with 'SDXLL' (did you mean 'SDXL'?); DARKROOM_FAMILIES names no family"
+            " with 'Q' (there are 'SD15', 'SD2', 'SDXL', 'SD3', 'FLUX' and 'ANY')",
+        ),
+        (
+            "DARKROOM_STAGES",
+            "INPUT_INITIALIZE,DIFUSION",
+            "DARKROOM_STAGES names no stage with 'DIFUSION' (did you mean 'DIFFUSION'?)",
+        ),
+        ("DARKROOM_POOL", "large one", "DARKROOM_POOL must be at most 64 letters, digits, '_', '.' and '-'"),
         ("DARKROOM_FILES", "s3", "DARKROOM_S3_BUCKET is needed with DARKROOM_FILES=s3"),
     ],
 )
@@ -59,6 +80,32 @@ def test_a_wrong_setting_is_told_in_a_sentence(
         read_settings(Settings)
 
     assert str(wrong.value) == said
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["foo", "foo.example", "ftp://foo.example", "https://", "https://a.example/?key=1", "https://a.example:x"],
+)
+def test_a_public_address_that_no_client_could_follow_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("DARKROOM_PUBLIC_URL", address)
+
+    with pytest.raises(WrongSettings, match=r"^DARKROOM_PUBLIC_URL must be an address like https://images\.example"):
+        read_settings(Settings)
+
+
+def test_a_variable_that_is_no_setting_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_STAGE", "DIFFUSION")
+    monkeypatch.setenv("DARKROOM_ROUNDS", "3")  # a test's own
+    monkeypatch.setenv("DARKROOM_URL", "http://127.0.0.1:8080")  # a client's
+    monkeypatch.setenv("DARKROOM_LEASE", "5")
+
+    with structlog.testing.capture_logs() as logs:
+        warn_of_unknown_settings()
+
+    warned = {each["name"]: each["meant"] for each in logs if each["log_level"] == "warning"}
+    assert warned.keys() == {"DARKROOM_STAGE", "DARKROOM_ROUNDS"}
+    assert warned["DARKROOM_STAGE"].startswith("did you mean 'DARKROOM_STAGES'")
+    assert warned["DARKROOM_ROUNDS"] == "none is spelled like it"
 
 
 def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,16 +181,83 @@ async def test_the_command_does_too(command: str, changed: dict[str, str], said:
     assert errors.startswith(f"darkroom: {said}")
 
 
-async def test_an_address_that_is_taken_is_told_with_its_settings(servers: Servers, database_url: str) -> None:
+@pytest.fixture
+def stores(servers: Servers, database_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": servers.redis_url,
+        "DARKROOM_FILES_FOLDER": str(tmp_path / "files"),
+    }
+
+
+async def test_an_address_that_is_taken_is_told_with_its_settings(stores: dict[str, str]) -> None:
     listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    stores = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url}
 
     async with listening:
         status, errors = await run("orchestrator", PORT=str(port), **stores)
 
     assert status == 2
     assert errors.splitlines()[-1].startswith("darkroom web: DARKROOM_HOST and PORT: nothing can listen there: ")
+
+
+async def test_a_place_for_files_that_is_not_the_installations_ends_who_would_use_it(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in stores.items():
+        monkeypatch.setenv(name, value)
+    await check_files(read_settings(Settings))
+    token = (tmp_path / "files" / "installation").read_text()
+    elsewhere = tmp_path / "elsewhere"
+
+    for module, process in (("gpu_worker", "worker"), ("orchestrator", "web")):
+        status, errors = await run(module, DARKROOM_FILES_FOLDER=str(elsewhere))
+
+        assert (status, errors.splitlines()[-1]) == (
+            2,
+            f"darkroom {process}: DARKROOM_FILES_FOLDER={elsewhere} is not where this installation keeps its pictures;"
+            f" there, the file 'installation' holds {token}",
+        )
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_folder_that_cannot_be_written_is_told_with_its_setting(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_new: bool
+) -> None:
+    for name, value in stores.items():
+        monkeypatch.setenv(name, value)
+    if is_new:
+        monkeypatch.setenv("DARKROOM_FILES_FOLDER", "/proc/x")
+    else:
+        await check_files(read_settings(Settings))
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("DARKROOM_FILES_FOLDER", str(tmp_path / "file"))
+
+    with pytest.raises(WrongSettings, match=r"^DARKROOM_FILES_FOLDER=/.*: nothing can be kept there: "):
+        await check_files(read_settings(Settings))
+
+
+async def test_a_bucket_that_is_away_is_told_with_its_setting(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = {"_BUCKET": "pictures", "_ENDPOINT": "http://127.0.0.1:1", "_ACCESS_KEY": "key", "_SECRET_KEY": "hush"}
+    s3 = {"DARKROOM_FILES": "s3", **{f"DARKROOM_S3{name}": value for name, value in bucket.items()}}
+    for name, value in (stores | s3).items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(Unavailable, match=r"^DARKROOM_S3_BUCKET=pictures: "):
+        await check_files(read_settings(Settings))
+
+
+async def test_a_database_of_an_older_release_is_told(
+    stores: dict[str, str], monkeypatch: pytest.MonkeyPatch, empty_url: str
+) -> None:
+    for name, value in (stores | {"DATABASE_URL": empty_url}).items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(WrongSettings, match=r"^DATABASE_URL: .* `darkroom migrate`$"):
+        await check_files(read_settings(Settings))
 
 
 LOGGING = """

@@ -1,13 +1,16 @@
 """What a worker says of itself: by the files that lie here, their sizes, and what its operator lets it serve."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from safetensors.numpy import save_file
 
 from gpu_worker import ability as module
-from gpu_worker.ability import ability_of, largest_part_bytes
+from gpu_worker.__main__ import _warn_of_little
+from gpu_worker.ability import ability_of, largest_part_bytes, served
 from gpu_worker.engine.device import CPU, Device
 from jobs.capabilities import RUNNABLE
 from jobs.catalog import Catalog, Family, Kind, Model
@@ -55,6 +58,47 @@ def test_a_worker_serves_the_families_and_stages_that_its_operator_names(catalog
     assert ability.stages == {"INPUT_INITIALIZE", "DIFFUSION"}
     assert ability.models["1"] == "" and "which no worker serves" in ability.models["2"]
     assert "family" not in ability.models["5"]
+
+
+@pytest.mark.parametrize(
+    ("families", "stages", "left"),
+    [
+        ((), (), RUNNABLE - {"INPUT_INITIALIZE", "CONTROLNET_DETECT"}),
+        ((), ("INPUT_INITIALIZE", "DIFFUSION"), {"DIFFUSION"}),
+        ((), ("DIFFUSION",), set()),  # jobs begin with another
+        ((), ("INPUT_INITIALIZE",), set()),
+        ((), ("CONTROLNET_DETECT",), set()),  # there is no preprocessor
+        ((Family.SDXL,), (), {"IMAGE_TO_UPSCALER"}),  # there is no checkpoint
+        ((Family.SDXL,), ("INPUT_INITIALIZE", "DIFFUSION"), set()),
+    ],
+)
+def test_what_its_operator_has_left_it_to_serve_is_known(
+    catalog: Catalog, families: tuple[Family, ...], stages: tuple[str, ...], left: set[str]
+) -> None:
+    assert served(ability_of(catalog, CPU, families=families, stages=stages), catalog) == left
+
+
+def test_a_preprocessor_is_enough_to_detect(catalog: Catalog) -> None:
+    network = replace(catalog.models[4], id="6", kind=Kind.PREPROCESSOR)
+    more = Catalog([*catalog.models, network])
+
+    assert served(ability_of(more, CPU, stages=["CONTROLNET_DETECT"]), more) == {"CONTROLNET_DETECT"}
+
+
+@pytest.mark.parametrize(
+    ("stages", "event"),
+    [
+        (["DIFFUSION"], ["worker_has_nothing_to_run"]),
+        (["INPUT_INITIALIZE", "DIFFUSION", "IMAGE_TO_UPSCALER"], ["worker_has_nothing_to_draw_with"]),
+        (["INPUT_INITIALIZE", "IMAGE_TO_UPSCALER"], []),
+    ],
+)
+def test_a_worker_that_can_do_little_says_so(catalog: Catalog, stages: list[str], event: list[str]) -> None:
+    with structlog.testing.capture_logs() as logs:
+        _warn_of_little(ability_of(catalog, CPU, families=[Family.SDXL], stages=stages), catalog)
+
+    assert [each["event"] for each in logs] == event
+    assert all("CHECKPOINT 'base' is of the family SD15, which no worker serves" in each["because"] for each in logs)
 
 
 def test_what_does_not_fit_is_told_with_both_sizes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,9 @@ async def test_a_drained_worker_has_ended_its_job(bench: Bench, redis: ArqRedis,
         draining = asyncio.create_task(drain(redis, bench.database, named(worker, within=10)))
         go_on.set()
 
-        assert "can be stopped" in await draining
+        they_are = "all workers are idle, and take no new job: now they can be stopped; `darkroom resume` undoes it"
+        it_is = "test:1 is idle, and takes no new job: now it can be stopped; `darkroom resume test:1` undoes it"
+        assert await draining == (they_are if worker == ALL else it_is)
         assert (await bench.job(job_id)).status == JobStatus.SUCCESS
         assert (await bench.job(later)).status == JobStatus.WAITING
 

@@ -8,9 +8,11 @@ from jobs.job import JobStatus
 from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
+from jobs.storage.outlook_board import OutlookBoard
 from tests import one_job
 from tests.orchestrator.conftest import Api, body
 from tests.orchestrator.looking import sweeper
+from tests.pools import MEMBER
 
 MAX_ATTEMPTS = 2
 
@@ -28,6 +30,22 @@ async def test_a_job_whose_worker_fell_silent_goes_back_to_its_place(
     assert (await one_job.get(jobs, first)).status == JobStatus.WAITING
     places = await queue.places([(first, 2), (second, 1)])
     assert [place and place.rank for place in places] == [1, 2]
+
+
+async def test_a_worker_whose_lease_has_lapsed_is_not_counted_any_more(
+    api: Api, database: Database, redis: ArqRedis
+) -> None:
+    jobs, board = JobStore(database), OutlookBoard(redis)
+    first, second = await _accepted(api, 2)
+    await one_job.claim(jobs, first, 1, worker="dead:1", lease=timedelta(seconds=-1))
+    await one_job.claim(jobs, second, 1, worker="alive:2", lease=timedelta(minutes=1))
+    for worker in ("dead:1", "alive:2"):
+        await board.tell(worker, **MEMBER, busy_s=0.0, cost_s=9.0)
+
+    await sweeper(database, redis, max_attempts=MAX_ATTEMPTS).sweep()
+
+    alive = await board.alive()
+    assert "alive:2" in alive and "dead:1" not in alive
 
 
 async def test_a_job_that_loses_each_worker_fails_and_calls_back(api: Api, database: Database, redis: ArqRedis) -> None:

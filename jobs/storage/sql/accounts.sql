@@ -5,6 +5,9 @@ INSERT INTO accounts (name, webhook_secret) VALUES (:name, :webhook_secret) ON C
 -- name: account_by_name(name)^
 SELECT id AS account_id, name, webhook_secret, priority, weight, rate_per_s, burst FROM accounts WHERE name = :name;
 
+-- name: account_names(limit)
+SELECT name FROM accounts ORDER BY name LIMIT :limit;
+
 -- name: set_priority(account_id, priority)!
 UPDATE accounts SET priority = :priority WHERE id = :account_id;
 

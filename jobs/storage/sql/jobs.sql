@@ -170,7 +170,7 @@ WITH requeued AS (
 SELECT id FROM requeued;
 
 -- name: lapsed_jobs(limit)
-SELECT id, attempt, handed_back, account_id FROM jobs WHERE status = 'RUNNING' AND lease_expires_at < now()
+SELECT id, attempt, handed_back, account_id, worker FROM jobs WHERE status = 'RUNNING' AND lease_expires_at < now()
 ORDER BY lease_expires_at LIMIT :limit
 FOR UPDATE SKIP LOCKED;
 

@@ -270,13 +270,13 @@ async def test_a_renewed_lease_is_not_taken_back(jobs: JobStore, account_id: int
 
     await jobs.renew_lease(job.id, 1, LEASE)
 
-    assert await jobs.take_back_lapsed(max_attempts=4) == []
+    assert await jobs.take_back_lapsed(max_attempts=4) == {}
 
 
 async def test_a_lapsed_job_waits_again_at_once(jobs: JobStore, account_id: int, rows: Rows) -> None:
     job = await claimed(jobs, await accepted(jobs, account_id), lease=LAPSED)
 
-    assert await jobs.take_back_lapsed(max_attempts=4) == [job.id]
+    assert await jobs.take_back_lapsed(max_attempts=4) == {job.id: "worker:1"}
 
     assert await jobs.retried() == [Waiting(job.id, 2, job.cost_s, turn=None)]
     assert await kinds(rows) == ["ACCEPTED", "STARTED", "REQUEUED"]
