@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from jobs.catalog import Catalog, Kind, UnknownModel
 from jobs.errors import DarkroomError
-from jobs.names import Names, folded, quoted
+from jobs.names import Names, did_you_mean, folded, quoted
 
 MAX_RESOLUTION_PX = 2048
 
@@ -177,6 +177,14 @@ class UnknownPreprocessor(DarkroomError):
     """No preprocessor has this name, or it needs weights that are not there."""
 
 
+class WrongParameter(ValueError):
+    """A preprocessor does not take `name`, or not with this value."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+
+
 def resolve(name: str, catalog: Catalog) -> tuple[Preprocessor, str | None]:
     """What this name makes, and the catalogue id of the network that it looks with, None where it needs none.
 
@@ -211,7 +219,7 @@ def _known(name: str) -> tuple[Preprocessor, tuple[str, ...]]:
 
 
 def parameters_of(preprocessor: Preprocessor, given: Mapping[str, bool | float | str]) -> dict[str, float]:
-    """All parameters, with defaults for those that are not given. Raises ValueError for what it does not have."""
+    """All parameters, with defaults for those that are not given. Raises WrongParameter."""
     known = PARAMETERS[preprocessor]
     told = {name: each.default for name, each in known.items()}
     in_order = [name for name in known if name != "resolution"]
@@ -219,8 +227,9 @@ def parameters_of(preprocessor: Preprocessor, given: Mapping[str, bool | float |
     for name, value in given.items():
         meant = positions.get(name, _COMMON.get(name, name))
         if meant not in known:
-            allowed = f"it has {quoted(known)}" if known else "it takes no parameters"
-            raise ValueError(f"{preprocessor.value!r} has no parameter {name!r}; {allowed}")
+            others = f"it has {quoted(known)}" if known else "it takes no parameters"
+            allowed = did_you_mean(name, known, {each: each for each in positions}) or others
+            raise WrongParameter(name, f"{preprocessor.value!r} has no parameter {name!r}; {allowed}")
         told[meant] = _within(known[meant], name, value)
     return told
 
@@ -229,9 +238,9 @@ def _within(parameter: Parameter, name: str, value: bool | float | str) -> float
     try:
         number = float(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be a number") from error
+        raise WrongParameter(name, "must be a number") from error
     if isinstance(value, bool) or not parameter.low <= number <= parameter.high:
-        raise ValueError(f"{name} must be a number from {parameter.low:g} to {parameter.high:g}")
+        raise WrongParameter(name, f"must be a number from {parameter.low:g} to {parameter.high:g}")
     return number
 
 

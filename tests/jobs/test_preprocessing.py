@@ -16,6 +16,7 @@ from jobs.preprocessors import (
     PUBLISHED,
     Preprocessor,
     UnknownPreprocessor,
+    WrongParameter,
     parameters_of,
     resolve,
 )
@@ -150,8 +151,10 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("given", [{"sigma": 1}, {"threshold_a": 0}, {"low_threshold": "a"}, {"low_threshold": True}])
 def test_a_parameter_is_the_preprocessors_own_and_in_its_range(given: Any) -> None:
-    with pytest.raises(ValueError, match=next(iter(given))):
+    with pytest.raises(WrongParameter) as refused:
         parameters_of(Preprocessor.CANNY, given)
+
+    assert refused.value.name == next(iter(given))
 
 
 def catalog_of(*names: str) -> Catalog:
@@ -225,8 +228,10 @@ def test_all_there_are_are_told_where_none_is_near() -> None:
 
 
 def test_a_parameter_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="'canny' has no parameter 'low'; it has 'resolution', 'low_threshold' and "):
-        parameters_of(Preprocessor.CANNY, {"low": 1})
+    with pytest.raises(WrongParameter, match="'canny' has no parameter 'x'; it has 'resolution', 'low_threshold' and "):
+        parameters_of(Preprocessor.CANNY, {"x": 1})
+    with pytest.raises(WrongParameter, match=r"has no parameter 'low_treshold'; did you mean 'low_threshold'"):
+        parameters_of(Preprocessor.CANNY, {"low_treshold": 1})
     with pytest.raises(ValueError, match="'invert' has no parameter 'low'; it takes no parameters"):
         parameters_of(Preprocessor.INVERT, {"low": 1})
 

@@ -241,10 +241,11 @@ def test_what_says_nothing_is_as_if_it_were_absent(name: str, empty: Any) -> Non
         ({"resizeMode": "INNER_FIT"}, "resizeMode"),
         ({"controlMode": "balanced"}, "controlMode"),
         ({"preprocessorParams": {"a": [1]}}, "preprocessorParams"),
-        ({"preprocessorParams": {"a": 1}}, "preprocessorParams"),
-        ({"preprocessorParams": {"low_threshold": 0}}, "preprocessorParams"),
-        ({"preprocessorParams": {"low_threshold": "x"}}, "preprocessorParams"),
-        ({"preprocessorParams": {"low_threshold": True}}, "preprocessorParams"),
+        ({"preprocessorParams": {"a": 1}}, "preprocessorParams.a"),
+        ({"preprocessorParams": {"a.b": 1}}, "preprocessorParams"),
+        ({"preprocessorParams": {"low_threshold": 0}}, "preprocessorParams.low_threshold"),
+        ({"preprocessorParams": {"low_threshold": "x"}}, "preprocessorParams.low_threshold"),
+        ({"preprocessorParams": {"low_threshold": True}}, "preprocessorParams.low_threshold"),
         ({"preprocessor": "openpose"}, "preprocessor"),
         ({"preprocessor": "cany"}, "preprocessor"),
         ({"model": "cany"}, "model"),
@@ -421,6 +422,7 @@ def test_no_budget_is_judged_by_a_size_that_could_not_be_read() -> None:
         (
             "r-esrgan 4x+",
             "the network 'R-ESRGAN 4x+' is not in this server's catalogue; "
+            "`darkroom models add FILE.safetensors --kind UPSCALER --name 'R-ESRGAN 4x+'` adds it; "
             "there are '4x-UltraSharp', '4x-AnimeSharp', 'shapes', 'Latent', ",
         ),
         ("shaped", "no upscaler is named 'shaped'; did you mean 'shapes'?"),
@@ -511,6 +513,8 @@ def test_a_look_for_faces_is_the_default() -> None:
         (
             "person_yolov8n-seg.pt",
             "'person_yolov8n-seg.pt' is not in this server's catalogue, and there is no other that finds this; "
+            "`darkroom models add person_yolov8n-seg.pt --kind DETECTOR --name person_yolov8n-seg.pt --allow-pickle`"
+            " adds the published file, for workers with the package ultralytics; "
             "there are 'hand_yolov8n.pt', 'face_yolov8n.pt', ",
         ),
         ("face_yolo8n.pt", "no detector is named 'face_yolo8n.pt'; did you mean 'face_yolov8n.pt'"),
