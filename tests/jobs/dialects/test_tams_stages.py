@@ -354,6 +354,12 @@ def test_prompts_are_at_most_150() -> None:
     assert set(faults(body(negative_prompts=[{"text": "a"}] * 151))) == {"stages[1].diffusion.negative_prompts"}
 
 
+@pytest.mark.parametrize("nothing", [[], None])
+def test_an_empty_list_of_prompts_is_none(nothing: Any) -> None:
+    assert faults(body(prompts=nothing)) == {"stages[1].diffusion.prompts": "is required"}
+    assert diffusion_of(prompts=[{}]).prompt == ()
+
+
 def test_prompts_hold_at_most_20_000_characters_in_all() -> None:
     assert len(diffusion_of(prompts=[{"text": "a" * 10_000}] * 2).prompt) == 2
     assert "20000 characters in all" in faults(body(prompts=[{"text": "a" * 10_000}, {"text": "a" * 10_001}]))[
@@ -489,7 +495,7 @@ def test_with_a_diffusion_stage_that_one_is_used(kind: str, name: str, fields: A
 
 
 def test_without_a_diffusion_stage_one_picture_is_named() -> None:
-    asked = alone("IMAGE_TO_INPAINT", "image_to_inpaint", INPAINT | {"diffusion": {"prompts": []}})
+    asked = alone("IMAGE_TO_INPAINT", "image_to_inpaint", INPAINT | {"diffusion": {"prompts": [{}]}})
     asked["stages"][0]["inputInitialize"] = {"count": 2}
 
     assert set(faults(asked)) == {
