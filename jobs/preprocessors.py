@@ -106,14 +106,24 @@ PUBLISHED: Mapping[str, str] = {
 LOOKING = frozenset(preprocessor for preprocessor, _ in NETWORKS.values())
 ALGORITHMS = tuple(each for each in Preprocessor if each not in LOOKING)
 
-# Those whose networks Darkroom cannot run.
-FOREIGN = (
-    "depth_leres", "depth_leres++", "dw_openpose_full", "mediapipe_face", "seg_ofade20k", "seg_ofcoco",
-    "lineart_anime_denoise", "reference_only", "softedge_teed", "softedge_anyline", "normal_dsine",
-    "reference_adain", "reference_adain+attn", "inpaint", "inpaint_only", "inpaint_only+lama",
-    "inpaint_global_harmonious", "clip_vision", "revision_clipvision", "ip-adapter_clip_sd15", "tile_colorfix",
-    "tile_colorfix+sharp",
-)  # fmt: skip
+# Those that Darkroom cannot run, by what is true of them all.
+FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "looks with a network that Darkroom cannot run; make its picture elsewhere, and send that with 'none'": (
+        "depth_leres", "depth_leres++", "dw_openpose_full", "mediapipe_face", "seg_ofade20k", "seg_ofcoco",
+        "lineart_anime_denoise", "softedge_teed", "softedge_anyline", "normal_dsine",
+    ),
+    "makes no picture: it ties the drawing itself to one, which is not built; to begin from a picture, name it in"
+    " inputInitialize.imageResourceId": ("reference_only", "reference_adain", "reference_adain+attn"),
+    "makes no picture: it tells a network for images what it sees, and such networks are not built": (
+        "clip_vision", "revision_clipvision", "ip-adapter_clip_sd15",
+    ),
+    "draws a masked part again within the ControlNet, which is not built; a stage of type IMAGE_TO_INPAINT draws one": (
+        "inpaint", "inpaint_only", "inpaint_only+lama", "inpaint_global_harmonious",
+    ),
+    "also mends the colours of what was drawn, which is not built; 'tile_resample' goes with the same ControlNets": (
+        "tile_colorfix", "tile_colorfix+sharp",
+    ),
+}  # fmt: skip
 ALIASES = {
     "canny_edge": Preprocessor.CANNY,
     "ip2p": Preprocessor.NONE,
@@ -212,8 +222,7 @@ def _known(name: str) -> tuple[Preprocessor, tuple[str, ...]]:
     found = _NAMES.find(name)
     if found is not None:
         return found
-    if folded(name) in _FOREIGN:
-        reason = "looks with a network that Darkroom cannot run; make its picture elsewhere, and send that with 'none'"
+    if reason := _FOREIGN.get(folded(name)):
         raise UnknownPreprocessor(f"{name!r} {reason}")
     raise UnknownPreprocessor(f"no preprocessor is named {name!r}; {_NAMES.hint(name)}")
 
@@ -245,4 +254,4 @@ def _within(parameter: Parameter, name: str, value: bool | float | str) -> float
 
 
 _NAMES = Names({**{each.value: (each, ()) for each in ALGORITHMS}, **NETWORKS}, ALIASES | _OLD_NAMES)
-_FOREIGN = frozenset(map(folded, FOREIGN))
+_FOREIGN = {folded(name): reason for reason, names in FOREIGN.items() for name in names}

@@ -133,12 +133,31 @@ def test_a_smaller_tile_is_less_sharp() -> None:
     assert soft.shape == sharp.shape and not np.array_equal(soft, sharp)
 
 
+# Of the web UI: those that change how is drawn, and so cannot be computed elsewhere.
+MAKE_NO_PICTURE = {
+    *("reference_only", "reference_adain", "reference_adain+attn"),
+    *("clip_vision", "revision_clipvision", "ip-adapter_clip_sd15"),
+    *("inpaint", "inpaint_only", "inpaint_only+lama", "inpaint_global_harmonious"),
+    *("tile_colorfix", "tile_colorfix+sharp"),
+}
+
+
 @pytest.mark.parametrize(("name", "preprocessor"), [("Canny", Preprocessor.CANNY), *ALIASES.items()])
 def test_names_are_those_of_the_web_ui(name: str, preprocessor: Preprocessor) -> None:
     assert resolve(name, catalog_of()) == (preprocessor, None)
 
 
-@pytest.mark.parametrize("name", [*FOREIGN, *NETWORKS])
+@pytest.mark.parametrize(("reason", "names"), FOREIGN.items())
+def test_those_that_are_not_built_say_what_they_do(reason: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        with pytest.raises(UnknownPreprocessor) as refused:
+            resolve(name, catalog_of())
+
+        assert refused.value.message == f"{name!r} {reason}"
+        assert ("send that with 'none'" in reason) == (name not in MAKE_NO_PICTURE)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_those_that_need_a_network_say_so(name: str) -> None:
     with pytest.raises(UnknownPreprocessor, match="network"):
         resolve(name, catalog_of())
