@@ -19,7 +19,7 @@ from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.video_diffusion import Keyframes, VideoControl, VideoDiffusion
 from jobs.upscalers import Upscaler
 from tests.jobs.dialects.messages import places, spellings
-from tests.jobs.dialects.parsing import diffusion_of, faults, parse, third_stage, with_stage
+from tests.jobs.dialects.parsing import diffusion_of, faults, parse, refusals, third_stage, with_stage
 from tests.jobs.samples import body
 
 DRAWN = diffusion_of()
@@ -358,6 +358,17 @@ def test_prompts_are_at_most_150() -> None:
 def test_an_empty_list_of_prompts_is_none(nothing: Any) -> None:
     assert faults(body(prompts=nothing)) == {"stages[1].diffusion.prompts": "is required"}
     assert diffusion_of(prompts=[{}]).prompt == ()
+
+
+def test_that_a_stage_is_not_built_is_told_before_what_is_wrong_with_its_fields() -> None:
+    asked = with_stage("IMAGE_TO_ANIMATE_DIFF", "imageToAnimateDiff", {"surprise": 1}, width="x")
+
+    assert list(refusals(asked)) == [
+        "stages[2].type",
+        "stages[1].diffusion.width",
+        "stages[2].imageToAnimateDiff.surprise",
+        "stages[2].imageToAnimateDiff.args",
+    ]
 
 
 def test_prompts_hold_at_most_20_000_characters_in_all() -> None:
