@@ -89,7 +89,9 @@ def explanation_body(view: JobView, around: Circumstances) -> answers.Explanatio
             body["jobsBefore"] = view.place.rank - 1
             if around.own_before is not None:
                 body["yourJobsBefore"] = around.own_before
-    if view.estimate:
+    # What was foretold a moment ago knows nothing of a pause.
+    is_held = view.job.status == JobStatus.WAITING and around.paused
+    if view.estimate and not is_held:
         body["estimate"] = _estimate(view.estimate)
     return body
 
