@@ -1,6 +1,6 @@
 """What this service parses and prices but cannot do yet, in one place. Build it, and delete its line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, TypeAlias, get_args
@@ -55,17 +55,22 @@ _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Diffu
 _PLAIN: tuple[Any, ...] = tuple(_DEFAULTS[name] for name in DIFFUSION_FIELDS)
 
 
+def unbuilt(stage_types: Iterable[str]) -> list[Fault]:
+    """The stages of these types, in order, that no worker of this version runs."""
+    return [
+        Fault(f"stages[{i}].type", f"{kind}: {STAGES[kind]}") for i, kind in enumerate(stage_types) if kind in STAGES
+    ]
+
+
 def unsupported(submission: Submission) -> list[Fault]:
     """Every stage, and every field of a stage that runs, which this service cannot honour yet."""
-    faults: list[Fault] = []
+    faults = unbuilt(stage.type for stage in submission.stages)
     has_diffusion = False
     for i, stage in enumerate(submission.stages):
         if isinstance(stage, Diffusion):
             has_diffusion = True
             faults += _diffusion_faults(stage, f"stages[{i}].{stage.field_name}")
-        elif reason := STAGES.get(stage.type):
-            faults.append(Fault(f"stages[{i}].type", f"{stage.type}: {reason}"))
-        elif isinstance(stage, Redrawing) and not has_diffusion:
+        elif isinstance(stage, Redrawing) and stage.type not in STAGES and not has_diffusion:
             path = f"stages[{i}].{stage.field_name}.diffusion"
             faults += _diffusion_faults(stage.diffusion, path)
             if stage.draws_parts and stage.diffusion.controls:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs.errors import DarkroomError
 from jobs.names import did_you_mean, there_are
+from jobs.vaes import OWN
 
 
 class Kind(StrEnum):
@@ -107,6 +108,9 @@ class Model:
         return hmac.compare_digest(given, self.access_key_sha256)
 
 
+WORDS = {Kind.VAE: OWN}
+"""What a job may say in place of a model of this kind."""
+
 # Of a catalogue of hundreds nobody reads all.
 MAX_NAMES_TOLD = 10
 
@@ -174,7 +178,8 @@ class Catalog:
         return [model.name for model in shown], aliases | {model.id: model.id for model in shown}
 
     def _hint(self, kind: Kind, name: str) -> str:
-        names, others = self.names(kind)
+        here, others = self.names(kind)
+        names = [*WORDS.get(kind, ()), *here]
         if near := did_you_mean(name, names, others):
             return near
         if kind is Kind.CHECKPOINT:

@@ -48,6 +48,14 @@ class Look:
     mask_merge: MaskMerge = "None"
 
 
+def _added(name: str) -> str:
+    """How an operator adds it, where it is a file."""
+    if not name.endswith(".pt"):
+        return ""
+    command = f"darkroom models add {name} --kind DETECTOR --name {name} --allow-pickle"
+    return f"`{command}` adds the published file, for workers with the package ultralytics; "
+
+
 class UnknownDetector(DarkroomError):
     """No detector has this name."""
 
@@ -66,5 +74,5 @@ def resolve(name: str, catalog: Catalog) -> str:
         known = (*here, *FACES)
         if name in OTHERS:
             reason = f"{name!r} is not in this server's catalogue, and there is no other that finds this"
-            raise UnknownDetector(f"{reason}; {there_are(known)}") from error
+            raise UnknownDetector(f"{reason}; {_added(name)}{there_are(known)}") from error
         raise UnknownDetector(f"no detector is named {name!r}; {hint(name, known, others)}") from error

@@ -96,6 +96,11 @@ class LinkRefused(DarkroomError):
 class NotFound(DarkroomError):
     """Not found."""
 
+    def __init__(self, message: str | None = None, *, field: str = "") -> None:
+        """`field` is that of a body which names what is not there."""
+        super().__init__(message)
+        self.field = field
+
 
 class RequestIdConflict(DarkroomError):
     """The request id was used before, with another body or other bounds."""

@@ -96,7 +96,8 @@ def _in(when: Range | None, what: str) -> str:
         return ""
     if when.p90 < SOON_S:
         return f"{what} at once"
-    return f"{what} in about {_s(when.p50)}, and in {_s(when.p90)} at nine of ten"
+    about, at_most = _s(when.p50), _s(when.p90)
+    return f"{what} in about {about}" + (f", and nine times out of ten within {at_most}" if at_most != about else "")
 
 
 def _s(seconds: float) -> str:

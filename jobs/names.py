@@ -38,15 +38,18 @@ def hint(name: str, names: Sequence[str], aliases: Mapping[str, str] | None = No
 
 
 def did_you_mean(name: str, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
-    """The names nearest to it: those that are spelled alike, then those that it is a part of, or that are one of it.
+    """The names nearest to it; empty where none is near."""
+    near = nearest(name, names, aliases)
+    return f"did you mean {quoted(near, 'or')}?" if near else ""
 
-    Empty where none is near."""
+
+def nearest(name: str, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> list[str]:
+    """Those that are spelled alike, then those that it is a part of, or that are one of it."""
     asked = folded(name)
     spelled = {folded(each): meant for each, meant in (*(aliases or {}).items(), *((each, each) for each in names))}
     alike = difflib.get_close_matches(asked, spelled, n=MAX_SUGGESTED)
     parts = sorted((each for each in spelled if _is_part(each, asked)), key=lambda each: abs(len(each) - len(asked)))
-    near = [*dict.fromkeys(spelled[each] for each in (*alike, *parts))][:MAX_SUGGESTED]
-    return f"did you mean {quoted(near, 'or')}?" if near else ""
+    return [*dict.fromkeys(spelled[each] for each in (*alike, *parts))][:MAX_SUGGESTED]
 
 
 def there_are(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from jobs.catalog import Catalog, Kind, UnknownModel
 from jobs.errors import DarkroomError
-from jobs.names import Names, folded, quoted
+from jobs.names import Names, did_you_mean, folded, quoted
 
 MAX_RESOLUTION_PX = 2048
 
@@ -106,14 +106,24 @@ PUBLISHED: Mapping[str, str] = {
 LOOKING = frozenset(preprocessor for preprocessor, _ in NETWORKS.values())
 ALGORITHMS = tuple(each for each in Preprocessor if each not in LOOKING)
 
-# Those whose networks Darkroom cannot run.
-FOREIGN = (
-    "depth_leres", "depth_leres++", "dw_openpose_full", "mediapipe_face", "seg_ofade20k", "seg_ofcoco",
-    "lineart_anime_denoise", "reference_only", "softedge_teed", "softedge_anyline", "normal_dsine",
-    "reference_adain", "reference_adain+attn", "inpaint", "inpaint_only", "inpaint_only+lama",
-    "inpaint_global_harmonious", "clip_vision", "revision_clipvision", "ip-adapter_clip_sd15", "tile_colorfix",
-    "tile_colorfix+sharp",
-)  # fmt: skip
+# Those that Darkroom cannot run, by what is true of them all.
+FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "looks with a network that Darkroom cannot run; make its picture elsewhere, and send that with 'none'": (
+        "depth_leres", "depth_leres++", "dw_openpose_full", "mediapipe_face", "seg_ofade20k", "seg_ofcoco",
+        "lineart_anime_denoise", "softedge_teed", "softedge_anyline", "normal_dsine",
+    ),
+    "makes no picture: it ties the drawing itself to one, which is not built; to begin from a picture, name it in"
+    " inputInitialize.imageResourceId": ("reference_only", "reference_adain", "reference_adain+attn"),
+    "makes no picture: it tells a network for images what it sees, and such networks are not built": (
+        "clip_vision", "revision_clipvision", "ip-adapter_clip_sd15",
+    ),
+    "draws a masked part again within the ControlNet, which is not built; a stage of type IMAGE_TO_INPAINT draws one": (
+        "inpaint", "inpaint_only", "inpaint_only+lama", "inpaint_global_harmonious",
+    ),
+    "also mends the colours of what was drawn, which is not built; 'tile_resample' goes with the same ControlNets": (
+        "tile_colorfix", "tile_colorfix+sharp",
+    ),
+}  # fmt: skip
 ALIASES = {
     "canny_edge": Preprocessor.CANNY,
     "ip2p": Preprocessor.NONE,
@@ -177,6 +187,14 @@ class UnknownPreprocessor(DarkroomError):
     """No preprocessor has this name, or it needs weights that are not there."""
 
 
+class WrongParameter(ValueError):
+    """A preprocessor does not take `name`, or not with this value."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+
+
 def resolve(name: str, catalog: Catalog) -> tuple[Preprocessor, str | None]:
     """What this name makes, and the catalogue id of the network that it looks with, None where it needs none.
 
@@ -204,14 +222,13 @@ def _known(name: str) -> tuple[Preprocessor, tuple[str, ...]]:
     found = _NAMES.find(name)
     if found is not None:
         return found
-    if folded(name) in _FOREIGN:
-        reason = "looks with a network that Darkroom cannot run; make its picture elsewhere, and send that with 'none'"
+    if reason := _FOREIGN.get(folded(name)):
         raise UnknownPreprocessor(f"{name!r} {reason}")
     raise UnknownPreprocessor(f"no preprocessor is named {name!r}; {_NAMES.hint(name)}")
 
 
 def parameters_of(preprocessor: Preprocessor, given: Mapping[str, bool | float | str]) -> dict[str, float]:
-    """All parameters, with defaults for those that are not given. Raises ValueError for what it does not have."""
+    """All parameters, with defaults for those that are not given. Raises WrongParameter."""
     known = PARAMETERS[preprocessor]
     told = {name: each.default for name, each in known.items()}
     in_order = [name for name in known if name != "resolution"]
@@ -219,8 +236,9 @@ def parameters_of(preprocessor: Preprocessor, given: Mapping[str, bool | float |
     for name, value in given.items():
         meant = positions.get(name, _COMMON.get(name, name))
         if meant not in known:
-            allowed = f"it has {quoted(known)}" if known else "it takes no parameters"
-            raise ValueError(f"{preprocessor.value!r} has no parameter {name!r}; {allowed}")
+            others = f"it has {quoted(known)}" if known else "it takes no parameters"
+            allowed = did_you_mean(name, known, {each: each for each in positions}) or others
+            raise WrongParameter(name, f"{preprocessor.value!r} has no parameter {name!r}; {allowed}")
         told[meant] = _within(known[meant], name, value)
     return told
 
@@ -229,11 +247,11 @@ def _within(parameter: Parameter, name: str, value: bool | float | str) -> float
     try:
         number = float(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be a number") from error
+        raise WrongParameter(name, "must be a number") from error
     if isinstance(value, bool) or not parameter.low <= number <= parameter.high:
-        raise ValueError(f"{name} must be a number from {parameter.low:g} to {parameter.high:g}")
+        raise WrongParameter(name, f"must be a number from {parameter.low:g} to {parameter.high:g}")
     return number
 
 
 _NAMES = Names({**{each.value: (each, ()) for each in ALGORITHMS}, **NETWORKS}, ALIASES | _OLD_NAMES)
-_FOREIGN = frozenset(map(folded, FOREIGN))
+_FOREIGN = {folded(name): reason for reason, names in FOREIGN.items() for name in names}

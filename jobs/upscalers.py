@@ -60,8 +60,14 @@ def resolve(name: str, catalog: Catalog) -> str:
         known = (*here, *Upscaler)
         if published:
             reason = f"the network {published!r} is not in this server's catalogue"
-            raise UnknownUpscaler(f"{reason}; {there_are(known)}") from error
+            raise UnknownUpscaler(f"{reason}; {_added(published)}; {there_are(known)}") from error
         raise UnknownUpscaler(f"no upscaler is named {name!r}; {hint(name, known, others)}") from error
+
+
+def _added(published: str) -> str:
+    """How an operator adds it. Workers know ESRGAN's networks without a package."""
+    needs = ", for workers with darkroom[upscalers]" if published.startswith("SwinIR") else ""
+    return f"`darkroom models add FILE.safetensors --kind UPSCALER --name '{published}'` adds it{needs}"
 
 
 def is_latent(upscaler: str) -> bool:

@@ -18,6 +18,9 @@ PUBLISHED = (
     "pastel-waifu-diffusion.vae.pt",
 )
 
+# What a job may say in place of one: the checkpoint's own.
+OWN = ("Automatic", "None")
+
 # As a published Python client writes them.
 MISSPELT = {
     "clearvae.safetensor": "ClearVAE.safetensors",
@@ -31,7 +34,7 @@ class UnknownVae(DarkroomError):
 
 def canonical(name: str) -> str | None:
     """The VAE of this name, None for the checkpoint's own; case does not matter. Raises UnknownVae with a hint."""
-    if name.casefold() in ("", "automatic", "none"):
+    if name.casefold() in ("", *map(str.casefold, OWN)):
         return None
     vae = _NAMES.find(name)
     if vae is None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from jobs.account import Scope
 from jobs.catalog import Catalog
 from jobs.dialects.faults import Faults
-from jobs.dialects.protobuf_json import Message, Name, requiring
+from jobs.dialects.protobuf_json import Message, Name, requiring, shown
 from jobs.dialects.tams_response import detected_body
 from jobs.errors import InvalidSubmission, NotFound
 from jobs.job import Image
@@ -69,7 +69,7 @@ class DetectApi:
     async def detect(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.RESOURCES_WRITE)
         preprocessor, network, resource_id = _asked(await read_json(request), self._catalog)
-        image = await self._resources.get(account.id, resource_id)
+        image = await self._picture(account.id, resource_id)
         if network:
             stage = ControlnetDetect(
                 preprocessor=preprocessor, model=network, preprocessor_params=parameters_of(preprocessor, {})
@@ -78,6 +78,14 @@ class DetectApi:
         else:
             made = await self._computed(account.id, image, preprocessor)
         return json_response(detected_body(made, self._links))
+
+    async def _picture(self, account_id: int, name: str) -> Image:
+        """Raises NotFound, in the same words for what is no id, not there, or another account's."""
+        try:
+            return await self._resources.get(account_id, UUID(name))
+        except (ValueError, NotFound) as error:
+            reason = f"there is no resource {shown(name)!r} with a picture; upload one first"
+            raise NotFound(reason, field="resourceId") from error
 
     async def _computed(self, account_id: int, image: Image, preprocessor: Preprocessor) -> Image:
         async with self._turns.turn(account_id):
@@ -99,10 +107,10 @@ class DetectApi:
         return await self._resources.get(account_id, id_)
 
 
-def _asked(value: object, catalog: Catalog) -> tuple[Preprocessor, str | None, UUID]:
+def _asked(value: object, catalog: Catalog) -> tuple[Preprocessor, str | None, str]:
     """The preprocessor, the network that it looks with if any, and the picture.
 
-    Raises InvalidSubmission with all its faults, NotFound for what is no id."""
+    Raises InvalidSubmission with all its faults."""
     faults = Faults(value)
     body = faults.read(DetectBody)
     preprocessor, network = Preprocessor.NONE, None
@@ -116,11 +124,4 @@ def _asked(value: object, catalog: Catalog) -> tuple[Preprocessor, str | None, U
     if not body.resource_id:
         faults.add("resourceId", "is required")
     faults.raise_any()
-    return preprocessor, network, _uuid(body.resource_id or "")
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise NotFound(f"There is no resource {text[:40]!r}; POST /v1/resource/image makes one.") from error
+    return preprocessor, network, body.resource_id or ""

@@ -16,6 +16,7 @@ from jobs.dialects.protobuf_json import Integer, Message, Name
 from jobs.dialects.query import decode_cursor, encode_cursor, read_query
 from jobs.dialects.tams_models import model_body, models_body
 from jobs.errors import NotFound
+from jobs.names import nearest
 from orchestrator.authentication import Authentication
 from orchestrator.json_http import json_response
 
@@ -72,7 +73,7 @@ class ModelsApi:
 
     def _model(self, model_id: str, access_key: str) -> Model:
         """Raises NotFound, in the same words whether there is no such model or it is private."""
-        refusal = NotFound(f"There is no model with the id {model_id[:40]!r}; GET /v1/models?name=… finds ids by name.")
+        refusal = NotFound(f"There is no model with the id {model_id[:40]!r}; {self._near(model_id[:40])}")
         try:
             model = self._catalog.get(model_id)
         except UnknownModel as error:
@@ -80,6 +81,15 @@ class ModelsApi:
         if not model.is_open_to(access_key):
             raise refusal
         return model
+
+    def _near(self, model_id: str) -> str:
+        """Of private models nothing is told."""
+        ids = {
+            name: model.id for model in self._models if not model.is_private for name in (model.name, *model.aliases)
+        }
+        near = nearest(model_id, ids.values(), ids)
+        told = " or ".join(f"{each} ({self._catalog.get(each).name!r})" for each in near)
+        return f"{f'did you mean {told}? ' if told else ''}GET /v1/models?name=… finds ids by name."
 
 
 def _access_key(request: web.Request) -> str:

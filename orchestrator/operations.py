@@ -157,12 +157,12 @@ OPERATIONS: tuple[Operation, ...] = (
         tag=JOBS,
         summary="Ask why a job waits, and until when",
         description="One sentence for people, and its numbers. `estimate` is in seconds from now: `p50` holds in one "
-        "of two cases, `p90` in nine of ten.",
+        "of two cases, `p90` in nine of ten. `workersAlive` are those of the job's pool, which it waits in.",
         parameters=(JOB_ID,),
         answer=answers.ExplanationAnswer,
         answer_example={
             "explanation": "3 jobs are before it, 2 of them yours; 1 worker is alive and at work; it should start in "
-            "about 12 s, and in 20 s at nine of ten.",
+            "about 12 s, and nine times out of ten within 20 s.",
             "jobsBefore": 3,
             "yourJobsBefore": 2,
             "workersAlive": 1,

@@ -49,6 +49,11 @@ class Faults:
         for fault in faults:
             self.add(fault.path, fault.reason, reads=reads)
 
+    def lead(self, faults: Iterable[Fault]) -> None:
+        """These first: while they stand, it is in vain to mend the others."""
+        leading = [Fault(_spelled(each.path, self._body), each.reason) for each in faults]
+        self.found = [*leading, *(each for each in self.found if each not in leading)]
+
     def raise_any(self) -> None:
         if self.found:
             raise InvalidSubmission(self.found)

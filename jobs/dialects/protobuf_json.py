@@ -10,8 +10,9 @@ What nearly all clients send is checked by pydantic's core alone; Python looks a
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -197,10 +198,7 @@ def faults_of(error: ValidationError, kind: type[Message]) -> list[Fault]:
     """Every fault of what was read as a message of this kind, with paths like `stages[1].diffusion.steps`, in the
     sender's spelling."""
     hints = iter(range(MAX_HINTS))
-    return [
-        Fault(_path(each["loc"]), _reason(each, kind, hints))
-        for each in error.errors(include_url=False, include_input=False)
-    ]
+    return [Fault(_path(each["loc"]), _reason(each, kind, hints)) for each in error.errors(include_url=False)]
 
 
 def _either(usual: CoreSchema, read: Callable[[Any], Any], says: str) -> CoreSchema:
@@ -266,6 +264,31 @@ def _unknown(location: tuple[int | str, ...], kind: type[Message], hints: Iterat
     return f"is not a field here{f'; {told}' if told else ''}"
 
 
+def _not_one_of(error: ErrorDetails, kind: type[Message], hints: Iterator[int]) -> str:
+    """Of an enum: the names that are nearest to what was sent, or all."""
+    sent, told = error["input"], ""
+    if isinstance(sent, str) and next(hints, None) is not None:
+        told = did_you_mean(shown(sent), _values_at(error["loc"], kind))
+    return f"{shown(sent)!r} is not known here; {told}" if told else f"must be one of {error['ctx']['expected']}"
+
+
+def _values_at(location: tuple[int | str, ...], kind: type[Message]) -> list[str]:
+    """The names that the enum which is there has."""
+    *before, name = (part for part in location if isinstance(part, str))
+    fields = _kind_at(tuple(before), kind).model_fields.items()
+    return [*_values(next(each.annotation for field, each in fields if name in _spelled(field, each)))]
+
+
+def _values(annotation: Any) -> Iterator[str]:
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        yield from (each.value for each in annotation)
+    elif get_origin(annotation) is Literal:
+        yield from map(str, get_args(annotation))
+    else:
+        for part in get_args(annotation):
+            yield from _values(part)
+
+
 def _kind_at(location: tuple[int | str, ...], kind: type[Message]) -> type[Message]:
     """Of the message that is there, in one of this kind. No message has a union of several."""
     for part in location:
@@ -313,7 +336,7 @@ def _reason(error: ErrorDetails, kind: type[Message], hints: Iterator[int]) -> s
         case "list_type":
             return "must be a list"
         case "literal_error" | "enum":
-            return f"must be one of {error['ctx']['expected']}"
+            return _not_one_of(error, kind, hints)
         case "too_long" if error["ctx"].get("field_type") == "Value":
             return f"must have at most {count(error['ctx']['max_length'], 'character')}"
         case "too_long":

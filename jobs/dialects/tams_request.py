@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic.alias_generators import to_camel
 
+from jobs.capabilities import unbuilt
 from jobs.catalog import Catalog
 from jobs.dialects.faults import Faults
 from jobs.dialects.protobuf_json import Message, Text, is_meaningful, requiring
@@ -123,6 +124,8 @@ def parse_submission(
     # A stage that is missing would shift the paths of those behind it.
     if refusals and len(stages) == len(job.stages or ()):
         reading.faults.take(refusals(submission))
+    if refusals:
+        reading.faults.lead(unbuilt(body.type or "" for body in job.stages or ()))
     reading.faults.raise_any()
     return submission
 

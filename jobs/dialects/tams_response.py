@@ -4,12 +4,14 @@
 twins, because a published client reads that spelling.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from jobs.dialects import tams_answers as answers
 from jobs.errors import (
     DarkroomError,
+    Fault,
     InsufficientCredits,
     InvalidSubmission,
     JobEnded,
@@ -87,7 +89,9 @@ def explanation_body(view: JobView, around: Circumstances) -> answers.Explanatio
             body["jobsBefore"] = view.place.rank - 1
             if around.own_before is not None:
                 body["yourJobsBefore"] = around.own_before
-    if view.estimate:
+    # What was foretold a moment ago knows nothing of a pause.
+    is_held = view.job.status == JobStatus.WAITING and around.paused
+    if view.estimate and not is_held:
         body["estimate"] = _estimate(view.estimate)
     return body
 
@@ -173,8 +177,9 @@ def error_body(error: DarkroomError) -> tuple[int, answers.StatusAnswer]:
     status, code = _CODES.get(type(error), (500, 13))
     body: answers.StatusAnswer = {"code": code, "message": error.message, "details": []}
     if isinstance(error, InvalidSubmission):
-        violations = [{"field": fault.path or WHOLE_BODY, "description": fault.reason} for fault in error.faults]
-        body["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
+        body["details"] = [_bad_request(error.faults)]
+    if isinstance(error, NotFound) and error.field:
+        body["details"] = [_bad_request([Fault(error.field, error.message)])]
     if isinstance(error, RateLimited):
         body["details"] = [{"@type": RETRY_INFO, "retryDelay": f"{error.wait_s:.3f}s"}]
     if isinstance(error, InsufficientCredits):
@@ -182,6 +187,11 @@ def error_body(error: DarkroomError) -> tuple[int, answers.StatusAnswer]:
     if isinstance(error, TooManyWaiting):
         body["details"] = [_error_info("TOO_MANY_WAITING", error.facts)]
     return status, body
+
+
+def _bad_request(faults: Sequence[Fault]) -> dict[str, Any]:
+    violations = [{"field": fault.path or WHOLE_BODY, "description": fault.reason} for fault in faults]
+    return {"@type": BAD_REQUEST, "fieldViolations": violations}
 
 
 def _error_info(reason: str, facts: dict[str, str]) -> dict[str, Any]:

@@ -407,7 +407,7 @@ async def _requeue(
 async def _take_back(connection: Connection, row: Any, max_attempts: int) -> None:
     job_id, attempt, tries = row["id"], row["attempt"], row["attempt"] - row["handed_back"]
     if tries < max_attempts:
-        reason = "the worker stopped renewing its lease"
+        reason = "The worker stopped renewing its lease."
         await _requeue(connection, job_id, attempt, delay=timedelta(0), reason=reason)
         return
     lost = "1 worker was lost while it" if tries == 1 else f"{tries} workers were lost while they"

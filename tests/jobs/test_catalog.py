@@ -69,6 +69,14 @@ def test_an_unknown_companion_near_nothing_names_those_that_there_are(models: li
         Catalog([SECOND, PRIVATE_LORA, *models]).resolve(Kind.LORA, "zzzzzzzz")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("automtic", r"did you mean 'Automatic'\?"), ("zzzz", "there are 'Automatic' and 'None'")]
+)
+def test_what_may_be_said_in_place_of_a_vae_is_told_too(name: str, hint: str) -> None:
+    with pytest.raises(UnknownModel, match=f"no VAE has the id, name or alias '{name}'; {hint}$"):
+        Catalog([SECOND]).resolve(Kind.VAE, name)
+
+
 def test_names_and_ids_belong_to_their_kind() -> None:
     catalog = Catalog([SECOND, LORA])
 

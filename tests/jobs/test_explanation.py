@@ -25,12 +25,16 @@ def waiting(rank: int | None = 1, start: Range | None = None, missing: tuple[str
         (
             waiting(4, Range(12, 30.4), own_before=2, workers=1, busy_workers=1),
             "3 jobs are before it, 2 of them yours; 1 worker is alive and at work; it should start in about 12 s, and"
-            " in 30 s at nine of ten.",
+            " nine times out of ten within 30 s.",
         ),
         (
             waiting(2, Range(200, 9000), own_before=1),
             "1 job is before it, one of yours; 2 workers are alive, 2 of them at work; it should start in about 3 min,"
-            " and in 2 h at nine of ten.",
+            " and nine times out of ten within 2 h.",
+        ),
+        (
+            waiting(1, Range(28.8, 29.3), workers=1, busy_workers=1),
+            "It is the first in line; 1 worker is alive and at work; it should start in about 29 s.",
         ),
         (
             waiting(1, Range(0, 1.4), workers=1, busy_workers=0),
@@ -80,7 +84,7 @@ def test_a_waiting_job_is_told_what_it_waits_for(said: str, expected: str) -> No
                 progress=Progress(attempt=2, fraction=0.35, stage=1, step=7, steps=20),
                 estimate=Estimate(starts_in=None, ends_in=Range(7, 9)),
             ),
-            "It is running, attempt 2, 35% done; it should end in about 7 s, and in 9 s at nine of ten.",
+            "It is running, attempt 2, 35% done; it should end in about 7 s, and nine times out of ten within 9 s.",
         ),
         (JobView(job=job(JobStatus.CANCELED)), "It has ended: CANCELED."),
         (

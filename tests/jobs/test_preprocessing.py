@@ -16,6 +16,7 @@ from jobs.preprocessors import (
     PUBLISHED,
     Preprocessor,
     UnknownPreprocessor,
+    WrongParameter,
     parameters_of,
     resolve,
 )
@@ -132,12 +133,31 @@ def test_a_smaller_tile_is_less_sharp() -> None:
     assert soft.shape == sharp.shape and not np.array_equal(soft, sharp)
 
 
+# Of the web UI: those that change how is drawn, and so cannot be computed elsewhere.
+MAKE_NO_PICTURE = {
+    *("reference_only", "reference_adain", "reference_adain+attn"),
+    *("clip_vision", "revision_clipvision", "ip-adapter_clip_sd15"),
+    *("inpaint", "inpaint_only", "inpaint_only+lama", "inpaint_global_harmonious"),
+    *("tile_colorfix", "tile_colorfix+sharp"),
+}
+
+
 @pytest.mark.parametrize(("name", "preprocessor"), [("Canny", Preprocessor.CANNY), *ALIASES.items()])
 def test_names_are_those_of_the_web_ui(name: str, preprocessor: Preprocessor) -> None:
     assert resolve(name, catalog_of()) == (preprocessor, None)
 
 
-@pytest.mark.parametrize("name", [*FOREIGN, *NETWORKS])
+@pytest.mark.parametrize(("reason", "names"), FOREIGN.items())
+def test_those_that_are_not_built_say_what_they_do(reason: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        with pytest.raises(UnknownPreprocessor) as refused:
+            resolve(name, catalog_of())
+
+        assert refused.value.message == f"{name!r} {reason}"
+        assert ("send that with 'none'" in reason) == (name not in MAKE_NO_PICTURE)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_those_that_need_a_network_say_so(name: str) -> None:
     with pytest.raises(UnknownPreprocessor, match="network"):
         resolve(name, catalog_of())
@@ -150,8 +170,10 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("given", [{"sigma": 1}, {"threshold_a": 0}, {"low_threshold": "a"}, {"low_threshold": True}])
 def test_a_parameter_is_the_preprocessors_own_and_in_its_range(given: Any) -> None:
-    with pytest.raises(ValueError, match=next(iter(given))):
+    with pytest.raises(WrongParameter) as refused:
         parameters_of(Preprocessor.CANNY, given)
+
+    assert refused.value.name == next(iter(given))
 
 
 def catalog_of(*names: str) -> Catalog:
@@ -225,8 +247,10 @@ def test_all_there_are_are_told_where_none_is_near() -> None:
 
 
 def test_a_parameter_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="'canny' has no parameter 'low'; it has 'resolution', 'low_threshold' and "):
-        parameters_of(Preprocessor.CANNY, {"low": 1})
+    with pytest.raises(WrongParameter, match="'canny' has no parameter 'x'; it has 'resolution', 'low_threshold' and "):
+        parameters_of(Preprocessor.CANNY, {"x": 1})
+    with pytest.raises(WrongParameter, match=r"has no parameter 'low_treshold'; did you mean 'low_threshold'"):
+        parameters_of(Preprocessor.CANNY, {"low_treshold": 1})
     with pytest.raises(ValueError, match="'invert' has no parameter 'low'; it takes no parameters"):
         parameters_of(Preprocessor.INVERT, {"low": 1})
 

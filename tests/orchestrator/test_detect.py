@@ -225,7 +225,10 @@ async def test_a_picture_that_is_not_there_or_anothers_is_not_found(api: Api, ot
 
     for resource_id in (theirs, empty["resourceId"], str(uuid4()), "no id"):
         status, answer = await detect(api, resource_id)
-        assert (status, answer["code"]) == (404, 5)
+        reason = f"there is no resource {resource_id!r} with a picture; upload one first"
+        assert (status, answer["code"], answer["message"]) == (404, 5, reason)
+        (detail,) = answer["details"]
+        assert detail["fieldViolations"] == [{"field": "resourceId", "description": reason}]
 
 
 async def test_a_stored_picture_that_is_damaged_is_told_with_its_field(api: Api, files_folder: Path) -> None:

@@ -206,8 +206,8 @@ async def test_what_cannot_be_done_yet_is_refused_with_the_reason(api: Api, data
 
     assert (status, answer["code"]) == (400, 3)
     assert answer["details"][0]["fieldViolations"] == [
-        {"field": "stages[1].diffusion.enableElla", "description": "ELLA is not built yet"},
         {"field": "stages[2].type", "description": f"IMAGE_TO_ANIMATE_DIFF: {STAGES['IMAGE_TO_ANIMATE_DIFF']}"},
+        {"field": "stages[1].diffusion.enableElla", "description": "ELLA is not built yet"},
     ]
     assert await _count_jobs(database) == 0
 

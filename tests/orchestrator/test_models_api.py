@@ -86,7 +86,23 @@ async def test_what_is_no_models_id_is_not_found(api: Api, id: str) -> None:
     status, body = await api.call("GET", f"/v1/models/{id}")
 
     assert (status, body["code"], body["details"]) == (404, 5, [])
-    assert "; GET /v1/models?name=… finds ids by name." in body["message"]
+    assert body["message"].startswith("There is no model with the id ")
+    assert body["message"].endswith(" GET /v1/models?name=… finds ids by name.")
+
+
+@pytest.mark.parametrize("id", ["dreamshaper", "ds8", "600423083519508505"])
+async def test_an_id_that_is_near_or_of_that_name_is_told(api: Api, id: str) -> None:
+    _, body = await api.call("GET", f"/v1/models/{id}")
+
+    assert "; did you mean " in body["message"]
+    assert "600423083519508503 ('DreamShaper-8')" in body["message"]
+
+
+async def test_no_private_model_is_suggested(api: Api) -> None:
+    _, body = await api.call("GET", "/v1/models/secret-styl")
+
+    assert "21" not in body["message"]
+    assert "secret-style" not in body["message"]
 
 
 async def test_a_private_model_cannot_be_told_from_one_that_is_not_there(api: Api) -> None:

@@ -1,5 +1,6 @@
 """What a stage attaches to its checkpoint: LoRAs, embeddings, ControlNets, motion. An empty item says nothing."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Protocol, TypeAlias, TypeVar
@@ -12,7 +13,7 @@ from jobs.block_weights import read_block_weights
 from jobs.catalog import UNET_FAMILIES, Family, Kind, Model
 from jobs.dialects.protobuf_json import DefaultIsAbsent, Flag, Message, Name, Real, Whole, is_meaningful, requiring
 from jobs.dialects.tams.reading import Reading
-from jobs.preprocessors import Preprocessor, parameters_of
+from jobs.preprocessors import Preprocessor, WrongParameter, parameters_of
 from jobs.preprocessors import resolve as resolve_preprocessor
 
 Parameter: TypeAlias = bool | float | str
@@ -191,9 +192,11 @@ class ControlNetArgBody(Message):
     def _parameters(self, preprocessor: Preprocessor, path: str, reading: Reading) -> dict[str, float]:
         try:
             return parameters_of(preprocessor, self.preprocessor_params or {})
-        except ValueError as error:
+        except WrongParameter as error:
+            # An odd name would read as several parts of a path.
+            part = f".{error.name}" if re.fullmatch(r"\w+", error.name) else ""
             reads = [f"{path}.preprocessor"]
-            reading.faults.add(f"{path}.preprocessorParams", str(error), reads=reads)
+            reading.faults.add(f"{path}.preprocessorParams{part}", str(error), reads=reads)
             return {}
 
 

@@ -82,7 +82,7 @@ class DiffusionBody(Message):
             denoising_strength=self.denoising_strength or limits.DEFAULT_DENOISING_STRENGTH,
             vae=reading.vae(self.sd_vae, f"{path}.sdVae", model.family),
         )
-        if self.prompts is None:
+        if not self.prompts:  # protobuf does not tell an empty list from none
             reading.faults.add(f"{path}.prompts", "is required")
         if size := size_faults(stage.width, stage.height, model.family, path):
             reading.faults.take(size, reads=[f"{path}.width", f"{path}.height", f"{path}.sdModel"])

@@ -1,4 +1,5 @@
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AliasChoices, Field, ValidationError
@@ -6,8 +7,14 @@ from pydantic import AliasChoices, Field, ValidationError
 from jobs.dialects.protobuf_json import MAX_HINTS, Flag, Message, Real, Whole, faults_of
 
 
+class Mode(StrEnum):
+    SOFT = "SOFT"
+    HARD_LIGHT = "HARD_LIGHT"
+
+
 class Part(Message):
     resource_id: str | None = None
+    kinds: list[Literal["SOFT", "HARD_LIGHT"]] | None = None
 
 
 class Sample(Message):
@@ -17,6 +24,7 @@ class Sample(Message):
     scale: Annotated[float | None, Real(0, 30, above=True)] = None
     flag: Flag = None
     parts: Annotated[list[Part], Field(max_length=4)] | None = None
+    mode: Mode | None = None
     mask: str | None = Field(default=None, validation_alias=AliasChoices("maskId", "mask"))
 
 
@@ -42,8 +50,9 @@ def test_a_field_of_another_message_is_answered_with_those_of_this_one() -> None
     found = faults({"resourceId": "x", "parts": [{}, {"side": 512, "resource": 1}]})
 
     assert found == {
-        "resourceId": "is not a field here; there are 'side', 'offset', 'share', 'scale', 'flag', 'parts' and 'maskId'",
-        "parts[1].side": "is not a field here; there is 'resourceId'",
+        "resourceId": "is not a field here; there are 'side', 'offset', 'share', 'scale', 'flag', 'parts', 'mode'"
+        " and 'maskId'",
+        "parts[1].side": "is not a field here; there are 'resourceId' and 'kinds'",
         "parts[1].resource": "is not a field here; did you mean 'resourceId'?",
     }
 
@@ -140,3 +149,18 @@ def test_a_flag_may_be_quoted(value: Any, flag: bool) -> None:
 @pytest.mark.parametrize("value", [0, 1, "True", "1", "", [], {}])
 def test_what_is_no_flag_is_refused(value: Any) -> None:
     assert reason("flag", value) == "must be true or false"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ("SOFTT", "'SOFTT' is not known here; did you mean 'SOFT'?"),
+        ("soft", "'soft' is not known here; did you mean 'SOFT'?"),
+        ("SOFT" * 100, f"{'SOFT' * 16 + '…'!r} is not known here; did you mean 'SOFT'?"),
+        ("zzzz", "must be one of 'SOFT' or 'HARD_LIGHT'"),
+        (1, "must be one of 'SOFT' or 'HARD_LIGHT'"),
+    ],
+)
+def test_a_value_of_no_enum_is_answered_with_the_nearest_and_else_with_all(sent: Any, told: str) -> None:
+    assert reason("mode", sent) == told
+    assert faults({"parts": [{"kinds": [sent]}]}) == {"parts[0].kinds[0]": told}

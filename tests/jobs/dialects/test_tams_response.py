@@ -87,6 +87,17 @@ def test_why_a_job_waits_is_a_sentence_and_its_numbers() -> None:
     assert explanation_body(JobView(job=job(), place=PLACE, estimate=STARTS), around) == golden("explanation")
 
 
+@pytest.mark.parametrize(("status", "is_told"), [(JobStatus.WAITING, False), (JobStatus.RUNNING, True)])
+def test_while_all_are_paused_no_start_is_foretold(status: JobStatus, is_told: bool) -> None:
+    around = Circumstances(
+        own_before=1, held_s=0, is_parked=False, paused="all workers", workers=1, busy_workers=0, paused_workers=1
+    )
+
+    body = explanation_body(JobView(job=job(status), place=PLACE, estimate=STARTS), around)
+
+    assert ("estimate" in body) == is_told
+
+
 def test_the_answer_that_made_a_job_says_created_with_its_place() -> None:
     assert shown(JobView(job=job(), place=PLACE), just_created=True) == golden("created")
 

@@ -19,7 +19,7 @@ from jobs.stages.image_to_upscaler import ImageToUpscaler
 from jobs.stages.video_diffusion import Keyframes, VideoControl, VideoDiffusion
 from jobs.upscalers import Upscaler
 from tests.jobs.dialects.messages import places, spellings
-from tests.jobs.dialects.parsing import diffusion_of, faults, parse, third_stage, with_stage
+from tests.jobs.dialects.parsing import diffusion_of, faults, parse, refusals, third_stage, with_stage
 from tests.jobs.samples import body
 
 DRAWN = diffusion_of()
@@ -241,10 +241,11 @@ def test_what_says_nothing_is_as_if_it_were_absent(name: str, empty: Any) -> Non
         ({"resizeMode": "INNER_FIT"}, "resizeMode"),
         ({"controlMode": "balanced"}, "controlMode"),
         ({"preprocessorParams": {"a": [1]}}, "preprocessorParams"),
-        ({"preprocessorParams": {"a": 1}}, "preprocessorParams"),
-        ({"preprocessorParams": {"low_threshold": 0}}, "preprocessorParams"),
-        ({"preprocessorParams": {"low_threshold": "x"}}, "preprocessorParams"),
-        ({"preprocessorParams": {"low_threshold": True}}, "preprocessorParams"),
+        ({"preprocessorParams": {"a": 1}}, "preprocessorParams.a"),
+        ({"preprocessorParams": {"a.b": 1}}, "preprocessorParams"),
+        ({"preprocessorParams": {"low_threshold": 0}}, "preprocessorParams.low_threshold"),
+        ({"preprocessorParams": {"low_threshold": "x"}}, "preprocessorParams.low_threshold"),
+        ({"preprocessorParams": {"low_threshold": True}}, "preprocessorParams.low_threshold"),
         ({"preprocessor": "openpose"}, "preprocessor"),
         ({"preprocessor": "cany"}, "preprocessor"),
         ({"model": "cany"}, "model"),
@@ -353,6 +354,23 @@ def test_prompts_are_at_most_150() -> None:
     assert set(faults(body(negative_prompts=[{"text": "a"}] * 151))) == {"stages[1].diffusion.negative_prompts"}
 
 
+@pytest.mark.parametrize("nothing", [[], None])
+def test_an_empty_list_of_prompts_is_none(nothing: Any) -> None:
+    assert faults(body(prompts=nothing)) == {"stages[1].diffusion.prompts": "is required"}
+    assert diffusion_of(prompts=[{}]).prompt == ()
+
+
+def test_that_a_stage_is_not_built_is_told_before_what_is_wrong_with_its_fields() -> None:
+    asked = with_stage("IMAGE_TO_ANIMATE_DIFF", "imageToAnimateDiff", {"surprise": 1}, width="x")
+
+    assert list(refusals(asked)) == [
+        "stages[2].type",
+        "stages[1].diffusion.width",
+        "stages[2].imageToAnimateDiff.surprise",
+        "stages[2].imageToAnimateDiff.args",
+    ]
+
+
 def test_prompts_hold_at_most_20_000_characters_in_all() -> None:
     assert len(diffusion_of(prompts=[{"text": "a" * 10_000}] * 2).prompt) == 2
     assert "20000 characters in all" in faults(body(prompts=[{"text": "a" * 10_000}, {"text": "a" * 10_001}]))[
@@ -421,6 +439,7 @@ def test_no_budget_is_judged_by_a_size_that_could_not_be_read() -> None:
         (
             "r-esrgan 4x+",
             "the network 'R-ESRGAN 4x+' is not in this server's catalogue; "
+            "`darkroom models add FILE.safetensors --kind UPSCALER --name 'R-ESRGAN 4x+'` adds it; "
             "there are '4x-UltraSharp', '4x-AnimeSharp', 'shapes', 'Latent', ",
         ),
         ("shaped", "no upscaler is named 'shaped'; did you mean 'shapes'?"),
@@ -487,7 +506,7 @@ def test_with_a_diffusion_stage_that_one_is_used(kind: str, name: str, fields: A
 
 
 def test_without_a_diffusion_stage_one_picture_is_named() -> None:
-    asked = alone("IMAGE_TO_INPAINT", "image_to_inpaint", INPAINT | {"diffusion": {"prompts": []}})
+    asked = alone("IMAGE_TO_INPAINT", "image_to_inpaint", INPAINT | {"diffusion": {"prompts": [{}]}})
     asked["stages"][0]["inputInitialize"] = {"count": 2}
 
     assert set(faults(asked)) == {
@@ -511,6 +530,8 @@ def test_a_look_for_faces_is_the_default() -> None:
         (
             "person_yolov8n-seg.pt",
             "'person_yolov8n-seg.pt' is not in this server's catalogue, and there is no other that finds this; "
+            "`darkroom models add person_yolov8n-seg.pt --kind DETECTOR --name person_yolov8n-seg.pt --allow-pickle`"
+            " adds the published file, for workers with the package ultralytics; "
             "there are 'hand_yolov8n.pt', 'face_yolov8n.pt', ",
         ),
         ("face_yolo8n.pt", "no detector is named 'face_yolo8n.pt'; did you mean 'face_yolov8n.pt'"),

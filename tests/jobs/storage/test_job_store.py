@@ -288,6 +288,8 @@ async def test_a_job_that_lost_its_last_worker_fails_and_says_so(jobs: JobStore,
         await claimed(jobs, job_id, attempt, LAPSED)
         await jobs.take_back_lapsed(max_attempts=2)
 
+    (lost,) = await rows("SELECT detail FROM job_events WHERE kind = 'REQUEUED'")
+    assert lost["detail"] == "The worker stopped renewing its lease."
     job = await jobs.get(account_id, job_id)
     assert job.status == JobStatus.FAILED
     assert job.failure is not None and job.failure.code == FailureCode.FATAL_ERROR
