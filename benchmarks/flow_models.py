@@ -51,19 +51,10 @@ def _build_sd3(folder: Path, *, has_t5: bool) -> None:
     pipeline = untyped.StableDiffusion3Pipeline(
         transformer=wild(
             untyped.SD3Transformer2DModel(
-                sample_size=16,
+                **SD3,
                 patch_size=2,
-                in_channels=16,
-                out_channels=16,
                 num_layers=2,
-                attention_head_dim=8,
-                num_attention_heads=4,
-                caption_projection_dim=32,
-                joint_attention_dim=80,
-                pooled_projection_dim=64,
-                pos_embed_max_size=24,
                 dual_attention_layers=(0,),
-                qk_norm="rms_norm",
             )
         ),
         scheduler=untyped.FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -84,15 +75,9 @@ def _build_flux(folder: Path, *, is_distilled: bool) -> None:
     pipeline = untyped.FluxPipeline(
         transformer=wild(
             untyped.FluxTransformer2DModel(
-                patch_size=1,
-                in_channels=64,
+                **FLUX | {"axes_dims_rope": (4, 4, 8)},
                 num_layers=1,
                 num_single_layers=1,
-                attention_head_dim=16,
-                num_attention_heads=2,
-                joint_attention_dim=32,
-                pooled_projection_dim=32,
-                axes_dims_rope=(4, 4, 8),
                 guidance_embeds=is_distilled,
             )
         ),

@@ -17,7 +17,7 @@ from config.starting import catalog_of, read_settings
 from jobs.catalog import KINDS_OF_ANY_FAMILY, Catalog, Family, Kind, Model
 from jobs.names import did_you_mean, quoted
 from jobs.weights import Weights, WrongWeights, main_file, safetensors_header
-from jobs.words import count
+from jobs.words import are, count
 
 # Files that run code when they are read as they are.
 PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -209,8 +209,9 @@ def verify_models(_arguments: argparse.Namespace) -> None:
     weights, models = Weights(), _catalog().models
     wrong = [model for model in models if not _verify(model, weights)]
     if wrong:
-        are = "is" if len(wrong) == 1 else "are"
-        raise ModelsFailed(f"{len(wrong)} of {count(len(models), 'model')} {are} not as the catalogue states")
+        raise ModelsFailed(
+            f"{len(wrong)} of {count(len(models), 'model')} {are(len(wrong))} not as the catalogue states"
+        )
 
 
 def _verify(model: Model, weights: Weights) -> bool:

@@ -12,7 +12,7 @@ from jobs.errors import Fault, InvalidSubmission
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
 from jobs.storage.delivery_log import DeliveryLog, LoggedAttempt
-from jobs.words import count
+from jobs.words import are, count
 
 SHOWN_FIRST = 20
 FOLLOW_EVERY_S = 1.0
@@ -73,7 +73,7 @@ async def replay(database: Database, arguments: argparse.Namespace) -> list[str]
         record = await log.replay(account_id, delivery_id(arguments.id))
         return [f"{message_id(record.id)} is sent again"]
     number = await log.replay_all(account_id, DeliveryFilter(states=(DeliveryState.DEAD,), **given))
-    return [f"{count(number, 'dead letter')} {'is' if number == 1 else 'are'} sent again"]
+    return [f"{count(number, 'dead letter')} {are(number)} sent again"]
 
 
 async def send_test(database: Database, arguments: argparse.Namespace) -> list[str]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from config.catalog import read_catalog
 from config.credits import read_rates
+from config.logs import configure_logs
 from config.settings import ModelSettings, Settings, unknown_settings
 from jobs.catalog import Catalog
 from jobs.credits import Rates
@@ -93,6 +94,16 @@ def ending_in_words(process: str) -> Iterator[None]:
         _end(STORE_AWAY, f"darkroom {process}: {error}")
     except KeyboardInterrupt:
         _end(130, f"darkroom {process}: stopped")  # as a shell tells it
+
+
+@contextmanager
+def started(process: str) -> Iterator[Settings]:
+    """Around all that a process of the installation does: its settings, with logs as they say."""
+    with ending_in_words(process):
+        settings = read_settings(Settings)
+        configure_logs(process, level=settings.log_level, format=settings.log_format)
+        warn_of_unknown_settings()
+        yield settings
 
 
 def _end(status: int, sentence: str) -> None:

@@ -9,9 +9,8 @@ import socket
 import structlog
 import uvloop
 
-from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import catalog_of, check_files, ending_in_words, read_settings, warn_of_unknown_settings
+from config.starting import catalog_of, check_files, started
 from gpu_worker.ability import DRAWS, ability_of, served
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.drawn_by import drawn_by
@@ -131,10 +130,7 @@ def _options(settings: Settings, catalog: Catalog, ability: Ability) -> RunnerOp
 
 
 def main() -> None:
-    with ending_in_words("worker"):
-        settings = read_settings(Settings)
-        configure_logs("worker", level=settings.log_level, format=settings.log_format)
-        warn_of_unknown_settings()
+    with started("worker") as settings:
         status = uvloop.run(work(settings))
     # A thread that computes cannot be interrupted, and Python would wait for it.
     os._exit(status)

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from jobs.words import count
+from jobs.words import are, count
 
 # Whoever makes more of them learns from these; all would cost us more than the caller.
 MAX_FAULTS = 100
@@ -134,7 +134,7 @@ class TooManyWaiting(DarkroomError):
 
     def __init__(self, *, waiting: int, max_waiting: int) -> None:
         super().__init__(
-            f"{count(waiting, 'job')} of this account {'is' if waiting == 1 else 'are'} waiting, and it may have"
+            f"{count(waiting, 'job')} of this account {are(waiting)} waiting, and it may have"
             f" {max_waiting};"
             " send the job again when one has started."
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.job import JobStatus, JobView, QueuePlace, Range, ToldJob
-from jobs.words import count
+from jobs.words import are, count
 
 SOON_S = 1.5
 
@@ -59,7 +59,7 @@ def _before(place: QueuePlace | None, own: int | None) -> str:
     if before == 0:
         return "it is the first in line"
     if own is None:
-        return f"{count(before, 'job')} {_are(before)} before it"
+        return f"{count(before, 'job')} {are(before)} before it"
     if before == 1:
         return f"1 job is before it, {'one of yours' if own else 'not one of yours'}"
     return f"{before} jobs are before it, {own or 'none'} of them yours"
@@ -75,10 +75,6 @@ def _workers(around: Circumstances) -> str:
         case number:
             also = f" and {paused} paused" if paused else ""
             return f"{number} workers are alive, {busy or 'none'} of them at work{also}"
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _running(view: JobView) -> str:

@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from jobs.words import are
+
 T = TypeVar("T")
 
 MAX_SUGGESTED = 3
@@ -53,7 +55,7 @@ def nearest(name: str, names: Iterable[str], aliases: Mapping[str, str] | None =
 
 
 def there_are(names: Sequence[str]) -> str:
-    return f"there {'is' if len(names) == 1 else 'are'} {quoted(names)}"
+    return f"there {are(len(names))} {quoted(names)}"
 
 
 def quoted(names: Iterable[str], last: str = "and") -> str:

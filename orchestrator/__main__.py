@@ -8,17 +8,8 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import (
-    WrongSettings,
-    catalog_of,
-    check_files,
-    ending_in_words,
-    rates_of,
-    read_settings,
-    warn_of_unknown_settings,
-)
+from config.starting import WrongSettings, catalog_of, check_files, rates_of, started
 from jobs.storage.arrival import stores_answer
 from jobs.storage.database import open_database
 from jobs.storage.redis_connection import open_redis
@@ -85,10 +76,7 @@ def _collect_seldom() -> None:
 
 
 def main() -> None:
-    with ending_in_words("web"):
-        settings = read_settings(Settings)
-        configure_logs("web", level=settings.log_level, format=settings.log_format)
-        warn_of_unknown_settings()
+    with started("web") as settings:
         uvloop.run(serve(settings))
 
 

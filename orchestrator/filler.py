@@ -71,11 +71,12 @@ class Filler:
 
     async def add(self, waiting: Sequence[Waiting]) -> None:
         """Each to the pool that should start it first; what is queued already keeps its place."""
-        pool_for = self._foresight.pool_for
         missing = set(await self._queue.missing((each.job_id, each.attempt) for each in waiting))
-        await self._queue.add(
-            [replace(each, pool=pool_for(each.need)) for each in waiting if (each.job_id, each.attempt) in missing]
-        )
+        await self._queue_all([each for each in waiting if (each.job_id, each.attempt) in missing])
+
+    async def _queue_all(self, missing: Sequence[Waiting]) -> None:
+        pool_for = self._foresight.pool_for
+        await self._queue.add([replace(each, pool=pool_for(each.need)) for each in missing])
 
     async def _fill_all(self) -> None:
         # All is remembered as it was before the work: what happens meanwhile makes the next look compare again.
@@ -113,7 +114,7 @@ class Filler:
             if missing := await self._queue.missing(page):
                 if await self._queue.epoch() != epoch:
                     break
-                await self.add(await self._jobs.waiting([job_id for job_id, _ in missing]))
+                await self._queue_all(await self._jobs.waiting([job_id for job_id, _ in missing]))
             if len(page) < PAGE:
                 return at_the_end if at_the_end is not None else page[-1][0] if page else after
             after = page[-1][0]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -35,17 +36,21 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture
 async def database_url(servers: Servers) -> AsyncIterator[str]:
     """A migrated, empty database of this test's own."""
-    name = f"test_{uuid4().hex}"
-    await _execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield _with_database(servers.database_url, name)
-    await _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with _created(servers, "test", f"TEMPLATE {TEMPLATE}") as url:
+        yield url
 
 
 @pytest.fixture
 async def empty_url(servers: Servers) -> AsyncIterator[str]:
     """A database without any table."""
-    name = f"empty_{uuid4().hex}"
-    await _execute(servers.database_url, f"CREATE DATABASE {name}")
+    async with _created(servers, "empty") as url:
+        yield url
+
+
+@asynccontextmanager
+async def _created(servers: Servers, kind: str, told: str = "") -> AsyncIterator[str]:
+    name = f"{kind}_{uuid4().hex}"
+    await _execute(servers.database_url, f"CREATE DATABASE {name} {told}")
     yield _with_database(servers.database_url, name)
     await _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -9,9 +9,8 @@ import structlog
 import uvloop
 from arq.connections import ArqRedis
 
-from config.logs import configure_logs
 from config.settings import Settings
-from config.starting import ending_in_words, read_settings, warn_of_unknown_settings
+from config.starting import started
 from jobs.links import Links
 from jobs.storage.arrival import stores_answer
 from jobs.storage.database import Database, open_database
@@ -82,10 +81,7 @@ def _dispatcher(settings: Settings, database: Database, redis: ArqRedis, poster:
 
 
 def main() -> None:
-    with ending_in_words("webhooks"):
-        settings = read_settings(Settings)
-        configure_logs("webhooks", level=settings.log_level, format=settings.log_format)
-        warn_of_unknown_settings()
+    with started("webhooks") as settings:
         gc.freeze()  # what was imported stays
         gc.set_threshold(*LOOKS_FOR_CYCLES_AFTER)
         uvloop.run(deliver(settings))

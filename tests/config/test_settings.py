@@ -8,12 +8,7 @@ from pydantic import ValidationError
 
 from config.settings import Settings
 from jobs.storage.files import S3Place
-
-NEEDED = {
-    "DATABASE_URL": "postgresql://db.example/darkroom",
-    "REDIS_URL": "redis://redis.example",
-    "DARKROOM_SECRET": "sixteen letters!",
-}
+from tests.config.needed import NEEDED
 
 
 @pytest.fixture(autouse=True)

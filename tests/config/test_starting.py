@@ -21,12 +21,7 @@ from config.starting import (
 )
 from embedded import Servers
 from jobs.errors import Unavailable
-
-NEEDED = {
-    "DATABASE_URL": "postgresql://db.example/darkroom",
-    "REDIS_URL": "redis://redis.example",
-    "DARKROOM_SECRET": "sixteen letters!",
-}
+from tests.config.needed import NEEDED
 
 
 @pytest.fixture(autouse=True)
