@@ -1,13 +1,14 @@
 """The connection pool to PostgreSQL, and the named queries. It holds no query's meaning: the stores do."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import aiosql
 import asyncpg
+from aiosql.adapters.asyncpg import AsyncPGAdapter
 
 Connection: TypeAlias = Any  # asyncpg's pool proxies have no useful static type
 COMMAND_TIMEOUT_S = 30
@@ -26,7 +27,34 @@ DATABASE_AWAY = (
     asyncpg.InternalClientError,
 )
 
-queries: Any = aiosql.from_path(Path(__file__).parent / "sql", "asyncpg")
+
+class _Adapter(AsyncPGAdapter):
+    """Is always given a connection. aiosql's own would take a pool as well, and goes through all that a connection has,
+    at each query, to tell which it is."""
+
+    def _in_order(self, query_name: str, parameters: Any) -> Sequence[Any]:
+        ordered: Sequence[Any] = cast(Any, self).maybe_order_params(query_name, parameters)
+        return ordered
+
+    async def select(
+        self, conn: Connection, query_name: str, sql: str, parameters: Any, record_class: None = None
+    ) -> AsyncIterator[Any]:
+        for row in await conn.fetch(sql, *self._in_order(query_name, parameters)):
+            yield row
+
+    async def select_one(
+        self, conn: Connection, query_name: str, sql: str, parameters: Any, record_class: None = None
+    ) -> Any:
+        return await conn.fetchrow(sql, *self._in_order(query_name, parameters))
+
+    async def select_value(self, conn: Connection, query_name: str, sql: str, parameters: Any) -> Any:
+        return await conn.fetchval(sql, *self._in_order(query_name, parameters))
+
+    async def insert_update_delete(self, conn: Connection, query_name: str, sql: str, parameters: Any) -> Any:
+        return await conn.execute(sql, *self._in_order(query_name, parameters))
+
+
+queries: Any = aiosql.from_path(Path(__file__).parent / "sql", cast(Any, _Adapter))
 
 
 class Database:
