@@ -1,7 +1,7 @@
 """arq's worker, woken by an event instead of a poll. It runs nothing itself: `runner` does.
 
-Of arq it keeps the client, the line and the keys of jobs, and the sign of health. To look at the line and to take a job
-out of it takes arq's own loop six round trips for each job, and here two for each look.
+Of arq it keeps the client, the line, the key of a job that is being given to a worker, and the sign of health. To look
+at the line and to take a job out of it takes arq's own loop six round trips for each job, and here two for each look.
 """
 
 import asyncio

@@ -1,15 +1,13 @@
--- Queues jobs; one that is queued already, in whichever pool, keeps its place. ARGV: life of a job key in ms, then per job
--- its arq id, account ('' where it comes back), share, head start, milliseconds of work, pool, need, and arq's signal.
+-- Queues jobs; one that is queued already, in whichever pool, keeps its place. ARGV: of each job its arq id, account (''
+-- where it comes back), share, head start, milliseconds of work, pool and need, as texts in one JSON list of lists.
 -- Returns the places.
-local ids, seen = {}, {}
-for i = 2, #ARGV, 8 do ids[#ids + 1] = ARGV[i] end
+local jobs, ids, seen = cjson.decode(ARGV[1]), {}, {}
+for i, job in ipairs(jobs) do ids[i] = job[1] end
 for i, entry in ipairs(entries_of(ids)) do seen[ids[i]] = entry end
-for i = 2, #ARGV, 8 do
-    local id = ARGV[i]
+for i, id in ipairs(ids) do
     if not seen[id] then
         seen[id] = true
-        redis.call('SET', 'arq:job:' .. id, ARGV[i + 7], 'PX', ARGV[1])
-        enter(unpack(ARGV, i, i + 6))
+        enter(unpack(jobs[i]))
     end
 end
 entered()

@@ -53,7 +53,9 @@ local function entered()
         redis.call('HINCRBY', FRESH, name, string.format('%d', pool.fresh))
         for account, finish in pairs(pool.new_ends) do redis.call('ZADD', pool.ends, written(finish), account) end
         -- One token wakes one idle worker. Tokens that no one takes are not kept: a poll finds the job.
-        for _ = 1, math.min(#pool.turns / 2, 32) do redis.call('LPUSH', WAKE .. name, '') end
+        local tokens = {}
+        for i = 1, math.min(#pool.turns / 2, 32) do tokens[i] = '' end
+        redis.call('LPUSH', WAKE .. name, unpack(tokens))
         redis.call('LTRIM', WAKE .. name, 0, 31)
     end
 end

@@ -12,15 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
+import orjson
 from arq.connections import ArqRedis
-from arq.jobs import serialize_job
 
 from jobs.job import QueuePlace, Range
 from jobs.outlook import length_of
 from jobs.storage.cancels import tell_canceled
 from jobs.storage.job_store import Waiting
 from jobs.storage.pauses import PAUSED
-from jobs.storage.redis_connection import serialize
 from jobs.turn import Turn
 
 # What ends in a colon is the beginning of a name: a pool's follows, or a length of wait.
@@ -35,8 +34,6 @@ FRESH = "darkroom:pools:fresh"
 WORK = "darkroom:pools:work"
 FILLED = "darkroom:pools:filled"
 FUNCTION = "run_job"
-# So long Redis keeps a job's signal, which arq's own workers would need. Ours do not read it.
-KEY_LIFE_MS = 30 * 24 * 3600 * 1000
 PAGE = 1000
 # For so many times the seconds of loading its models a job is put off. From the simulator, see docs/queue.md.
 PATIENCE = 4
@@ -87,17 +84,9 @@ class JobQueue:
         return [place for page in pages for place in await self._add(page)]
 
     async def _add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
-        arguments: list[str | bytes | int] = [KEY_LIFE_MS]
-        for job in jobs:
-            arguments += [
-                _arq_id(job.job_id, job.attempt),
-                *_turn(job),
-                _milliseconds(job.cost_s),
-                job.pool,
-                job.need,
-                _signal(job),
-            ]
-        return [place for place in _places(await self._enqueue(keys=_KEYS, args=arguments)) if place]
+        entries = [_entry(job) for job in jobs]
+        answer = await self._enqueue(keys=_KEYS, args=[orjson.dumps(entries)])
+        return [place for place in _places(answer) if place]
 
     async def places(self, attempts: Iterable[Attempt]) -> list[QueuePlace | None]:
         """Where each coming attempt (job, number) stands; None when it is not in the queue. One call, O(log n) each."""
@@ -211,10 +200,11 @@ def _attempt(arq_id: bytes) -> Attempt:
     return int(job_id), int(attempt)
 
 
-def _turn(job: Waiting) -> tuple[int | str, str, str]:
-    if job.turn is None:
-        return "", "0", "0"
-    return job.turn.account_id, repr(job.turn.share), repr(job.turn.head_start)
+def _entry(job: Waiting) -> tuple[str, ...]:
+    """As `enqueue.lua` takes it."""
+    account, share, head_start = job.turn or ("", 0.0, 0.0)
+    work = str(_milliseconds(job.cost_s))
+    return _arq_id(job.job_id, job.attempt), str(account), repr(share), repr(head_start), work, job.pool, job.need
 
 
 def _milliseconds(seconds: float) -> int:
@@ -238,9 +228,3 @@ def _places(answer: Sequence[Any]) -> list[QueuePlace | None]:
         )
         for pool, rank, length, work, ahead in zip(*(answer[i::5] for i in range(5)), strict=True)
     ]
-
-
-def _signal(job: Waiting) -> bytes:
-    arguments = (job.job_id, job.attempt)
-    now_ms = int(time.time() * 1000)
-    return serialize_job(FUNCTION, arguments, {}, None, now_ms, serializer=serialize)

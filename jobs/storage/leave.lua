@@ -27,8 +27,8 @@ end
 
 local names = {}
 for _, id in ipairs(ids) do
-    names[#names + 1] = 'arq:job:' .. id
     names[#names + 1] = 'arq:in-progress:' .. id
+    names[#names + 1] = 'arq:job:' .. id  -- of former releases, which kept arq's signal of each
 end
 redis.call('DEL', unpack(names))
 local stood = leave(ids, why)

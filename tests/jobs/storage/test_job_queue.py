@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 
 from jobs.job import QueuePlace
 from jobs.pool import NOBODY
-from jobs.storage.job_queue import PATIENCE, PICK_MOST, WAKE, JobQueue
+from jobs.storage.job_queue import ENTRIES, PATIENCE, PICK_MOST, WAKE, JobQueue
 from jobs.storage.job_store import Waiting
 from jobs.turn import Turn
 
@@ -83,7 +83,7 @@ async def test_a_canceled_job_leaves_nothing_in_the_queue(queue: JobQueue, redis
     await queue.cancel(1, 0)
 
     assert await queue.places([(1, 1), (2, 1)]) == [None, place(1, 1)]
-    assert await redis.keys("arq:job:*") == [b"arq:job:2:1"]
+    assert await redis.hkeys(ENTRIES) == [b"2:1"]
 
 
 async def test_adding_nothing_changes_nothing(queue: JobQueue) -> None:
