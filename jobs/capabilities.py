@@ -64,7 +64,7 @@ def unbuilt(stage_types: Iterable[str]) -> list[Fault]:
 
 def unsupported(submission: Submission) -> list[Fault]:
     """Every stage, and every field of a stage that runs, which this service cannot honour yet."""
-    faults = unbuilt(stage.type for stage in submission.stages)
+    faults = unbuilt([stage.type for stage in submission.stages])
     has_diffusion = False
     for i, stage in enumerate(submission.stages):
         if isinstance(stage, Diffusion):

@@ -148,12 +148,17 @@ class Catalog:
             raise UnknownModel(f"no {kind} has the id, name or alias {name!r}; {self._hint(kind, name)}")
         return model
 
-    def words_in(self, texts: Iterable[str], family: Family) -> list[Model]:
+    def words_in(self, texts: Sequence[str], family: Family) -> list[Model]:
         """The learned words of this family that the texts name, whatever their case; private ones never."""
-        if self._word is None:
+        if self._word is None or not self._may_name(texts):
             return []
         found = (self._words.get(name.casefold()) for text in texts for name in self._word.findall(text))
         return [model for model in dict.fromkeys(found) if model and model.family is family]
+
+    def _may_name(self, texts: Sequence[str]) -> bool:
+        """Far quicker than to look for the words as such, which nearly no prompt has."""
+        folded = " ".join(texts).casefold()
+        return any([word in folded for word in self._words])
 
     def _add(self, model: Model) -> None:
         taken = self._by_id.setdefault(model.id, model)

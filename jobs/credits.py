@@ -12,9 +12,10 @@ Source: TAMS, "Intro To Billing". Where that page contradicts itself, this is wh
 - Detections have no published price either, and cost nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from functools import cache
 from typing import TypeAlias, assert_never
 
 from jobs.catalog import Catalog
@@ -31,6 +32,7 @@ from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.video_diffusion import VideoDiffusion
 from jobs.submission import picture_sizes
 
+NOTHING = Decimal(0)
 HUNDREDTH = Decimal("0.01")
 MEGAPIXEL = 1024 * 1024
 OTHER = "other"
@@ -166,28 +168,30 @@ def price(stages: Sequence[Stage], catalog: Catalog, rates: Rates) -> Decimal:
     return price_of(_items(stages, catalog), rates)
 
 
-def _items(stages: Sequence[Stage], catalog: Catalog) -> Iterator[Item]:
-    for stage, before in zip(stages, [None, *picture_sizes(stages)], strict=False):
-        yield from _items_of(stage, before, catalog)
+def _items(stages: Sequence[Stage], catalog: Catalog) -> list[Item]:
+    sizes = [None, *picture_sizes(stages)]
+    return [item for stage, before in zip(stages, sizes, strict=False) for item in _items_of(stage, before, catalog)]
 
 
-def _items_of(stage: Stage, before: Size | None, catalog: Catalog) -> Iterator[Item]:
+def _items_of(stage: Stage, before: Size | None, catalog: Catalog) -> Iterable[Item]:
     match stage:
         case InputInitialize():
-            yield Start(count=stage.count)
+            return (Start(count=stage.count),)
         case Diffusion():
-            yield Draw(family=_family(stage.model, catalog), width=stage.width, height=stage.height, steps=stage.steps)
+            family = _family(stage.model, catalog)
+            return (Draw(family=family, width=stage.width, height=stage.height, steps=stage.steps),)
         case ImageToUpscaler():
-            width, height = stage.size_after(before)
-            yield Upscale(width=width, height=height, steps=stage.steps, family=_family(stage.diffusion.model, catalog))
+            (width, height), family = stage.size_after(before), _family(stage.diffusion.model, catalog)
+            return (Upscale(width=width, height=height, steps=stage.steps, family=family),)
         case ImageToAdetailer():
-            yield from (replace(_detail(detail, stage.diffusion, catalog), before=before) for detail in stage.details)
+            details = (_detail(detail, stage.diffusion, catalog) for detail in stage.details)
+            return [replace(detail, before=before) for detail in details]
         case ImageToInpaint() | ImageToAnimateDiff():
-            yield replace(_rework(stage.diffusion, catalog), before=before)
+            return (replace(_rework(stage.diffusion, catalog), before=before),)
         case VideoDiffusion():
-            yield _video_item(stage)
+            return (_video_item(stage),)
         case ControlnetDetect():
-            pass
+            return ()
         case _:
             assert_never(stage)
 
@@ -221,7 +225,7 @@ def _family(model_id: str, catalog: Catalog) -> str:
 
 def price_of(items: Iterable[Item], rates: Rates) -> Decimal:
     """The sum of the items' prices."""
-    credits, before = Decimal(0), _Inherited()
+    credits, before = NOTHING, _Inherited()
     for item in items:
         credits += _credits(item, before, rates)
         before = _after(item, before)
@@ -231,7 +235,7 @@ def price_of(items: Iterable[Item], rates: Rates) -> Decimal:
 def _credits(item: Item, before: _Inherited, rates: Rates) -> Decimal:
     match item:
         case Start():
-            return Decimal(0)
+            return NOTHING
         case Draw():
             return rates.model(item.family) * before.count * _steps(item.steps)
         case Upscale():
@@ -266,6 +270,7 @@ def _after(item: Item, before: _Inherited) -> _Inherited:
             assert_never(item)
 
 
+@cache
 def _steps(steps: int) -> Decimal:
     """CEIL(STEPS / 5) / 5"""
     return Decimal(-(-steps // 5)) / 5

@@ -1,6 +1,7 @@
 """What a job asks of a worker: the models that it draws with, and the kinds of its stages. It knows no worker."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from jobs.stages import Stage
@@ -23,10 +24,11 @@ class Need(NamedTuple):
 
 
 def need_of(stages: Sequence[Stage]) -> Need:
-    models = dict.fromkeys(model for stage in stages for model in stage.models)
-    return Need(tuple(models), tuple(dict.fromkeys(stage.type for stage in stages)))
+    models = dict.fromkeys([model for stage in stages for model in stage.models])
+    return Need(tuple(models), tuple(dict.fromkeys([stage.type for stage in stages])))
 
 
+@lru_cache(maxsize=1024)
 def read_need(text: str) -> Need:
     """Of what `str` made."""
     models, _, stages = text.partition("|")

@@ -84,7 +84,7 @@ def canonical(name: str, default: Sampler = DEFAULT) -> Sampler:
 
     Raises UnknownSampler, which suggests the nearest names.
     """
-    sampler = _NAMES.find(name)
+    sampler = _NAMES.find(name) if name else default
     if sampler is not None:
         return sampler
     if not folded(name):

@@ -68,7 +68,7 @@ def _faults_after_videos(stage_types: Sequence[str]) -> list[Fault]:
 
 def input_faults(stages: Sequence[Stage]) -> list[Fault]:
     """What the stages after it ask of INPUT_INITIALIZE: without DIFFUSION there is one picture, the one it names."""
-    if any(isinstance(stage, Diffusion) for stage in stages):
+    if any([isinstance(stage, Diffusion) for stage in stages]):
         return []
     faults = []
     for i, stage in enumerate(stages):
@@ -84,7 +84,7 @@ def input_faults(stages: Sequence[Stage]) -> list[Fault]:
 
 def upscale_faults(stages: Sequence[Stage]) -> list[Fault]:
     """Upscalers that are out of place, and upscaled pictures of too many or too few pixels."""
-    if not any(isinstance(stage, ImageToUpscaler) for stage in stages):
+    if not any([isinstance(stage, ImageToUpscaler) for stage in stages]):
         return []
     faults = []
     for i, (stage, size) in enumerate(zip(stages, [None, *picture_sizes(stages)], strict=False)):

@@ -34,7 +34,7 @@ class UnknownVae(DarkroomError):
 
 def canonical(name: str) -> str | None:
     """The VAE of this name, None for the checkpoint's own; case does not matter. Raises UnknownVae with a hint."""
-    if name.casefold() in ("", *map(str.casefold, OWN)):
+    if not name or name.casefold() in _OWN:
         return None
     vae = _NAMES.find(name)
     if vae is None:
@@ -42,4 +42,5 @@ def canonical(name: str) -> str | None:
     return vae
 
 
+_OWN = frozenset(map(str.casefold, OWN))
 _NAMES = Names({name: name for name in PUBLISHED}, MISSPELT)

@@ -15,7 +15,6 @@ from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -141,12 +140,6 @@ class _TrueOrFalse:
         return {"enum": [True, False, "true", "false", None]}
 
 
-def _storable(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("must not hold the character U+0000")
-    return value
-
-
 def _default_is_absent(value: Any) -> Any:
     return None if value in ("DEFAULT", "") else value
 
@@ -156,7 +149,8 @@ DefaultIsAbsent = BeforeValidator(_default_is_absent)
 # Of a parameter in an address, which is text and has a default: there 0 is no absence.
 Integer = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool | None, _TrueOrFalse()]
-Text = Annotated[str, AfterValidator(_storable)]
+# Without U+0000, which PostgreSQL cannot hold.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Name = Annotated[Text, Field(max_length=256)]
 # Of something that is looked up, so that no odd character of it is ever kept.
 KnownName = Annotated[str, Field(max_length=256)]
@@ -337,8 +331,10 @@ def _reason(error: ErrorDetails, kind: type[Message], hints: Iterator[int]) -> s
             return "must be a list"
         case "literal_error" | "enum":
             return _not_one_of(error, kind, hints)
-        case "too_long" if error["ctx"].get("field_type") == "Value":
+        case "string_too_long":
             return f"must have at most {count(error['ctx']['max_length'], 'character')}"
+        case "string_pattern_mismatch":
+            return "must not hold the character U+0000"
         case "too_long":
             return f"must have at most {error['ctx']['max_length']} of them, and has {error['ctx']['actual_length']}"
         case "too_short":

@@ -97,9 +97,10 @@ class Diffusion:
     @property
     def models(self) -> tuple[str, ...]:
         """The catalogue ids of all that it draws with, first the checkpoint's."""
-        controls = [each for control in self.controls for each in (control.model, control.preprocessor_model)]
-        named = (self.model, self.vae, *(lora.model for lora in self.loras), *controls, *self.embeddings)
-        return tuple(each for each in named if each)
+        named = [self.model, self.vae, *[lora.model for lora in self.loras]]
+        for control in self.controls:
+            named += control.model, control.preprocessor_model
+        return tuple([each for each in (*named, *self.embeddings) if each])
 
     @property
     def inputs(self) -> tuple[str, ...]:
