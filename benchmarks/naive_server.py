@@ -6,12 +6,15 @@ from typing import Any
 
 from jobs.job import JobStatus, JobView, QueuePlace
 from jobs.pool import NOBODY
-from jobs.storage.job_queue import FUNCTION, LINE, JobQueue
+from jobs.storage.job_queue import FUNCTION, LINE
 from jobs.storage.job_store import JobStore, NewJob
 from orchestrator import app
 from orchestrator.__main__ import main
-from orchestrator.intake import Accepted, stored
+from orchestrator.drafting import Draft, Drafting
+from orchestrator.entering import Accepted, Entering, stored
+from orchestrator.intake import Taken
 from orchestrator.job_views import JobViews
+from orchestrator.telling import Telling
 
 # Where what no worker can run waits: here is none.
 QUEUE = LINE + NOBODY
@@ -20,11 +23,20 @@ QUEUE = LINE + NOBODY
 class NaiveIntake:
     """INSERT, arq's own enqueue_job, ZRANK."""
 
-    def __init__(self, jobs: JobStore, redis: Any) -> None:
-        self._jobs = jobs
-        self._redis = redis
+    def __init__(self, drafting: Drafting, entering: Entering, telling: Telling) -> None:
+        self._drafting = drafting
+        self._jobs = entering._jobs
+        self._redis = entering._queue._redis
+        self._telling = telling
 
-    async def accept(self, new_job: NewJob) -> Accepted:
+    async def take_in(self, draft: Draft) -> Taken:
+        for step in (*self._drafting.reading, *self._drafting.pricing):
+            step(draft)
+        accepted = await self._accept(draft.new_job)
+        (body,) = await self._telling.bodies([accepted])
+        return Taken(accepted.job, body)
+
+    async def _accept(self, new_job: NewJob) -> Accepted:
         created, _known, _refused = await self._jobs.accept([new_job])
         job_id = created[new_job.key]
         await self._redis.enqueue_job(FUNCTION, job_id, 1, _job_id=f"{job_id}:1", _queue_name=QUEUE)
@@ -49,8 +61,8 @@ async def _place(redis: Any, member: str) -> QueuePlace:
 
 
 @asynccontextmanager
-async def _open_intake(jobs: JobStore, queue: JobQueue, *_told: Any) -> AsyncIterator[NaiveIntake]:
-    yield NaiveIntake(jobs, queue._redis)
+async def _open_intake(drafting: Drafting, entering: Entering, telling: Telling) -> AsyncIterator[NaiveIntake]:
+    yield NaiveIntake(drafting, entering, telling)
 
 
 @asynccontextmanager

@@ -35,6 +35,8 @@ from orchestrator.credits_api import CreditsApi
 from orchestrator.deliveries_api import DeliveriesApi
 from orchestrator.detect_api import DetectApi
 from orchestrator.detect_jobs import DetectJobs
+from orchestrator.drafting import Drafting
+from orchestrator.entering import Entering
 from orchestrator.error_edge import answer_errors
 from orchestrator.filler import Filler
 from orchestrator.foresight import Foresight
@@ -50,7 +52,6 @@ from orchestrator.job_views import JobViews
 from orchestrator.jobs_api import JobsApi
 from orchestrator.last_used import open_last_used
 from orchestrator.models_api import ModelsApi
-from orchestrator.new_jobs import NewJobs
 from orchestrator.not_yet import NotYetApi
 from orchestrator.open_streams import OpenStreams
 from orchestrator.picture_reader import PictureReader, open_picture_reader
@@ -60,6 +61,7 @@ from orchestrator.reference_api import ReferenceApi
 from orchestrator.resources_api import FORM_PATH, METHODS, ResourcesApi
 from orchestrator.running_times import RunningTimes
 from orchestrator.sweeper import Sweeper
+from orchestrator.telling import Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +99,20 @@ class Parts:
         self.links = Links(options.public_url, options.secret, now)
         self.pauses = Pauses(redis)
         self.foresight = Foresight(OutlookBoard(redis), self.queue)
-        self.new_jobs = NewJobs(catalog=options.catalog, rates=options.rates, foresight=self.foresight, now=now)
+        self.drafting = Drafting(
+            catalog=options.catalog,
+            rates=options.rates,
+            foresight=self.foresight,
+            resources=self.resources,
+            max_body_bytes=options.max_body_bytes,
+            now=now,
+        )
         self.canceler = JobCanceler(self.jobs, self.queue)
         self.views = JobViews(self.jobs, self.queue, self.board, self.foresight, RunningTimes(self.events))
         self.feed = JobFeed(self.jobs, self.events, self.views)
         self.filler = Filler(self.jobs, self.queue, self.foresight, every=options.sweep_every, now=now)
+        self.entering = Entering(self.jobs, self.queue, self.foresight, self.filler.fill_soon)
+        self.telling = Telling(self.views, self.foresight, self.links)
         self.sweeper = Sweeper(
             self.jobs,
             self.queue,
@@ -126,7 +137,7 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     )
     async with (
         open_files(options.files) as files,
-        open_intake(parts.jobs, parts.queue, parts.foresight, parts.filler.fill_soon) as intake,
+        open_intake(parts.drafting, parts.entering, parts.telling) as intake,
         open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
         # Of its own: who looks at many pictures shall not keep others from uploading theirs.
@@ -160,12 +171,8 @@ def _job_routes(
         authentication=authentication,
         intake=intake,
         reader=reader,
+        telling=parts.telling,
         jobs=jobs,
-        resources=parts.resources,
-        views=views,
-        foresight=parts.foresight,
-        catalog=options.catalog,
-        new_jobs=parts.new_jobs,
         links=links,
     ).routes()
     yield from CreditsApi(
@@ -194,9 +201,7 @@ def _job_routes(
 def _detect_routes(
     parts: Parts, authentication: Authentication, files: Files, looker: PictureReader, intake: Intake
 ) -> list[web.RouteDef]:
-    jobs = DetectJobs(
-        new_jobs=parts.new_jobs, intake=intake, feed=parts.feed, foresight=parts.foresight, canceler=parts.canceler
-    )
+    jobs = DetectJobs(intake=intake, feed=parts.feed, foresight=parts.foresight, canceler=parts.canceler)
     return DetectApi(
         authentication=authentication,
         resources=parts.resources,

@@ -30,6 +30,10 @@ class CreditsApi:
     async def estimate(self, request: web.Request) -> web.Response:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)
         stages = parse_stages(await read_json(request), self._catalog)
-        if initial := [name for stage in stages if isinstance(stage, InputInitialize) for name in stage.inputs]:
-            stages = with_picture_size(stages, await sizes_of(self._resources, account.id, initial))
+        initial = [
+            (account.id, name) for stage in stages if isinstance(stage, InputInitialize) for name in stage.inputs
+        ]
+        if initial:
+            sizes = await sizes_of(self._resources, initial)
+            stages = with_picture_size(stages, {name: size for (_, name), size in sizes.items()})
         return json_response(CreditsAnswer(credits=float(price(stages, self._catalog, self._rates))))

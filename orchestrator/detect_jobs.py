@@ -17,11 +17,11 @@ from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.input_initialize import InputInitialize
 from jobs.submission import Submission
 from orchestrator.account_turns import AccountTurns
+from orchestrator.drafting import Draft
 from orchestrator.foresight import Foresight
 from orchestrator.intake import Intake
 from orchestrator.job_cancel import JobCanceler
 from orchestrator.job_feed import JobFeed, Subscription
-from orchestrator.new_jobs import NewJobs
 
 WITHIN_S = 60
 # How soon we see that a client has gone, or the last worker.
@@ -31,10 +31,7 @@ MAX_AT_ONCE = 100
 
 
 class DetectJobs:
-    def __init__(
-        self, *, new_jobs: NewJobs, intake: Intake, feed: JobFeed, foresight: Foresight, canceler: JobCanceler
-    ) -> None:
-        self._new_jobs = new_jobs
+    def __init__(self, *, intake: Intake, feed: JobFeed, foresight: Foresight, canceler: JobCanceler) -> None:
         self._intake = intake
         self._feed = feed
         self._foresight = foresight
@@ -52,9 +49,9 @@ class DetectJobs:
         async with self._turns.turn(account.id):
             self._check_possible(need_of(submission.stages))
             fingerprint = hashlib.sha256(submission.request_id.encode()).digest()
-            accepted = await self._intake.accept(self._new_jobs.of(account, fingerprint, submission))
-            async with self._canceled_unless_ended(accepted.job):
-                return _output(await self._ended(accepted.job, has_gone))
+            job = (await self._intake.take_in(Draft.of(account, submission, fingerprint))).job
+            async with self._canceled_unless_ended(job):
+                return _output(await self._ended(job, has_gone))
 
     def _check_possible(self, need: Need) -> None:
         if missing := self._foresight.outlook.missing(need):

@@ -29,8 +29,12 @@ async def read_body(request: web.Request) -> bytes:
 
 async def read_json(request: web.Request) -> Any:
     """The value of a JSON body. Raises InvalidSubmission where it is not JSON, or does not arrive in time."""
-    packed = await read_body(request)
-    body = unpacked(packed, request.headers.get("Content-Encoding", ""), request.client_max_size)
+    return json_of(await read_body(request), request.headers.get("Content-Encoding", ""), request.client_max_size)
+
+
+def json_of(packed: bytes, encoding: str, limit: int) -> Any:
+    """Raises InvalidSubmission, or TooLarge where it unpacks to over `limit` bytes."""
+    body = unpacked(packed, encoding, limit)
     if not body:
         raise InvalidSubmission([Fault("", "the body is empty; it must be a JSON object")])
     try:

@@ -105,29 +105,45 @@ class JobBody(StagesBody):
     running_notify_url: Address | None = None
 
 
+class JobReading:
+    """One body on its way to a Submission, in the two looks that `Faults` tells of."""
+
+    def __init__(self, body: Any, catalog: Catalog) -> None:
+        self._reading = Reading(catalog, Faults(body))
+
+    def look_at_fields(self) -> None:
+        """Raises InvalidSubmission where the faults are too many to go on."""
+        self._job = self._reading.faults.read(JobBody)
+
+    def submission(self, refusals: Callable[[Submission], list[Fault]] | None = None) -> Submission:
+        """What it asks for, once its fields were looked at.
+
+        Raises InvalidSubmission with all its faults; among them are those that `refusals` finds in what could be read.
+        """
+        job, faults = self._job, self._reading.faults
+        stages = _stages(job.stages, self._reading)
+        submission = Submission(
+            request_id=self._reading.required(job.request_id, "requestId"),
+            stages=stages,
+            notify_url=job.notify_url or None,
+            running_notify_url=job.running_notify_url or None,
+        )
+        # A stage that is missing would shift the paths of those behind it.
+        if refusals and len(stages) == len(job.stages or ()):
+            faults.take(refusals(submission))
+        if refusals and faults.found:
+            faults.lead(unbuilt([body.type or "" for body in job.stages or ()]))
+        faults.raise_any()
+        return submission
+
+
 def parse_submission(
     body: Any, catalog: Catalog, refusals: Callable[[Submission], list[Fault]] | None = None
 ) -> Submission:
-    """The Submission that this JSON value asks for.
-
-    Raises InvalidSubmission with all its faults; among them are those that `refusals` finds in what could be read.
-    """
-    reading = Reading(catalog, Faults(body))
-    job = reading.faults.read(JobBody)
-    stages = _stages(job.stages, reading)
-    submission = Submission(
-        request_id=reading.required(job.request_id, "requestId"),
-        stages=stages,
-        notify_url=job.notify_url or None,
-        running_notify_url=job.running_notify_url or None,
-    )
-    # A stage that is missing would shift the paths of those behind it.
-    if refusals and len(stages) == len(job.stages or ()):
-        reading.faults.take(refusals(submission))
-    if refusals:
-        reading.faults.lead(unbuilt(body.type or "" for body in job.stages or ()))
-    reading.faults.raise_any()
-    return submission
+    """Both looks at once."""
+    reading = JobReading(body, catalog)
+    reading.look_at_fields()
+    return reading.submission(refusals)
 
 
 def parse_stages(body: Any, catalog: Catalog) -> tuple[Stage, ...]:

@@ -50,11 +50,12 @@ class ResourceStore:
             row = await queries.stored_resource_of_account(connection, id=resource_id, account_id=account_id)
             return _image(row, resource_id)
 
-    async def sizes(self, account_id: int, resource_ids: Sequence[UUID]) -> dict[UUID, Size]:
-        """Width and height of those that `get` would give."""
+    async def sizes(self, named: Sequence[tuple[int, UUID]]) -> dict[tuple[int, UUID], Size]:
+        """Width and height of those, by account and id, that `get` would give."""
+        account_ids, ids = (list(each) for each in zip(*named, strict=True))
         async with self._database.connection() as connection:
-            rows = queries.sizes_of_account(connection, ids=resource_ids, account_id=account_id)
-            return {row["id"]: (row["width"], row["height"]) async for row in rows}
+            rows = queries.sizes_of_resources(connection, account_ids=account_ids, ids=ids)
+            return {(row["account_id"], row["id"]): (row["width"], row["height"]) async for row in rows}
 
     async def get_input(self, account_id: int, resource_id: UUID) -> Image:
         """For a job that was accepted: also what has expired since, and is kept for it. Raises NotFound."""

@@ -1,25 +1,37 @@
 """How jobs get in: in batches, durable before the answer, and whatever becomes of Redis or of a neighbour."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from jobs.errors import RequestIdConflict
-from jobs.job import QueuePlace
+from jobs.account import Account
+from jobs.credits import Rates
+from jobs.errors import InvalidSubmission, RequestIdConflict
+from jobs.links import Links
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
+from jobs.storage.event_store import EventStore
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob
+from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.redis_connection import open_redis
+from jobs.storage.resource_store import ResourceStore
 from orchestrator import batcher
-from orchestrator import intake as module
-from orchestrator.intake import Intake, open_intake
-from tests.jobs.samples import NOON, new_job
+from orchestrator import entering as module
+from orchestrator import intake as line
+from orchestrator.drafting import Draft, Drafting
+from orchestrator.entering import Entering
+from orchestrator.intake import Intake, Taken, open_intake
+from orchestrator.job_views import JobViews
+from orchestrator.running_times import RunningTimes
+from orchestrator.telling import Telling
+from tests.jobs.dialects.parsing import CATALOG
+from tests.jobs.samples import Clock, body
 from tests.orchestrator.looking import foresight
 
 
@@ -43,8 +55,8 @@ class Heavy(JobStore):
 
 
 @pytest.fixture
-async def account_id(database: Database) -> int:
-    return (await AccountStore(database).ensure("ours")).id
+async def account(database: Database) -> Account:
+    return await AccountStore(database).ensure("ours")
 
 
 @pytest.fixture
@@ -53,9 +65,34 @@ def store(database: Database) -> Heavy:
 
 
 @pytest.fixture
-async def intake(store: Heavy, redis: ArqRedis) -> AsyncIterator[Intake]:
-    async with open_intake(store, JobQueue(redis), foresight(redis), lambda: None) as opened:
-        yield opened
+async def intake(store: Heavy, database: Database, redis: ArqRedis) -> AsyncIterator[Intake]:
+    async with opened(store, database, redis) as intake:
+        yield intake
+
+
+def opened(
+    store: JobStore, database: Database, redis: ArqRedis, on_unqueued: Callable[[], None] = lambda: None
+) -> AbstractAsyncContextManager[Intake]:
+    looking, queue, now = foresight(redis), JobQueue(redis), Clock()
+    drafting = Drafting(
+        catalog=CATALOG,
+        rates=Rates(),
+        foresight=looking,
+        resources=ResourceStore(database),
+        max_body_bytes=100_000,
+        now=now,
+    )
+    views = JobViews(store, queue, ProgressBoard(redis), looking, RunningTimes(EventStore(database)))
+    telling = Telling(views, looking, Links("http://darkroom.example", b"secret", now))
+    return open_intake(drafting, Entering(store, queue, looking, on_unqueued), telling)
+
+
+def draft(account: Account, request_id: str = "r-1", *, text: str = "a barn") -> Draft:
+    return Draft(account, orjson.dumps(body(request_id, prompts=[{"text": text}])))
+
+
+def told(taken: Taken) -> Any:
+    return orjson.loads(taken.body)["job"]
 
 
 @asynccontextmanager
@@ -74,31 +111,29 @@ async def silent_server() -> AsyncIterator[str]:
 
 
 async def test_a_crowd_shares_few_commits_and_each_gets_its_own_place(
-    intake: Intake, store: Heavy, account_id: int
+    intake: Intake, store: Heavy, account: Account
 ) -> None:
-    jobs = [new_job(account_id, f"r-{i}", at=NOON + timedelta(seconds=i)) for i in range(100)]
-    answers = await asyncio.gather(*(intake.accept(job) for job in jobs))
+    answers = await asyncio.gather(*(intake.take_in(draft(account, f"r-{i}")) for i in range(100)))
 
     assert sum(store.batches) == 100 and len(store.batches) <= 3
-    assert all(answer.is_new for answer in answers)
-    assert {answer.place.rank for answer in answers if answer.place} == set(range(1, 101))
+    assert {told(answer)["waitingInfo"]["queueRank"] for answer in answers} == {str(i) for i in range(1, 101)}
 
 
-async def test_a_lone_job_waits_for_nobody(intake: Intake, store: Heavy, account_id: int) -> None:
-    accepted = await intake.accept(new_job(account_id))
+async def test_a_lone_job_waits_for_nobody(intake: Intake, store: Heavy, account: Account) -> None:
+    waiting = told(await intake.take_in(draft(account)))["waitingInfo"]
 
     assert store.batches == [1]
-    assert accepted.place == QueuePlace(rank=1, length=1, work_before_s=0)
+    assert (waiting["queueRank"], waiting["queueLen"]) == ("1", "1")
 
 
 async def test_a_crowd_that_comes_back_at_once_is_stored_in_halves(
-    intake: Intake, store: Heavy, account_id: int, monkeypatch: pytest.MonkeyPatch
+    intake: Intake, store: Heavy, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batcher, "GATHER_WITHIN_S", 1)
 
     async def client(name: int) -> None:
         for turn in range(5):
-            await intake.accept(new_job(account_id, f"r-{name}-{turn}"))
+            await intake.take_in(draft(account, f"r-{name}-{turn}"))
             await asyncio.sleep(0.002)  # the way there and back
 
     await asyncio.gather(*(client(name) for name in range(40)))
@@ -107,63 +142,130 @@ async def test_a_crowd_that_comes_back_at_once_is_stored_in_halves(
     assert len(store.batches) <= 15 and max(store.batches[3:]) <= 30
 
 
-async def test_after_a_crowd_a_few_do_not_wait_for_many(intake: Intake, store: Heavy, account_id: int) -> None:
-    await asyncio.gather(*(intake.accept(new_job(account_id, f"r-{i}")) for i in range(100)))
+async def test_after_a_crowd_a_few_do_not_wait_for_many(intake: Intake, store: Heavy, account: Account) -> None:
+    await asyncio.gather(*(intake.take_in(draft(account, f"r-{i}")) for i in range(100)))
     async with asyncio.timeout(2):
-        await intake.accept(new_job(account_id, "late"))
+        await intake.take_in(draft(account, "late"))
 
     assert store.batches[-1] == 1
 
 
 async def test_of_racing_bodies_the_first_is_the_job_and_each_other_hears_of_both(
-    intake: Intake, account_id: int
+    intake: Intake, account: Account
 ) -> None:
     first, *others = await asyncio.gather(
-        *(intake.accept(new_job(account_id, "one", body=f"body {i}")) for i in range(5)), return_exceptions=True
+        *(intake.take_in(draft(account, "one", text=f"barn {i}")) for i in range(5)), return_exceptions=True
     )
 
-    assert not isinstance(first, BaseException) and first.is_new
+    assert isinstance(first, Taken)
     for other in others:
         assert isinstance(other, RequestIdConflict)
         assert f"job {first.job.id}" in other.message
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), KeyError("x"), OSError("gone")])
-async def test_a_batch_that_breaks_fails_alone(intake: Intake, store: Heavy, account_id: int, fault: Exception) -> None:
+async def test_a_batch_that_breaks_fails_alone(
+    intake: Intake, store: Heavy, account: Account, fault: Exception
+) -> None:
     store.fault = fault
     with pytest.raises(Exception):  # noqa: B017 - which one is not the promise
-        await intake.accept(new_job(account_id, "unlucky"))
+        await intake.take_in(draft(account, "unlucky"))
 
-    assert (await intake.accept(new_job(account_id, "next"))).is_new
+    assert (await intake.take_in(draft(account, "next"))).job.request_id == "next"
 
 
 async def test_a_client_that_has_gone_does_not_disturb_its_neighbours(
-    intake: Intake, store: Heavy, account_id: int
+    intake: Intake, store: Heavy, account: Account
 ) -> None:
     store.held.clear()
-    gone = asyncio.create_task(intake.accept(new_job(account_id, "gone")))
-    neighbour = asyncio.create_task(intake.accept(new_job(account_id, "neighbour")))
+    gone = asyncio.create_task(intake.take_in(draft(account, "gone")))
+    neighbour = asyncio.create_task(intake.take_in(draft(account, "neighbour")))
     await asyncio.sleep(0)
     gone.cancel()
     store.held.set()
 
-    assert (await neighbour).is_new
-    assert (await intake.accept(new_job(account_id, "later"))).is_new
+    assert (await neighbour).job.request_id == "neighbour"
+    assert (await intake.take_in(draft(account, "later"))).job.request_id == "later"
 
 
 async def test_a_redis_that_never_answers_holds_no_job_up(
-    store: Heavy, account_id: int, monkeypatch: pytest.MonkeyPatch
+    store: Heavy, database: Database, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUEUE_WITHIN_S", 0.1)
-    told: list[str] = []
+    unqueued: list[str] = []
     async with (
         silent_server() as url,
         open_redis(url) as redis,
-        open_intake(store, JobQueue(redis), foresight(redis), lambda: told.append("sweep soon")) as intake,
+        opened(store, database, redis, lambda: unqueued.append("fill soon")) as intake,
         asyncio.timeout(5),
     ):
-        accepted = await intake.accept(new_job(account_id))
+        taken = await intake.take_in(draft(account))
 
-    assert accepted.is_new and accepted.place is None
-    assert told == ["sweep soon"]
-    assert (await store.get(account_id, accepted.job.id)).request_id == "r-1"
+    assert "waitingInfo" not in told(taken)
+    assert unqueued == ["fill soon"]
+    assert (await store.get(account.id, taken.job.id)).request_id == "r-1"
+
+
+async def test_what_is_wrong_with_one_body_is_told_to_its_sender_alone(
+    intake: Intake, store: Heavy, account: Account
+) -> None:
+    wrong = Draft(account, orjson.dumps(body("wrong", steps=1000)))
+    first, second, third, fourth = await asyncio.gather(
+        intake.take_in(draft(account, "first")),
+        intake.take_in(Draft(account, b"{")),
+        intake.take_in(wrong),
+        intake.take_in(draft(account, "fourth")),
+        return_exceptions=True,
+    )
+
+    assert isinstance(first, Taken) and isinstance(fourth, Taken)
+    assert (first.job.request_id, fourth.job.request_id) == ("first", "fourth")
+    assert isinstance(second, InvalidSubmission) and "cannot be read as JSON" in second.message
+    assert isinstance(third, InvalidSubmission) and [each.path for each in third.faults] == [
+        "stages[1].diffusion.steps"
+    ]
+    assert sum(store.batches) == 2
+
+
+async def test_a_fault_of_ours_in_reading_fails_one_job(
+    intake: Intake, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(draft: Draft) -> None:
+        if draft.submission.request_id == "odd":
+            raise RuntimeError("a bug")
+
+    drafting = intake._drafting
+    monkeypatch.setattr(drafting, "pricing", (broken, *drafting.pricing))
+    odd, even = await asyncio.gather(
+        intake.take_in(draft(account, "odd")), intake.take_in(draft(account, "even")), return_exceptions=True
+    )
+
+    assert isinstance(odd, RuntimeError)
+    assert isinstance(even, Taken)
+
+
+async def test_others_are_served_while_many_bodies_are_read(
+    intake: Intake, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "LOOP_HELD_UP_S", 0)
+    served = 0
+
+    async def serve_others() -> None:
+        nonlocal served
+        while not batch.done():
+            served += 1
+            await asyncio.sleep(0)
+
+    batch = asyncio.ensure_future(intake._draft([batcher.Pending(draft(account, f"r-{i}")) for i in range(50)]))
+    await serve_others()
+
+    assert served > 50
+
+
+async def test_a_repeat_beside_new_jobs_is_told_of_the_job_there_is(intake: Intake, account: Account) -> None:
+    before = await intake.take_in(draft(account, "again"))
+    again, new = await asyncio.gather(intake.take_in(draft(account, "again")), intake.take_in(draft(account, "new")))
+
+    assert again.job.id == before.job.id != new.job.id
+    assert told(again)["waitingInfo"]["queueRank"] == "1"
+    assert told(new)["waitingInfo"]["queueRank"] == "2"

@@ -16,7 +16,7 @@ from jobs.storage.database import Database
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore
 from orchestrator.app import WebOptions
-from orchestrator.jobs_api import _fingerprint
+from orchestrator.drafting import fingerprint_of
 from orchestrator.sweeper import Sweeper
 from tests import one_job
 from tests.orchestrator import looking
@@ -142,7 +142,7 @@ async def test_a_repeat_of_what_is_valid_no_more_has_the_same_bounds_too(
 
 def test_a_body_without_bounds_has_the_fingerprint_that_it_always_had() -> None:
     # Of jobs that were accepted before there were bounds.
-    assert _fingerprint({"b": 1, "a": "x"}, {}) == hashlib.sha256(b'{"a":"x","b":1}').digest()
+    assert fingerprint_of({"b": 1, "a": "x"}, {}) == hashlib.sha256(b'{"a":"x","b":1}').digest()
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "1_0", "٣", "nan", "inf", "soon", "604801", "0x10"])

@@ -22,10 +22,10 @@ SELECT * FROM resources
 WHERE id = :id AND account_id = :account_id
   AND stored_at IS NOT NULL AND (expires_at IS NULL OR expires_at > now());
 
--- name: sizes_of_account(ids, account_id)
-SELECT id, width, height FROM resources
-WHERE id = ANY(:ids::uuid[]) AND account_id = :account_id
-  AND stored_at IS NOT NULL AND (expires_at IS NULL OR expires_at > now());
+-- name: sizes_of_resources(account_ids, ids)
+SELECT account_id, id, width, height FROM resources
+JOIN unnest(:account_ids::bigint[], :ids::uuid[]) AS asked (account_id, id) USING (account_id, id)
+WHERE stored_at IS NOT NULL AND (expires_at IS NULL OR expires_at > now());
 
 -- name: input_of_account(id, account_id)^
 SELECT * FROM resources

@@ -1,0 +1,145 @@
+"""How jobs get in: stored, many in one commit, and then queued, in one call to Redis. It does not read or tell."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+from jobs.errors import RequestIdConflict, Unavailable
+from jobs.job import Job, JobStatus, QueuePlace
+from jobs.record import record
+from jobs.storage.database import DATABASE_AWAY
+from jobs.storage.job_queue import JobQueue
+from jobs.storage.job_store import Acceptance, JobKey, JobStore, NewJob, Waiting
+from jobs.turn import turn
+from orchestrator.foresight import Foresight
+
+# All jobs that come in wait for this one call: rather no rank than no answer.
+QUEUE_WITHIN_S = 1
+
+log = structlog.get_logger()
+
+
+@record
+class Accepted:
+    """`is_new` is False where the same request had been accepted before. `place` is None for those, and while
+    Redis is away."""
+
+    job: Job
+    is_new: bool
+    place: QueuePlace | None = None
+
+
+Entered: TypeAlias = Accepted | Exception
+"""What became of a new job: of one that is not accepted RequestIdConflict, InsufficientCredits, TooManyWaiting,
+Unavailable where the database is away, or what PostgreSQL says where it cannot hold it."""
+
+
+class Entering:
+    def __init__(self, jobs: JobStore, queue: JobQueue, foresight: Foresight, on_unqueued: Callable[[], None]) -> None:
+        """`on_unqueued` is called when jobs were stored and Redis could not be told."""
+        self._jobs = jobs
+        self._queue = queue
+        self._foresight = foresight
+        self._on_unqueued = on_unqueued
+
+    async def enter(self, new_jobs: Sequence[NewJob]) -> Sequence[Entered]:
+        """In their order. Those that are accepted are durable when it returns."""
+        try:
+            return await self._enter(new_jobs)
+        except asyncio.CancelledError:
+            self._on_unqueued()  # too late: what was stored must still be queued
+            raise
+        except Exception:
+            log.exception("entering_broke", jobs=len(new_jobs))
+            raise
+
+    async def _enter(self, new_jobs: Sequence[NewJob]) -> Sequence[Entered]:
+        try:
+            acceptance = await self._jobs.accept(new_jobs)
+        except asyncpg.DataError as error:
+            return await self._one_by_one(new_jobs, error)
+        except DATABASE_AWAY as error:
+            self._on_unqueued()  # the commit may have reached it
+            log.error("jobs_not_stored", jobs=len(new_jobs), error=repr(error))
+            return [Unavailable("The database cannot be reached; send the job again.")] * len(new_jobs)
+        if acceptance.created:
+            log.debug("jobs_accepted", jobs=len(acceptance.created), last=max(acceptance.created.values()))
+        places = await self._enqueue(new_jobs, acceptance.created)
+        return _entered(new_jobs, acceptance, places)
+
+    async def _one_by_one(self, new_jobs: Sequence[NewJob], error: Exception) -> Sequence[Entered]:
+        # One row that PostgreSQL cannot hold must not fail its neighbours.
+        if len(new_jobs) == 1:
+            return [error]
+        return [entered for each in new_jobs for entered in await self._enter([each])]
+
+    async def _enqueue(self, new_jobs: Sequence[NewJob], created: Mapping[JobKey, int]) -> Mapping[JobKey, QueuePlace]:
+        if not created:
+            return {}
+        first = {job.key: job for job in reversed(new_jobs)}
+        # In the order in which they came, and not that of their ids.
+        waiting = {key: self._waiting(job, created[key]) for key, job in reversed(first.items()) if key in created}
+        try:
+            async with asyncio.timeout(QUEUE_WITHIN_S):
+                places = await self._queue.add(list(waiting.values()))
+            self._foresight.promise((job.job_id, place) for job, place in zip(waiting.values(), places, strict=True))
+            return dict(zip(waiting, places, strict=True))
+        except (RedisError, OSError) as error:
+            log.warning("jobs_not_queued", jobs=len(created), error=repr(error))
+            self._on_unqueued()
+            return {}
+
+    def _waiting(self, job: NewJob, job_id: int) -> Waiting:
+        its_turn = turn(job.account_id, cost_s=job.cost_s, weight=job.weight, priority=job.priority)
+        return Waiting(job_id, 1, job.cost_s, its_turn, job.need, self._foresight.pool_for(job.need, job.cost_s))
+
+
+def _entered(
+    new_jobs: Sequence[NewJob], acceptance: Acceptance, places: Mapping[JobKey, QueuePlace]
+) -> Sequence[Entered]:
+    created, known, refused = acceptance
+    jobs = {(job.account_id, job.request_id): job for job in known}
+    entered: list[Entered] = []
+    for new_job in new_jobs:
+        key = new_job.key
+        if key in refused:
+            entered.append(refused[key])
+            continue
+        is_new = key not in jobs
+        job = jobs[key] if not is_new else jobs.setdefault(key, stored(new_job, created[key]))
+        is_same = job.fingerprint == new_job.fingerprint
+        accepted = Accepted(job=job, is_new=is_new, place=places.get(key))
+        entered.append(accepted if is_same else conflict(job, new_job.fingerprint))
+    return entered
+
+
+def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:
+    """Both facts: what the id stands for, and what came now."""
+    return RequestIdConflict(
+        f"requestId {job.request_id!r} already stands for job {job.id}, accepted at "
+        f"{job.created_at.isoformat(timespec='seconds')} with a request of SHA-256 {job.fingerprint.hex()[:12]}…; "
+        f"this one, body and bounds, has {fingerprint.hex()[:12]}…. Send the first one again to get that job, or "
+        "choose another id."
+    )
+
+
+def stored(new_job: NewJob, job_id: int) -> Job:
+    return Job(
+        id=job_id,
+        account_id=new_job.account_id,
+        request_id=new_job.submission.request_id,
+        fingerprint=new_job.fingerprint,
+        dialect=new_job.dialect,
+        submission=new_job.submission,
+        credits=new_job.credits,
+        status=JobStatus.WAITING,
+        attempt=0,
+        cost_s=new_job.cost_s,
+        kind=new_job.kind,
+        need=new_job.need,
+        created_at=new_job.created_at,
+    )
