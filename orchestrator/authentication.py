@@ -51,8 +51,8 @@ class Authentication:
         self._last_used = last_used
         self._window = signature_window
         self._now = now
-        self._known_keys = _Remembered(accounts.grant_of, now)
-        self._known_apps = _Remembered(self._look_up_app, now)
+        self._known_keys = _Remembered(accounts.grant_of)
+        self._known_apps = _Remembered(self._look_up_app)
 
     async def account_of(self, request: web.Request, scope: Scope) -> Account:
         """Raises NotAuthenticated, RateLimited or PermissionDenied; Unavailable where a signature cannot be checked."""
@@ -63,19 +63,21 @@ class Authentication:
             grant = await self._grant_of_key(credentials.strip())
         else:
             raise NotAuthenticated
-        await self._limiter.admit(request, grant.account)
+        if grant.account.rate_limit:
+            await self._limiter.admit(request, grant.account)
         if scope not in grant.scopes:
             raise PermissionDenied(f"This needs the scope {scope.value!r}, which the key or app was not given.")
         return grant.account
 
     async def _grant_of_key(self, key: str) -> Grant:
-        key_id, grant = await self._known_keys.get(key)
-        self._last_used.keys[key_id] = self._now()
+        now = self._now()
+        key_id, grant = await self._known_keys.get(key, now)
+        self._last_used.keys[key_id] = now
         return grant
 
     async def _grant_of_app(self, request: web.Request, claimed: RequestSignature) -> Grant:
         self._check_timestamp(claimed.timestamp)
-        public_key, grant = await self._known_apps.get(claimed.app_id)
+        public_key, grant = await self._known_apps.get(claimed.app_id, self._now())
         # As it came, without any decoding: the client signed these bytes.
         check_signature(claimed, public_key, request.method, request.raw_path, await read_body(request))
         await self._use_nonce(claimed)
@@ -112,13 +114,11 @@ class Authentication:
 class _Remembered(Generic[Value]):
     """What was found a moment ago, so that not each request asks the database. What is not found is not kept."""
 
-    def __init__(self, find: Callable[[str], Awaitable[Value]], now: Callable[[], datetime]) -> None:
+    def __init__(self, find: Callable[[str], Awaitable[Value]]) -> None:
         self._find = find
-        self._now = now
         self._found: dict[str, tuple[Value, datetime]] = {}
 
-    async def get(self, name: str) -> Value:
-        now = self._now()
+    async def get(self, name: str, now: datetime) -> Value:
         if name in self._found:
             value, found_at = self._found[name]
             # Both ways: a clock that was set back must not make it last.

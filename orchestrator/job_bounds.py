@@ -21,6 +21,8 @@ _NUMBER = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?
 def bounds_of(headers: Mapping[str, str]) -> dict[str, Any]:
     """Fields of a Submission. Raises InvalidSubmission with all faults."""
     given = {name: headers[name] for name in BOUNDS if name in headers}
+    if not given:
+        return {}
     if faults := list(_faults(given)):
         raise InvalidSubmission(faults)
     return {BOUNDS[name]: float(text) for name, text in given.items()}
