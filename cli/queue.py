@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -11,12 +11,16 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from cli.stack import address_of
+from jobs.ability import Ability, shared
 from jobs.outlook import Outlook
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.outlook_board import Member, OutlookBoard
 from jobs.storage.pauses import ALL, Pauses, of_pool
 from jobs.storage.redis_connection import open_redis
 from jobs.words import count
+
+# Of a catalogue of hundreds nobody reads all.
+MOST_REASONS = 10
 
 
 def add_queue_command(commands: Any) -> None:
@@ -46,7 +50,11 @@ async def queue_lines(url: str | None = None) -> list[str]:
         pools = sorted({*outlook.work_s, *(member.pool for member in workers.values())})
         return [
             *_lines(await JobQueue(redis).length(), outlook, workers.values()),
-            *(_pool_line(pool, outlook, [each for each in workers.values() if each.pool == pool]) for pool in pools),
+            *(
+                line
+                for pool in pools
+                for line in _pool_lines(pool, outlook, [each for each in workers.values() if each.pool == pool])
+            ),
             *(f"{_state(member)}: {name}, pool {member.pool}" for name, member in workers.items()),
             *(f"pause of {said(name)}: {undone_by(name)} undoes it" for name in sorted(named & alive)),
             *(
@@ -70,9 +78,22 @@ def _state(member: Member) -> str:
     return "takes jobs"
 
 
-def _pool_line(pool: str, outlook: Outlook, workers: Collection[Member]) -> str:
+def _pool_lines(pool: str, outlook: Outlook, workers: Collection[Member]) -> Iterator[str]:
     work = f"{outlook.work_s.get(pool, 0.0):.0f} s of work"
-    return f"pool {pool}: {work}, {_counted(workers) if workers else 'no worker'}"
+    yield f"pool {pool}: {work}, {_counted(workers) if workers else 'no worker'}"
+    if pool in outlook.pools:
+        yield from (f"  {line}" for line in _ability_lines(shared(outlook.pools[pool].abilities)))
+
+
+def _ability_lines(ability: Ability) -> Iterator[str]:
+    """What all workers of a pool can run, and why not the rest."""
+    reasons = [*filter(None, ability.models.values())]
+    yield f"runs {', '.join(sorted(ability.stages)) or 'nothing'}"
+    drawn_with = len(ability.models) - len(reasons)
+    yield f"draws with {drawn_with} of {count(len(ability.models), 'model')}{'; not with others:' if reasons else ''}"
+    yield from (f"  {reason}" for reason in reasons[:MOST_REASONS])
+    if len(reasons) > MOST_REASONS:
+        yield f"  and {len(reasons) - MOST_REASONS} more"
 
 
 def _counted(workers: Collection[Member]) -> str:

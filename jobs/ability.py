@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +31,16 @@ class Ability:
     def digest(self) -> str:
         """Of workers that can do the same it is the same."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+
+def shared(abilities: Sequence[Ability]) -> Ability:
+    """What each of these, which are one or more, can run. Of a model that one of them cannot draw with one reason is
+    told."""
+    models: dict[str, str] = {}
+    for model in sorted({model for each in abilities for model in each.models}):
+        lacks = [lack for each in abilities for lack in each.lacks(Need((model,), ()))]
+        models[model] = lacks[0] if lacks else ""
+    return Ability(frozenset.intersection(*(each.stages for each in abilities)), models)
 
 
 def read_ability(text: str | bytes) -> Ability:

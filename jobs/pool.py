@@ -37,7 +37,7 @@ class Pool:
         # The work after which all workers up to this one are at it.
         self._filled = [free * i - self._sums[i] for i, free in enumerate(self._free)]
         self.paused = paused
-        self._abilities = abilities
+        self.abilities = abilities
         self._fresh_per_s = fresh_per_s
 
     @property
@@ -54,7 +54,7 @@ class Pool:
         return tuple(dict.fromkeys(each for part in need.parts() for each in self._lacks_of(part)))
 
     def _lacks_of(self, part: Need) -> Iterable[str]:
-        lacks = [ability.lacks(part) for ability in self._abilities]
+        lacks = [ability.lacks(part) for ability in self.abilities]
         told = (each for of_one in lacks for each in of_one)
         return told if all(lacks) else (f"some workers of its pool cannot run it: {each}" for each in told)
 

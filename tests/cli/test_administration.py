@@ -16,6 +16,7 @@ from cli.__main__ import _parser
 from cli.accounts import written_secret
 from cli.queue import queue_lines
 from embedded import Servers
+from jobs.ability import Ability
 from jobs.account import RateLimit
 from jobs.dialects.tams_signature import written_key
 from jobs.errors import DarkroomError, InvalidSubmission, NotFound
@@ -30,7 +31,7 @@ from jobs.storage.job_store import Waiting
 from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.pauses import Pauses
 from jobs.turn import Turn
-from tests.pools import MEMBER
+from tests.pools import ABLE, MEMBER
 
 
 @pytest.fixture
@@ -245,6 +246,12 @@ async def test_the_command_prints_what_it_did_or_one_line_of_what_is_wrong(
     assert refused == (1, "", "darkroom: There is no key 99.\n")
 
 
+ABLE_LINES = [
+    f"  runs {', '.join(sorted(ABLE.stages))}",
+    f"  draws with {len(ABLE.models)} of {len(ABLE.models)} models",
+]
+
+
 async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
     redis: ArqRedis, servers: Servers
 ) -> None:
@@ -262,11 +269,29 @@ async def test_the_queue_is_told_with_its_workers_and_how_true_forecasts_were(
         "workers: 1 alive, 1 at work",
         f"pool {NOBODY}: 90 s of work, no worker",
         "pool test: 0 s of work, 1 alive, 1 at work",
+        *ABLE_LINES,
         "takes jobs: one:1, pool test",
     ]
     assert (
         after[2] == "forecasts: of 1 start, the last of each length of wait, 0% before their p50, 100% before their p90"
     )
+
+
+async def test_the_queue_tells_what_all_workers_of_a_pool_can_run_and_why_not_the_rest(
+    redis: ArqRedis, servers: Servers
+) -> None:
+    board = OutlookBoard(redis)
+    large = Ability(frozenset({"INPUT_INITIALIZE", "DIFFUSION"}), {"1": "", "2": "", "3": "", "4": ""})
+    small = Ability(frozenset({"DIFFUSION"}), {"1": "", "2": "", "3": "model three needs 9.0 GiB"})
+    await board.tell("one:1", pool="mixed", ability=large)
+    await board.tell("two:2", pool="mixed", ability=small)
+
+    assert (await queue_lines(servers.redis_url))[3:-2] == [
+        "  runs DIFFUSION",
+        "  draws with 2 of 4 models; not with others:",
+        "    model three needs 9.0 GiB",
+        "    the workers do not know model 4",
+    ]
 
 
 async def test_the_queue_shows_paused_workers_and_what_undoes_each_pause(redis: ArqRedis, servers: Servers) -> None:
@@ -284,7 +309,9 @@ async def test_the_queue_shows_paused_workers_and_what_undoes_each_pause(redis: 
         "waiting: 1 job, 30 s of work",
         "workers: 3 alive, 1 at work, 2 paused",
         "pool other: 0 s of work, 1 alive, 0 at work",
+        *ABLE_LINES,
         "pool test: 30 s of work, 2 alive, 1 at work, 2 paused",
+        *ABLE_LINES,
         "paused: one:1, pool test",
         "takes jobs: three:3, pool other",
         "paused, ends its job: two:2, pool test",
