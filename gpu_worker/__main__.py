@@ -14,8 +14,6 @@ from config.starting import catalog_of, check_files, started
 from gpu_worker.ability import DRAWS, ability_of, served
 from gpu_worker.arq_worker import WakingWorker
 from gpu_worker.drawn_by import drawn_by
-from gpu_worker.engine.device import best_device
-from gpu_worker.engine.engine import DiffusersEngine
 from gpu_worker.heart.client import open_heart
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import stores_on
@@ -42,6 +40,10 @@ async def work(settings: Settings) -> int:
     catalog = catalog_of(settings)
     await stores_answer(settings.database_url, settings.redis_url, verify_tls=settings.redis_tls_verify)
     await check_files(settings)
+    # torch takes seconds to import: what is set wrong is told before.
+    from gpu_worker.engine.device import best_device
+    from gpu_worker.engine.engine import DiffusersEngine
+
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)

@@ -10,12 +10,15 @@ from importlib.util import find_spec
 from itertools import chain
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gpu_worker.engine.device import Device
 from jobs.ability import Ability
 from jobs.capabilities import RUNNABLE
 from jobs.catalog import Catalog, Family, Kind, Model
 from jobs.weights import WrongWeights, safetensors_header
+
+if TYPE_CHECKING:
+    from gpu_worker.engine.device import Device
 
 _GIB = 2**30
 _VARIANT = re.compile(r"\.(fp16|non_ema|ema)\.")
@@ -37,7 +40,7 @@ _PACKAGES = {Kind.DETECTOR: "ultralytics"}
 
 
 def ability_of(
-    catalog: Catalog, device: Device, *, families: Collection[Family] = (), stages: Collection[str] = ()
+    catalog: Catalog, device: "Device", *, families: Collection[Family] = (), stages: Collection[str] = ()
 ) -> Ability:
     """`families` and `stages` are all that it serves; all where there is none."""
     models = {model.id: _reason(model, device, families) for model in catalog.models}
@@ -51,7 +54,7 @@ def served(ability: Ability, catalog: Catalog) -> frozenset[str]:
     return frozenset(able & {DETECTS} if STARTS not in able else able - {STARTS})
 
 
-def _reason(model: Model, device: Device, families: Collection[Family]) -> str:
+def _reason(model: Model, device: "Device", families: Collection[Family]) -> str:
     """Why it cannot be drawn with here, "" where it can. Accounts read it: it names no file."""
     name = f"{model.kind} {model.name!r}"
     if families and model.family not in (*families, Family.ANY):
