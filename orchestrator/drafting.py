@@ -31,6 +31,9 @@ from orchestrator.foresight import Foresight
 from orchestrator.input_pictures import OfAccount, sizes_of
 from orchestrator.json_http import json_of
 
+# Many times what nearly every body has.
+LARGE_BYTES = 65_536
+
 
 class Draft:
     """A job that is asked for, as far as it is known: each step sets what the next ones build on."""
@@ -59,8 +62,13 @@ class Draft:
     def of(account: Account, submission: Submission, fingerprint: bytes) -> "Draft":
         """Of what did not come as a body."""
         draft = Draft(account)
-        draft.submission, draft.fingerprint, draft.is_read = submission, fingerprint, True
+        draft.submission, draft.fingerprint, draft.paths, draft.is_read = submission, fingerprint, {}, True
         return draft
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it may take long to read."""
+        return bool(self.encoding) or len(self.packed) > LARGE_BYTES
 
 
 Step = Callable[[Draft], None]
@@ -86,6 +94,12 @@ class Drafting:
         self.reading: Sequence[Step] = (self._unpack, self._look, self._understand, self._paths, self._fingerprint)
         """What may find fault with a body. Raises InvalidSubmission or TooLarge."""
         self.pricing: Sequence[Step] = (_seed, self._work, self._price, _need, self._finish)
+
+    def read(self, draft: Draft) -> None:
+        """All steps of `reading`."""
+        for step in self.reading:
+            step(draft)
+        draft.is_read = True
 
     async def sizes(self, drafts: Collection[Draft]) -> Mapping[OfAccount, Size]:
         """Of the pictures that they name."""

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from jobs.job import Job
 from orchestrator.batcher import Batcher, Pending
-from orchestrator.drafting import Draft, Drafting
+from orchestrator.drafting import Draft, Drafting, Step
 from orchestrator.entering import Accepted, Entering
 from orchestrator.telling import Telling
 
@@ -44,6 +44,9 @@ class Intake:
         Raises InvalidSubmission, TooLarge, RequestIdConflict, InsufficientCredits, TooManyWaiting, or Unavailable where
         the database is away.
         """
+        if draft.is_large:
+            # Alone, so that what makes it slow uses up no neighbour's time.
+            self._drafting.read(draft)
         return await self._batcher.ask(draft)
 
     def close(self) -> None:
@@ -67,15 +70,15 @@ class Intake:
         unread: Sequence[_Pending] = [each for each in batch if not each.item.is_read]
         for step in self._drafting.reading:
             unread = await _through(step, unread)
-        sizes = await self._drafting.sizes([each.item for each in unread])
-        await _through(partial(self._drafting.look_at_pictures, known=sizes), unread)
         left: Sequence[_Pending] = [each for each in batch if not each.answer.done()]
-        for step in self._drafting.pricing:
+        sizes = await self._drafting.sizes([each.item for each in left])
+        steps: Sequence[Step] = (partial(self._drafting.look_at_pictures, known=sizes), *self._drafting.pricing)
+        for step in steps:
             left = await _through(step, left)
         return left
 
 
-async def _through(step: Callable[[Draft], None], batch: Sequence[_Pending]) -> Sequence[_Pending]:
+async def _through(step: Step, batch: Sequence[_Pending]) -> Sequence[_Pending]:
     """Takes each draft a step further, and gives those that it did not fail."""
     left, pause_at = [], time.perf_counter() + LOOP_HELD_UP_S
     for each in batch:

@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from jobs.errors import Fault
+from jobs.errors import MAX_FAULTS, Fault
 from jobs.names import did_you_mean, there_are
 from jobs.words import count
 
@@ -189,10 +189,10 @@ def is_meaningful(value: Any) -> bool:
 
 
 def faults_of(error: ValidationError, kind: type[Message]) -> list[Fault]:
-    """Every fault of what was read as a message of this kind, with paths like `stages[1].diffusion.steps`, in the
-    sender's spelling."""
-    hints = iter(range(MAX_HINTS))
-    return [Fault(_path(each["loc"]), _reason(each, kind, hints)) for each in error.errors(include_url=False)]
+    """The faults of what was read as a message of this kind, with paths like `stages[1].diffusion.steps`, in the
+    sender's spelling: all, or one more than are told of."""
+    hints, told = iter(range(MAX_HINTS)), error.errors(include_url=False)[: MAX_FAULTS + 1]
+    return [Fault(_path(each["loc"]), _reason(each, kind, hints)) for each in told]
 
 
 def _either(usual: CoreSchema, read: Callable[[Any], Any], says: str) -> CoreSchema:

@@ -1,6 +1,7 @@
 """How jobs get in: in batches, durable before the answer, and whatever becomes of Redis or of a neighbour."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -225,6 +226,27 @@ async def test_what_is_wrong_with_one_body_is_told_to_its_sender_alone(
         "stages[1].diffusion.steps"
     ]
     assert sum(store.batches) == 2
+
+
+async def test_a_large_body_is_read_before_it_joins_others(
+    intake: Intake, store: Heavy, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    together = intake._draft
+
+    async def noting(batch: Sequence[Any]) -> Any:
+        read.extend(len(each.item.packed) for each in batch if not each.item.is_read)
+        return await together(batch)
+
+    monkeypatch.setattr(intake, "_draft", noting)
+    large = Draft(account, orjson.dumps(body("large", prompts=[{"text": "a barn"}])) + b" " * 70_000)
+    packed = Draft(account, gzip.compress(orjson.dumps(body("packed"))), "gzip")
+    taken = await asyncio.gather(*(intake.take_in(each) for each in (large, packed)))
+    with pytest.raises(InvalidSubmission):
+        await intake.take_in(Draft(account, b"[" * 70_000))
+
+    assert [each.job.request_id for each in taken] == ["large", "packed"]
+    assert read == []
 
 
 async def test_a_fault_of_ours_in_reading_fails_one_job(

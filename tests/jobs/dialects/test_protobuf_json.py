@@ -5,6 +5,7 @@ import pytest
 from pydantic import AliasChoices, Field, ValidationError
 
 from jobs.dialects.protobuf_json import MAX_HINTS, Flag, Message, Real, Whole, faults_of
+from jobs.errors import MAX_FAULTS
 
 
 class Mode(StrEnum):
@@ -64,6 +65,11 @@ def test_a_second_spelling_is_told_with_the_first() -> None:
         "mask": "is a second spelling of 'maskId', which is there already; send one of them",
         "parts[0].resource_id": "is a second spelling of 'resourceId', which is there already; send one of them",
     }
+
+
+def test_no_more_faults_are_worded_than_are_told_of() -> None:
+    """And one, which says that there are more."""
+    assert len(faults({f"other{i}": 1 for i in range(3 * MAX_FAULTS)})) == MAX_FAULTS + 1
 
 
 def test_only_some_of_very_many_are_answered_with_a_hint() -> None:
