@@ -32,9 +32,10 @@ class NaiveIntake:
     async def take_in(self, draft: Draft) -> Taken:
         for step in (*self._drafting.reading, *self._drafting.pricing):
             step(draft)
-        accepted = await self._accept(draft.new_job)
-        (body,) = await self._telling.bodies([accepted])
-        return Taken(accepted.job, body)
+        draft.accepted = await self._accept(draft.new_job)
+        for step in self._telling.of_new:
+            step(draft)
+        return Taken(draft.accepted.job, draft.told)
 
     async def _accept(self, new_job: NewJob) -> Accepted:
         created, _known, _refused = await self._jobs.accept([new_job])

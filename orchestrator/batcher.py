@@ -2,7 +2,7 @@
 
 Two batches at a time, so that this process need not wait while one is worked on. The next begins when half as many
 have come as the last two held, and at most 5 ms after it could: of a crowd that is answered at once, and comes back at
-once, one half is worked on while the other is parsed.
+once, one half is worked on by the stores while the other is by this process.
 """
 
 import asyncio

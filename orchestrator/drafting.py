@@ -19,14 +19,17 @@ from jobs.capabilities import unsupported
 from jobs.catalog import Catalog
 from jobs.cost import Work, work_of
 from jobs.credits import Rates, price
+from jobs.dialects.tams_answers import JobAnswer
 from jobs.dialects.tams_request import JobReading, input_paths
 from jobs.errors import Fault, InvalidSubmission
+from jobs.job import JobView
 from jobs.need import need_of
 from jobs.stages.canvas import Size
 from jobs.stages.input_initialize import MAX_SEED
 from jobs.storage.job_store import NewJob
 from jobs.storage.resource_store import ResourceStore
 from jobs.submission import Submission, picture_faults, with_picture_size, with_seeds
+from orchestrator.entering import Accepted
 from orchestrator.foresight import Foresight
 from orchestrator.input_pictures import OfAccount, sizes_of
 from orchestrator.json_http import json_of
@@ -36,17 +39,24 @@ LARGE_BYTES = 65_536
 
 
 class Draft:
-    """A job that is asked for, as far as it is known: each step sets what the next ones build on."""
+    """A job that is asked for, as far as it has come: each step sets what the next ones build on."""
 
-    body: Any = None
-    fingerprint: bytes
+    # Set by `reading`, in this order; what was not a body comes with the last three.
+    body: Any
     reading: JobReading
     submission: Submission
     paths: Mapping[str, str]
+    fingerprint: bytes
+    # By `pricing`.
     work: Work
     credits: Decimal
     need: str
     new_job: NewJob
+    # When it has entered, and by `Telling`.
+    accepted: Accepted
+    view: JobView
+    answer: JobAnswer
+    told: bytes
 
     def __init__(
         self, account: Account, packed: bytes = b"", encoding: str = "", bounds: Mapping[str, Any] | None = None
@@ -56,6 +66,7 @@ class Draft:
         self.packed = packed
         self.encoding = encoding
         self.bounds = bounds or {}
+        self.body = None
         self.is_read = False
 
     @staticmethod
@@ -103,13 +114,10 @@ class Drafting:
 
     async def sizes(self, drafts: Collection[Draft]) -> Mapping[OfAccount, Size]:
         """Of the pictures that they name."""
-        named = {(draft.account.id, name) for draft in drafts for name in draft.paths}
-        return await sizes_of(self._resources, named) if named else {}
+        return await sizes_of(self._resources, {(draft.account.id, name) for draft in drafts for name in draft.paths})
 
     def look_at_pictures(self, draft: Draft, known: Mapping[OfAccount, Size]) -> None:
         """Raises InvalidSubmission."""
-        if not draft.paths:
-            return
         account_id, submission = draft.account.id, draft.submission
         sizes = {name: known[account_id, name] for name in draft.paths if (account_id, name) in known}
         stages = with_picture_size(submission.stages, sizes)

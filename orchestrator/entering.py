@@ -67,7 +67,7 @@ class Entering:
             log.error("jobs_not_stored", jobs=len(new_jobs), error=repr(error))
             return [Unavailable("The database cannot be reached; send the job again.")] * len(new_jobs)
         if acceptance.created:
-            log.debug("jobs_accepted", jobs=len(acceptance.created), last=max(acceptance.created.values()))
+            log.info("jobs_accepted", jobs=len(acceptance.created), last=max(acceptance.created.values()))
         places = await self._enqueue(new_jobs, acceptance.created)
         return _entered(new_jobs, acceptance, places)
 
@@ -75,7 +75,14 @@ class Entering:
         # One row that PostgreSQL cannot hold must not fail its neighbours.
         if len(new_jobs) == 1:
             return [error]
-        return [entered for each in new_jobs for entered in await self._enter([each])]
+        return [await self._enter_alone(each) for each in new_jobs]
+
+    async def _enter_alone(self, new_job: NewJob) -> Entered:
+        try:
+            (entered,) = await self._enter([new_job])
+        except Exception as error:
+            return error
+        return entered
 
     async def _enqueue(self, new_jobs: Sequence[NewJob], created: Mapping[JobKey, int]) -> Mapping[JobKey, QueuePlace]:
         if not created:
@@ -101,20 +108,21 @@ class Entering:
 def _entered(
     new_jobs: Sequence[NewJob], acceptance: Acceptance, places: Mapping[JobKey, QueuePlace]
 ) -> Sequence[Entered]:
-    created, known, refused = acceptance
-    jobs = {(job.account_id, job.request_id): job for job in known}
-    entered: list[Entered] = []
-    for new_job in new_jobs:
-        key = new_job.key
-        if key in refused:
-            entered.append(refused[key])
-            continue
-        is_new = key not in jobs
-        job = jobs[key] if not is_new else jobs.setdefault(key, stored(new_job, created[key]))
-        is_same = job.fingerprint == new_job.fingerprint
-        accepted = Accepted(job=job, is_new=is_new, place=places.get(key))
-        entered.append(accepted if is_same else conflict(job, new_job.fingerprint))
-    return entered
+    jobs = {(job.account_id, job.request_id): job for job in acceptance.known}
+    return [acceptance.refused.get(each.key) or _one(each, jobs, acceptance.created, places) for each in new_jobs]
+
+
+def _one(
+    new_job: NewJob, jobs: dict[JobKey, Job], created: Mapping[JobKey, int], places: Mapping[JobKey, QueuePlace]
+) -> Entered:
+    """`jobs` are those that its key may stand for already, and then this one too."""
+    key = new_job.key
+    is_new = key not in jobs
+    if is_new:
+        jobs[key] = stored(new_job, created[key])
+    if jobs[key].fingerprint != new_job.fingerprint:
+        return conflict(jobs[key], new_job.fingerprint)
+    return Accepted(job=jobs[key], is_new=is_new, place=places.get(key))
 
 
 def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from jobs.errors import DarkroomError
 from jobs.job import Job
 from orchestrator.batcher import Batcher, Pending
 from orchestrator.drafting import Draft, Drafting, Step
-from orchestrator.entering import Accepted, Entering
+from orchestrator.entering import Entered, Entering
 from orchestrator.telling import Telling
 
 WITHIN_S = 15
@@ -57,25 +58,54 @@ class Intake:
         if not drafted:
             return
         entered = await self._entering.enter([each.item.new_job for each in drafted])
-        for each, one in zip(drafted, entered, strict=True):
-            if isinstance(one, Exception):
-                each.fail(one)
-        accepted = [(each, one) for each, one in zip(drafted, entered, strict=True) if isinstance(one, Accepted)]
-        bodies = await self._telling.bodies([one for _, one in accepted])
-        for (each, one), body in zip(accepted, bodies, strict=True):
-            each.resolve(Taken(one.job, body))
+        accepted = _settled(drafted, entered)
+        new = [each for each in accepted if each.item.accepted.is_new]
+        _answer(await _through_all(self._telling.of_new, new))
+        # After those that nobody needs to look up.
+        if known := [each for each in accepted if not each.item.accepted.is_new]:
+            await self._telling.look_up([each.item for each in known])
+            _answer(await _through_all(self._telling.of_known, known))
 
     async def _draft(self, batch: Sequence[_Pending]) -> Sequence[_Pending]:
         """Gives those that no fault was found with."""
-        unread: Sequence[_Pending] = [each for each in batch if not each.item.is_read]
-        for step in self._drafting.reading:
-            unread = await _through(step, unread)
-        left: Sequence[_Pending] = [each for each in batch if not each.answer.done()]
-        sizes = await self._drafting.sizes([each.item for each in left])
-        steps: Sequence[Step] = (partial(self._drafting.look_at_pictures, known=sizes), *self._drafting.pricing)
-        for step in steps:
-            left = await _through(step, left)
-        return left
+        await _through_all(self._drafting.reading, [each for each in batch if not each.item.is_read])
+        left = [each for each in batch if not each.answer.done()]
+        if naming := [each for each in left if each.item.paths]:
+            left = await self._with_pictures(left, naming)
+        return await _through_all(self._drafting.pricing, left)
+
+    async def _with_pictures(self, batch: Sequence[_Pending], naming: Sequence[_Pending]) -> list[_Pending]:
+        try:
+            sizes = await self._drafting.sizes([each.item for each in naming])
+        except Exception as error:
+            for each in naming:
+                each.fail(error)
+        else:
+            await _through(partial(self._drafting.look_at_pictures, known=sizes), naming)
+        return [each for each in batch if not each.answer.done()]
+
+
+def _settled(batch: Sequence[_Pending], entered: Sequence[Entered]) -> Sequence[_Pending]:
+    """Those that were accepted; the others are told why not."""
+    accepted = []
+    for each, one in zip(batch, entered, strict=True):
+        if isinstance(one, Exception):
+            each.fail(one)
+        else:
+            each.item.accepted = one
+            accepted.append(each)
+    return accepted
+
+
+def _answer(batch: Sequence[_Pending]) -> None:
+    for each in batch:
+        each.resolve(Taken(each.item.accepted.job, each.item.told))
+
+
+async def _through_all(steps: Sequence[Step], batch: Sequence[_Pending]) -> Sequence[_Pending]:
+    for step in steps:
+        batch = await _through(step, batch)
+    return batch
 
 
 async def _through(step: Step, batch: Sequence[_Pending]) -> Sequence[_Pending]:
@@ -85,13 +115,18 @@ async def _through(step: Step, batch: Sequence[_Pending]) -> Sequence[_Pending]:
         try:
             step(each.item)
         except Exception as error:
-            each.fail(error)
+            each.fail(_untraced(error))
         else:
             left.append(each)
         if time.perf_counter() > pause_at:
             await asyncio.sleep(0)
             pause_at = time.perf_counter() + LOOP_HELD_UP_S
     return left
+
+
+def _untraced(error: Exception) -> Exception:
+    # What is no fault of ours is no riddle; a trace would keep the whole batch in memory until the next collection.
+    return error.with_traceback(None) if isinstance(error, DarkroomError) else error
 
 
 @asynccontextmanager

@@ -52,7 +52,8 @@ class JobsApi:
             before = await self._accepted_before(draft)
             if before is None:
                 raise
-            (body,) = await self._telling.bodies([before])
+            draft.accepted = before
+            body = await self._telling.body(draft)
         return web.Response(body=body, content_type="application/json")
 
     async def show(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What who asks for a job is answered, for many at once."""
+"""What who asks for a job is answered. In steps, as it was read."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import orjson
 from jobs.dialects.tams_response import job_body
 from jobs.job import JobView
 from jobs.links import Links
-from orchestrator.entering import Accepted
+from orchestrator.drafting import Draft, Step
 from orchestrator.foresight import Foresight
 from orchestrator.job_views import JobViews
 
@@ -17,25 +17,34 @@ class Telling:
         self._views = views
         self._foresight = foresight
         self._links = links
+        self.of_known: Sequence[Step] = (self._answer, _write)
+        self.of_new: Sequence[Step] = (self._view, *self.of_known)
 
-    async def bodies(self, accepted: Sequence[Accepted]) -> Sequence[bytes]:
-        """In their order. As in `Drafting`, all take a step before any takes the next."""
-        views = await self._views_of(accepted)
-        bodies = [
-            job_body(view, self._links, just_created=one.is_new) for one, view in zip(accepted, views, strict=True)
-        ]
-        return [orjson.dumps(body) for body in bodies]
+    async def look_up(self, known: Sequence[Draft]) -> None:
+        """What is to be told of jobs that had been accepted before."""
+        views = await self._views.of([draft.accepted.job for draft in known])
+        for draft, view in zip(known, views, strict=True):
+            draft.view = view
 
-    async def _views_of(self, accepted: Sequence[Accepted]) -> Sequence[JobView]:
-        known = [one.job for one in accepted if not one.is_new]
-        views = {view.job.id: view for view in await self._views.of(known)} if known else {}
-        return [self._view(one) if one.is_new else views[one.job.id] for one in accepted]
+    async def body(self, known: Draft) -> bytes:
+        await self.look_up([known])
+        for step in self.of_known:
+            step(known)
+        return known.told
 
-    def _view(self, new: Accepted) -> JobView:
+    def _view(self, new: Draft) -> None:
         """Of what its place has just been told."""
-        return JobView(
-            job=new.job,
-            place=new.place,
-            estimate=self._foresight.estimate(new.job, new.place),
-            missing=self._foresight.missing(new.job, new.place),
+        job, place = new.accepted.job, new.accepted.place
+        new.view = JobView(
+            job=job,
+            place=place,
+            estimate=self._foresight.estimate(job, place),
+            missing=self._foresight.missing(job, place),
         )
+
+    def _answer(self, draft: Draft) -> None:
+        draft.answer = job_body(draft.view, self._links, just_created=draft.accepted.is_new)
+
+
+def _write(draft: Draft) -> None:
+    draft.told = orjson.dumps(draft.answer)

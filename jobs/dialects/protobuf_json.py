@@ -149,8 +149,9 @@ DefaultIsAbsent = BeforeValidator(_default_is_absent)
 # Of a parameter in an address, which is text and has a default: there 0 is no absence.
 Integer = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool | None, _TrueOrFalse()]
-# Without U+0000, which PostgreSQL cannot hold.
-Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+# PostgreSQL cannot hold U+0000.
+WITHOUT_NUL = r"^[^\x00]*$"
+Text = Annotated[str, Field(pattern=WITHOUT_NUL)]
 Name = Annotated[Text, Field(max_length=256)]
 # Of something that is looked up, so that no odd character of it is ever kept.
 KnownName = Annotated[str, Field(max_length=256)]
@@ -333,7 +334,7 @@ def _reason(error: ErrorDetails, kind: type[Message], hints: Iterator[int]) -> s
             return _not_one_of(error, kind, hints)
         case "string_too_long":
             return f"must have at most {count(error['ctx']['max_length'], 'character')}"
-        case "string_pattern_mismatch":
+        case "string_pattern_mismatch" if error["ctx"]["pattern"] == WITHOUT_NUL:
             return "must not hold the character U+0000"
         case "too_long":
             return f"must have at most {error['ctx']['max_length']} of them, and has {error['ctx']['actual_length']}"

@@ -140,7 +140,7 @@ class JobReading:
 def parse_submission(
     body: Any, catalog: Catalog, refusals: Callable[[Submission], list[Fault]] | None = None
 ) -> Submission:
-    """Both looks at once."""
+    """Both looks at once. Raises InvalidSubmission with all faults."""
     reading = JobReading(body, catalog)
     reading.look_at_fields()
     return reading.submission(refusals)

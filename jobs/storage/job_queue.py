@@ -78,8 +78,8 @@ class JobQueue:
         self._pick = redis.register_script(_script("pick"))
 
     async def add(self, jobs: Sequence[Waiting]) -> list[QueuePlace]:
-        """Queues what is not queued yet, wakes workers, and gives each job's place. Many are queued page by page: a
-        script cannot take any number of arguments."""
+        """Queues what is not queued yet, wakes workers, and gives each job's place. Many are queued page by page: of a
+        script each call has at most some thousand arguments."""
         pages = [jobs[first : first + PAGE] for first in range(0, len(jobs), PAGE)]
         return [place for page in pages for place in await self._add(page)]
 

@@ -1,11 +1,14 @@
 """How jobs get in: in batches, durable before the answer, and whatever becomes of Redis or of a neighbour."""
 
 import asyncio
+import gc
 import gzip
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 from arq.connections import ArqRedis
@@ -151,17 +154,15 @@ async def test_after_a_crowd_a_few_do_not_wait_for_many(intake: Intake, store: H
     assert store.batches[-1] == 1
 
 
-async def test_of_racing_bodies_the_first_is_the_job_and_each_other_hears_of_both(
-    intake: Intake, account: Account
-) -> None:
-    first, *others = await asyncio.gather(
+async def test_of_racing_bodies_one_is_the_job_and_each_other_hears_of_both(intake: Intake, account: Account) -> None:
+    answers = await asyncio.gather(
         *(intake.take_in(draft(account, "one", text=f"barn {i}")) for i in range(5)), return_exceptions=True
     )
 
-    assert isinstance(first, Taken)
-    for other in others:
-        assert isinstance(other, RequestIdConflict)
-        assert f"job {first.job.id}" in other.message
+    (taken,) = (each for each in answers if isinstance(each, Taken))
+    others = [each for each in answers if isinstance(each, RequestIdConflict)]
+    assert len(others) == 4
+    assert all(f"job {taken.job.id}" in other.message for other in others)
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), KeyError("x"), OSError("gone")])
@@ -264,6 +265,64 @@ async def test_a_fault_of_ours_in_reading_fails_one_job(
 
     assert isinstance(odd, RuntimeError)
     assert isinstance(even, Taken)
+
+
+async def test_a_refused_body_keeps_none_of_its_batch_in_memory(intake: Intake, account: Account) -> None:
+    drafts = [draft(account, f"r-{i}") for i in range(20)] + [Draft(account, orjson.dumps(body("wrong", steps=1000)))]
+    alive = [weakref.ref(each) for each in drafts]
+    gc.collect()
+    gc.disable()
+    try:
+        answers = [asyncio.ensure_future(intake.take_in(each)) for each in drafts]
+        del drafts
+        await asyncio.wait(answers)
+        assert isinstance(answers[-1].exception(), InvalidSubmission)
+        await asyncio.sleep(0.05)  # the batch's own tasks end
+        del answers
+
+        assert sum(each() is not None for each in alive) <= 1
+    finally:
+        gc.enable()
+
+
+async def test_what_cannot_be_told_of_one_job_is_told_of_its_neighbours(
+    intake: Intake, store: Heavy, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(draft: Draft) -> None:
+        if draft.submission.request_id == "odd":
+            raise KeyError("a bug")
+
+    telling = intake._telling
+    monkeypatch.setattr(telling, "of_new", (broken, *telling.of_new))
+    odd, even = await asyncio.gather(
+        intake.take_in(draft(account, "odd")), intake.take_in(draft(account, "even")), return_exceptions=True
+    )
+
+    assert isinstance(odd, KeyError) and await store.find(account.id, "odd")
+    assert isinstance(even, Taken)
+
+
+async def test_of_rows_that_are_stored_one_by_one_each_has_its_own_end(
+    intake: Intake, store: Heavy, account: Account
+) -> None:
+    accept = store.accept
+
+    async def choosy(new_jobs: Sequence[NewJob]) -> Any:
+        names = [job.submission.request_id for job in new_jobs]
+        if len(names) > 1 or names == ["odd"]:
+            raise asyncpg.DataError("cannot be held")
+        if names == ["broken"]:
+            raise RuntimeError("a bug")
+        return await accept(new_jobs)
+
+    store.accept = choosy  # type: ignore[method-assign]
+    first, odd, broken, last = await asyncio.gather(
+        *(intake.take_in(draft(account, name)) for name in ("first", "odd", "broken", "last")), return_exceptions=True
+    )
+
+    assert isinstance(odd, asyncpg.DataError) and isinstance(broken, RuntimeError)
+    assert isinstance(first, Taken) and isinstance(last, Taken)
+    assert (first.job.request_id, last.job.request_id) == ("first", "last")
 
 
 async def test_others_are_served_while_many_bodies_are_read(
