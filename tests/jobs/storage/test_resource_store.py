@@ -41,6 +41,21 @@ async def test_a_stored_upload_is_its_accounts_alone(
         await resources.get(other, resource_id)
 
 
+async def test_pictures_of_several_accounts_are_looked_up_at_once_and_each_is_its_accounts_alone(
+    resources: ResourceStore, database: Database, account_id: int
+) -> None:
+    other = (await AccountStore(database).ensure("theirs")).id
+    ours = await resources.add_upload(account_id, open_for=HOUR, kept_for=WEEK)
+    theirs = await resources.add_upload(other, open_for=HOUR, kept_for=WEEK)
+    without_bytes = await resources.add_upload(other, open_for=HOUR, kept_for=WEEK)
+    for resource_id in (ours, theirs):
+        await resources.store_upload(image(resource_id))
+
+    asked = [(account_id, ours), (account_id, theirs), (other, theirs), (other, ours), (other, without_bytes)]
+
+    assert await resources.sizes(asked) == {(account_id, ours): (64, 48), (other, theirs): (64, 48)}
+
+
 async def test_an_upload_without_its_bytes_is_not_there_yet(resources: ResourceStore, account_id: int) -> None:
     resource_id = await resources.add_upload(account_id, open_for=HOUR, kept_for=WEEK)
 
