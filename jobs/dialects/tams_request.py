@@ -137,15 +137,6 @@ class JobReading:
         return submission
 
 
-def parse_submission(
-    body: Any, catalog: Catalog, refusals: Callable[[Submission], list[Fault]] | None = None
-) -> Submission:
-    """Both looks at once. Raises InvalidSubmission with all faults."""
-    reading = JobReading(body, catalog)
-    reading.look_at_fields()
-    return reading.submission(refusals)
-
-
 def parse_stages(body: Any, catalog: Catalog) -> tuple[Stage, ...]:
     """The stages of a body that has nothing else, and asks what they cost. Raises InvalidSubmission with all faults."""
     reading = Reading(catalog, Faults(body))

@@ -8,10 +8,10 @@ import pytest
 
 from jobs.catalog import Catalog
 from jobs.credits import OTHER, Draw, Item, Rates, Rework, Start, Upscale, Video, price, price_of
-from jobs.dialects.tams_request import parse_submission
 from jobs.preprocessors import Preprocessor
 from jobs.stages.controlnet_detect import ControlnetDetect
 from jobs.stages.input_initialize import InputInitialize
+from tests.jobs.dialects.parsing import parse_submission
 from tests.jobs.samples import body
 
 RATES = Rates()

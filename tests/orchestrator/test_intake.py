@@ -95,6 +95,17 @@ def draft(account: Account, request_id: str = "r-1", *, text: str = "a barn") ->
     return Draft(account, orjson.dumps(body(request_id, prompts=[{"text": text}])))
 
 
+def broken(draft: Draft) -> None:
+    """A step with a bug, for one of the next two."""
+    if draft.submission.request_id == "odd":
+        raise RuntimeError("a bug")
+
+
+async def odd_and_even(intake: Intake, account: Account) -> list[Taken | BaseException]:
+    both = (intake.take_in(draft(account, name)) for name in ("odd", "even"))
+    return await asyncio.gather(*both, return_exceptions=True)
+
+
 def told(taken: Taken) -> Any:
     return orjson.loads(taken.body)["job"]
 
@@ -253,15 +264,9 @@ async def test_a_large_body_is_read_before_it_joins_others(
 async def test_a_fault_of_ours_in_reading_fails_one_job(
     intake: Intake, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(draft: Draft) -> None:
-        if draft.submission.request_id == "odd":
-            raise RuntimeError("a bug")
-
     drafting = intake._drafting
     monkeypatch.setattr(drafting, "pricing", (broken, *drafting.pricing))
-    odd, even = await asyncio.gather(
-        intake.take_in(draft(account, "odd")), intake.take_in(draft(account, "even")), return_exceptions=True
-    )
+    odd, even = await odd_and_even(intake, account)
 
     assert isinstance(odd, RuntimeError)
     assert isinstance(even, Taken)
@@ -288,17 +293,11 @@ async def test_a_refused_body_keeps_none_of_its_batch_in_memory(intake: Intake, 
 async def test_what_cannot_be_told_of_one_job_is_told_of_its_neighbours(
     intake: Intake, store: Heavy, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(draft: Draft) -> None:
-        if draft.submission.request_id == "odd":
-            raise KeyError("a bug")
-
     telling = intake._telling
     monkeypatch.setattr(telling, "of_new", (broken, *telling.of_new))
-    odd, even = await asyncio.gather(
-        intake.take_in(draft(account, "odd")), intake.take_in(draft(account, "even")), return_exceptions=True
-    )
+    odd, even = await odd_and_even(intake, account)
 
-    assert isinstance(odd, KeyError) and await store.find(account.id, "odd")
+    assert isinstance(odd, RuntimeError) and await store.find(account.id, "odd")
     assert isinstance(even, Taken)
 
 

@@ -15,10 +15,10 @@ from gpu_worker.engine.device import CPU
 from gpu_worker.engine.engine import DiffusersEngine
 from jobs.canny import edges
 from jobs.catalog import Catalog, Kind
-from jobs.dialects.tams_request import parse_submission
 from jobs.stages.canvas import Canvas, Tools
 from jobs.stages.diffusion import Diffusion
 from tests.gpu_worker.engine.conftest import Seen
+from tests.jobs.dialects.parsing import parse_submission
 from tests.jobs.samples import body
 from training import lora
 from training.captions import COLOUR_NAMES

@@ -1,5 +1,6 @@
 """Bodies through the parser, with a catalogue of a few models."""
 
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import pytest
 
 from jobs.capabilities import unsupported
 from jobs.catalog import Catalog, Family, Kind, Model
-from jobs.dialects.tams_request import parse_submission
-from jobs.errors import InvalidSubmission
+from jobs.dialects.tams_request import JobReading
+from jobs.errors import Fault, InvalidSubmission
 from jobs.stages import Stage
 from jobs.stages.diffusion import Diffusion
 from jobs.submission import Submission
@@ -70,6 +71,15 @@ CATALOG = Catalog(
         ),
     ]
 )
+
+
+def parse_submission(
+    body: Any, catalog: Catalog, refusals: Callable[[Submission], list[Fault]] | None = None
+) -> Submission:
+    """Both looks at once. Raises InvalidSubmission with all faults."""
+    reading = JobReading(body, catalog)
+    reading.look_at_fields()
+    return reading.submission(refusals)
 
 
 def parse(value: Any) -> Submission:
