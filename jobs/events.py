@@ -1,8 +1,14 @@
-"""What has happened to a job, for ever. It is written with the change of state, in one commit."""
+"""What has happened to a job, for ever. It is written with the change of state, in one commit.
+
+The acceptance is the job's own row, and has its id with a minus: before all others, and no other job's.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+NOTHING_YET = -(2**63)
+"""Before the id of any job's first event."""
 
 
 class EventKind(StrEnum):

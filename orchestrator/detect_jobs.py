@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from jobs.account import Account
 from jobs.errors import DarkroomError, Fault, InvalidSubmission, JobEnded, Unavailable
+from jobs.events import NOTHING_YET
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, ToldJob
 from jobs.need import Need, need_of, read_need
 from jobs.stages.controlnet_detect import ControlnetDetect
@@ -70,7 +71,7 @@ class DetectJobs:
             raise
 
     async def _ended(self, job: Job, has_gone: Callable[[], bool]) -> ToldJob:
-        with self._feed.subscribe(job, 0) as subscription:
+        with self._feed.subscribe(job, NOTHING_YET) as subscription:
             try:
                 async with asyncio.timeout(WITHIN_S):
                     return await self._last(subscription, has_gone)

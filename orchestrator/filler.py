@@ -6,7 +6,6 @@ Any number of fillers may run: a job that is queued keeps its place.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -76,7 +75,7 @@ class Filler:
 
     async def _queue_all(self, missing: Sequence[Waiting]) -> None:
         pool_for = self._foresight.pool_for
-        await self._queue.add([replace(each, pool=pool_for(each.need)) for each in missing])
+        await self._queue.add([each._replace(pool=pool_for(each.need)) for each in missing])
 
     async def _fill_all(self) -> None:
         # All is remembered as it was before the work: what happens meanwhile makes the next look compare again.

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from jobs.account import Scope
 from jobs.dialects.event_stream import HEARTBEAT, RETRY, durable_event, live_event
-from jobs.events import JobEvent
+from jobs.events import NOTHING_YET, JobEvent
 from jobs.links import Links
 from jobs.storage.event_store import EventStore
 from jobs.storage.job_store import JobStore
@@ -54,11 +54,11 @@ class JobEventsApi:
         account = await self._authentication.account_of(request, Scope.JOBS_READ)
         job = await self._jobs.get(account.id, job_id_of(request))
         with self._open_streams.one_more(account.id):
-            events = (await self._events.after({job.id: 0})).get(job.id, [])
+            events = (await self._events.after({job.id: NOTHING_YET})).get(job.id, [])
             last = _last_known(request, events)
             if last and last.kind.is_final:
                 return web.Response(status=204)  # what tells an EventSource to come no more
-            with self._feed.subscribe(job, last.id if last else 0) as subscription:
+            with self._feed.subscribe(job, last.id if last else NOTHING_YET) as subscription:
                 return await self._send(request, subscription)
 
     async def _send(self, request: web.Request, subscription: Subscription) -> web.StreamResponse:

@@ -85,7 +85,7 @@ class JobFeed:
 
     @contextmanager
     def subscribe(self, job: ToldJob, after: int) -> Iterator[Subscription]:
-        """`after` is the id of the last durable event that is known already, 0 for none."""
+        """`after` is the id of the last durable event that is known already, or NOTHING_YET."""
         subscription = Subscription(job, after)
         subscription.is_closed = self._is_closed
         self._subscriptions.add(subscription)

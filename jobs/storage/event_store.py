@@ -12,7 +12,7 @@ class EventStore:
         self._database = database
 
     async def after(self, last: Mapping[int, int]) -> dict[int, list[JobEvent]]:
-        """By job, the events that came after the one whose id is given; 0 stands for the beginning. One query."""
+        """By job, the events that came after the one whose id is given, or NOTHING_YET. One query."""
         async with self._database.connection() as connection:
             rows = await rows_of(queries.events_after(connection, job_ids=list(last), afters=list(last.values())))
         events: defaultdict[int, list[JobEvent]] = defaultdict(list)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
+
+import orjson
 
 from jobs.errors import AttemptLost, DarkroomError, JobEnded, NotFound
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus, QueuePlace, ToldJob
@@ -66,8 +69,7 @@ class Acceptance(NamedTuple):
     refused: dict[JobKey, DarkroomError]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A job that belongs in the queue. `attempt` is the one that its next claim will have. `need` is what it asks of a
     worker, as `Need` writes it; in the line of `pool` it stands.
 
@@ -118,6 +120,8 @@ class JobStore:
         """Inserts what is new and within its account's limits. Of jobs that do not all fit, the first come first."""
         async with self._database.connection() as connection:
             created = await _insert(connection, new_jobs)
+            if len(created) == len(new_jobs):
+                return Acceptance(created, [], {})
             known = await self._known(connection, new_jobs, created)
             undecided = _without(new_jobs, created, known)
             if not undecided:
@@ -317,9 +321,11 @@ class JobStore:
 
 async def _insert(connection: Connection, new_jobs: Sequence[NewJob]) -> dict[JobKey, int]:
     # In one order everywhere: two batches that share keys in another order would wait for each other.
-    in_order = sorted(new_jobs, key=lambda job: job.key)
-    rows = await rows_of(queries.accept_jobs(connection, **_columns(in_order)))
-    return {(row["account_id"], row["request_id"]): row["id"] for row in rows}
+    in_order = sorted(new_jobs, key=attrgetter("key"))
+    jobs = orjson.dumps([_row(job) for job in in_order]).decode()
+    submissions = "\n".join([dumped(job.submission) for job in in_order])
+    rows = await rows_of(queries.accept_jobs(connection, jobs=jobs, submissions=submissions))
+    return {(account_id, request_id): job_id for job_id, account_id, request_id in rows}
 
 
 def _without(new_jobs: Sequence[NewJob], created: dict[JobKey, int], known: Sequence[Job]) -> Sequence[NewJob]:
@@ -416,20 +422,20 @@ async def _take_back(connection: Connection, row: Any, max_attempts: int) -> Non
     await _end(connection, _Ending(job_id, attempt, JobStatus.FAILED, failure))
 
 
-def _columns(new_jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
+def _row(job: NewJob) -> dict[str, Any]:
+    """As JSON holds it; what it asks for goes beside it."""
     return {
-        "account_ids": [job.account_id for job in new_jobs],
-        "request_ids": [job.submission.request_id for job in new_jobs],
-        "fingerprints": [job.fingerprint for job in new_jobs],
-        "dialects": [job.dialect for job in new_jobs],
-        "submissions": [dumped(job.submission) for job in new_jobs],
-        "credits": [job.credits for job in new_jobs],
-        "costs": [job.cost_s for job in new_jobs],
-        "kinds": [job.kind for job in new_jobs],
-        "needs": [job.need for job in new_jobs],
-        "weights": [job.weight for job in new_jobs],
-        "priorities": [job.priority for job in new_jobs],
-        "created_ats": [job.created_at for job in new_jobs],
+        "account_id": job.account_id,
+        "request_id": job.submission.request_id,
+        "fingerprint": f"\\x{job.fingerprint.hex()}",
+        "dialect": job.dialect,
+        "credits": str(job.credits),
+        "cost_s": job.cost_s,
+        "work_kind": job.kind,
+        "need": job.need,
+        "weight": job.weight,
+        "priority": job.priority,
+        "created_at": job.created_at,
     }
 
 

@@ -41,7 +41,6 @@ async def _check_job(http: aiohttp.ClientSession, database: Any, load: Load, job
     kinds = [row["kind"] for row in await database.fetch("SELECT kind FROM job_events WHERE job_id = $1", int(job_id))]
     ends = [kind for kind in kinds if kind in ("SUCCESS", "FAILED", "CANCELED")]
     assert ends == ["CANCELED" if job_id in load.canceled else "SUCCESS"], (job, kinds)
-    assert kinds.count("ACCEPTED") == 1
     assert len(load.ended[job_id]) == 1, "one terminal callback, however often it is repeated"
     if job["status"] == "SUCCESS":
         (image,) = job["successInfo"]["images"]

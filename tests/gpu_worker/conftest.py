@@ -14,6 +14,7 @@ from arq.connections import ArqRedis
 from gpu_worker.heart.keeper import StoreKeeper
 from gpu_worker.runner import Runner, RunnerOptions
 from gpu_worker.stores import Stores
+from jobs.events import NOTHING_YET
 from jobs.job import Job
 from jobs.prompt import Piece
 from jobs.stages import Stage
@@ -22,6 +23,7 @@ from jobs.stages.input_initialize import InputInitialize
 from jobs.storage.account_store import AccountStore
 from jobs.storage.cancels import Cancels, open_cancels
 from jobs.storage.database import Database
+from jobs.storage.event_store import EventStore
 from jobs.storage.job_queue import Attempt, JobQueue
 from jobs.storage.job_store import JobStore, NewJob, Waiting
 from jobs.storage.local_files import LocalFiles
@@ -121,7 +123,8 @@ class Bench:
         return await one_job.get(self.jobs, job_id)
 
     async def events(self, job_id: int) -> list[str]:
-        return await self._column("SELECT kind FROM job_events WHERE job_id = $1 ORDER BY id", job_id)
+        events = await EventStore(self.database).after({job_id: NOTHING_YET})
+        return [event.kind.value for event in events[job_id]]
 
     async def last_event(self, job_id: int) -> tuple[str, str | None]:
         query = "SELECT kind, detail FROM job_events WHERE job_id = $1 ORDER BY id DESC LIMIT 1"

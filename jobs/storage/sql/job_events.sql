@@ -1,8 +1,15 @@
 -- name: events_after(job_ids, afters)
--- Of each job, its events with a higher id than the one beside it.
-SELECT job_events.* FROM unnest(:job_ids::bigint[], :afters::bigint[]) AS asked (job_id, after)
-JOIN job_events ON job_events.job_id = asked.job_id AND job_events.id > asked.after
-ORDER BY job_events.id;
+-- Of each job, its events with a higher id than the one beside it. Its acceptance is the row of the job itself; releases
+-- before this one also wrote it here.
+WITH asked AS (
+    SELECT * FROM unnest(:job_ids::bigint[], :afters::bigint[]) AS asked (job_id, after)
+)
+SELECT -job_id AS id, job_id, 0 AS attempt, 'ACCEPTED' AS kind, NULL AS detail, created_at
+FROM asked JOIN jobs ON jobs.id = job_id WHERE after < -job_id
+UNION ALL
+SELECT job_events.id, job_id, attempt, kind, detail, created_at
+FROM asked JOIN job_events USING (job_id) WHERE job_events.id > after AND kind <> 'ACCEPTED'
+ORDER BY id;
 
 -- name: since_started(job_ids, attempts)
 SELECT job_id, attempt, extract(epoch FROM clock_timestamp() - created_at)::double precision AS seconds

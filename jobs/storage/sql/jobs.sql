@@ -1,11 +1,21 @@
--- name: accept_jobs(account_ids, request_ids, fingerprints, dialects, submissions, credits, costs, kinds, needs, weights, priorities, created_ats)
--- All arguments are arrays of one length: one job each. Gives back only the jobs that are new, and makes none for an
--- account whose limits do not allow all that are asked for: which of them fit is then for the caller to choose.
--- Accounts are locked first, by id, so that two batches never wait for each other. What is held follows by a trigger.
-WITH asked AS (
-    SELECT account_id, sum(price) AS price, count(*) AS number
-    FROM unnest(:account_ids::bigint[], :credits::numeric[]) AS job (account_id, price)
-    GROUP BY account_id
+-- name: accept_jobs(jobs, submissions)
+-- A JSON list of objects with the columns of a job each, and as many lines of JSON with what each asks for: one text of
+-- many rows costs the client far less than an array for each column. Gives back only the jobs that are new, and makes
+-- none for an account whose limits do not allow all that are asked for: which of them fit is then for the caller to
+-- choose. Accounts are locked first, by id, so that two batches never wait for each other. What is held follows by a
+-- trigger. The row itself is the event of acceptance, see `events_after`.
+WITH job AS MATERIALIZED (
+    SELECT * FROM ROWS FROM (
+        json_to_recordset(:jobs::json) AS (
+            account_id bigint, request_id text, fingerprint bytea, dialect text, credits numeric,
+            cost_s double precision, work_kind text, need text, weight double precision, priority integer,
+            created_at timestamptz),
+        string_to_table(:submissions::text, E'\n')
+    ) WITH ORDINALITY AS job (
+        account_id, request_id, fingerprint, dialect, credits, cost_s, work_kind, need, weight, priority, created_at,
+        submission, position)
+), asked AS (
+    SELECT account_id, sum(credits) AS price, count(*) AS number FROM job GROUP BY account_id
 ), allowed AS MATERIALIZED (
     SELECT id FROM accounts JOIN asked ON asked.account_id = accounts.id
     WHERE (NOT credits_enforced OR asked.price <= balance - held)
@@ -16,20 +26,12 @@ WITH asked AS (
     INSERT INTO jobs (
         account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, need, weight,
         priority, created_at)
-    SELECT account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, need, weight,
+    SELECT account_id, request_id, fingerprint, dialect, submission::jsonb, credits, cost_s, work_kind, need, weight,
         priority, created_at
-    FROM unnest(
-        :account_ids::bigint[], :request_ids::text[], :fingerprints::bytea[], :dialects::text[], :submissions::jsonb[],
-        :credits::numeric[], :costs::double precision[], :kinds::text[], :needs::text[],
-        :weights::double precision[], :priorities::integer[], :created_ats::timestamptz[]) WITH ORDINALITY AS job (
-        account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, need, weight,
-        priority, created_at, position)
-    WHERE account_id IN (SELECT id FROM allowed)
+    FROM job WHERE account_id IN (SELECT id FROM allowed)
     ORDER BY position
     ON CONFLICT (account_id, request_id) DO NOTHING
     RETURNING id, account_id, request_id
-), logged AS (
-    INSERT INTO job_events (job_id, attempt, kind) SELECT id, 0, 'ACCEPTED' FROM accepted
 )
 SELECT id, account_id, request_id FROM accepted;
 

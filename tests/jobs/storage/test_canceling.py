@@ -47,7 +47,7 @@ async def test_a_waiting_job_ends_at_once_and_is_never_drawn(jobs: JobStore, acc
     assert (job.status, job.failure, job.finished_at is None) == (JobStatus.CANCELED, None, False)
     assert await one_job.claim(jobs, job_id, 1, worker="w", lease=LEASE) is None
     assert await jobs.waiting_after(0, limit=10) == []
-    assert [row["kind"] for row in await rows("SELECT kind FROM job_events ORDER BY id")] == ["ACCEPTED", "CANCELED"]
+    assert [row["kind"] for row in await rows("SELECT kind FROM job_events ORDER BY id")] == ["CANCELED"]
 
 
 async def test_the_end_of_a_running_job_is_told_and_supersedes_its_start(

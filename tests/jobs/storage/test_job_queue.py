@@ -1,7 +1,6 @@
 """The order of waiting jobs, and each one's exact place in it."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from arq.connections import ArqRedis
@@ -172,7 +171,7 @@ async def test_a_worker_looks_for_what_it_has_loaded_at_the_head_of_the_line_onl
 
 
 async def test_short_jobs_do_not_wait_for_one_whose_model_must_be_loaded(queue: JobQueue) -> None:
-    short = [replace(of_model(i, model, Turn(i, 0.001)), cost_s=0.001) for i, model in enumerate("bbabbbbb", start=1)]
+    short = [of_model(i, model, Turn(i, 0.001))._replace(cost_s=0.001) for i, model in enumerate("bbabbbbb", start=1)]
     await queue.add(short)
 
     given = [await queue.pick("one:1", NOBODY, {"b": 0.0}, 1.0) for _ in range(3)]

@@ -6,13 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from pydantic import TypeAdapter
 
 from jobs.errors import AttemptLost, NotFound
+from jobs.events import NOTHING_YET, EventKind
 from jobs.job import Failure, FailureCode, Image, Job, JobStatus
 from jobs.storage.account_store import AccountStore
 from jobs.storage.database import Database
+from jobs.storage.event_store import EventStore
 from jobs.storage.job_store import JobStore, Waiting
 from jobs.submission import Submission
 from tests import one_job
@@ -98,11 +101,27 @@ async def _someone_waits(rows: Rows) -> bool:
     return bool(await rows("SELECT pid FROM pg_locks WHERE NOT granted"))
 
 
-async def test_each_acceptance_is_one_event(jobs: JobStore, account_id: int, rows: Rows) -> None:
-    await accepted(jobs, account_id)
+async def test_an_acceptance_is_one_event_though_the_release_before_also_wrote_it(
+    jobs: JobStore, database: Database, account_id: int
+) -> None:
+    job_id = await accepted(jobs, account_id)
     await jobs.accept([new_job(account_id)])
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO job_events (job_id, attempt, kind) VALUES ($1, 0, 'ACCEPTED')", job_id)
+    events = EventStore(database)
 
-    assert await kinds(rows) == ["ACCEPTED"]
+    (acceptance,) = (await events.after({job_id: NOTHING_YET}))[job_id]
+
+    assert (acceptance.id, acceptance.kind, acceptance.created_at) == (-job_id, EventKind.ACCEPTED, NOON)
+    assert await events.after({job_id: acceptance.id}) == {}
+
+
+async def test_an_account_stays_while_it_has_jobs(jobs: JobStore, database: Database, account_id: int) -> None:
+    await accepted(jobs, account_id)
+
+    async with database.connection() as connection:
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match=f"account {account_id} has jobs"):
+            await connection.execute("DELETE FROM accounts WHERE id = $1", account_id)
 
 
 async def test_another_account_has_its_own_request_ids_and_does_not_see_ours(
@@ -144,7 +163,7 @@ async def test_a_claim_is_told_once_to_who_asked(jobs: JobStore, account_id: int
 
     assert [(row["kind"], row["state"]) for row in told] == [("RUNNING", "PENDING"), ("PROGRESS", "PENDING")]
     assert {row["url"] for row in told} == {URLS["running_notify_url"]}
-    assert await kinds(rows) == ["ACCEPTED", "STARTED"] * 2
+    assert await kinds(rows) == ["STARTED"] * 2
 
 
 async def test_success_keeps_the_pictures_in_their_order(jobs: JobStore, account_id: int, rows: Rows) -> None:
@@ -158,7 +177,7 @@ async def test_success_keeps_the_pictures_in_their_order(jobs: JobStore, account
     assert ended.finished_at is not None and ended.finished_at.tzinfo is not None
     found = await jobs.find(account_id, "r-1")
     assert found is not None and list(found.images) == images
-    assert await kinds(rows) == ["ACCEPTED", "STARTED", "SUCCESS"]
+    assert await kinds(rows) == ["STARTED", "SUCCESS"]
 
 
 async def test_the_end_is_told_to_both_addresses_once_and_supersedes_the_start(
@@ -279,7 +298,7 @@ async def test_a_lapsed_job_waits_again_at_once(jobs: JobStore, account_id: int,
     assert await jobs.take_back_lapsed(max_attempts=4) == {job.id: "worker:1"}
 
     assert await jobs.retried() == [Waiting(job.id, 2, job.cost_s, turn=None)]
-    assert await kinds(rows) == ["ACCEPTED", "STARTED", "REQUEUED"]
+    assert await kinds(rows) == ["STARTED", "REQUEUED"]
 
 
 async def test_a_job_that_lost_its_last_worker_fails_and_says_so(jobs: JobStore, account_id: int, rows: Rows) -> None:
