@@ -33,15 +33,18 @@ local function turn_of(pool, account, share)
     return start
 end
 
+-- Gives its turn.
 local function enter(id, account, share, head_start, work, name, need)
     local pool = pool_of(name)
     local start = turn_of(pool, account, tonumber(share))
     if account ~= '' and start <= pool.now then pool.fresh = pool.fresh + work end
     pool.work = pool.work + work
-    pool.turns[#pool.turns + 1] = written(start - tonumber(head_start))
+    local turn = start - tonumber(head_start)
+    pool.turns[#pool.turns + 1] = written(turn)
     pool.turns[#pool.turns + 1] = id
     entries[#entries + 1] = id
-    entries[#entries + 1] = table.concat({work, account, share, head_start, name, need}, ':')
+    entries[#entries + 1] = work .. ':' .. account .. ':' .. share .. ':' .. head_start .. ':' .. name .. ':' .. need
+    return turn
 end
 
 local function entered()

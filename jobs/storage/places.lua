@@ -51,21 +51,24 @@ local function standing_in(pool)
     return {line = line, length = length, first = #first, before = before, each = each, now = now}
 end
 
+local function pool_in(entry) return entry and select(5, string.match(entry, ENTRY)) end
+
 -- Of each id its pool, its rank from 0, the length, the milliseconds of work before it, and those that its turn is after
--- the clock; or false, five times.
-local function places(ids)
+-- the clock; or false, five times. `pools` are theirs, and `turns` where those are known.
+local function places(ids, pools, turns)
     local standing, answer = {}, {}
-    for i, entry in ipairs(entries_of(ids)) do
-        local pool = entry and select(5, string.match(entry, ENTRY))
+    for i, id in ipairs(ids) do
+        local pool = pools[i]
         if pool and not standing[pool] then standing[pool] = standing_in(pool) end
         local its = pool and standing[pool]
-        local rank = its and redis.call('ZRANK', its.line, ids[i])
+        local rank = its and redis.call('ZRANK', its.line, id)
+        local turn = rank and (turns[id] or redis.call('ZSCORE', its.line, id))
         local at = #answer
         answer[at + 1] = rank and pool
         answer[at + 2] = rank
         answer[at + 3] = rank and its.length
         answer[at + 4] = rank and (its.before[rank] or its.before[its.first] + (rank - its.first) * its.each)
-        answer[at + 5] = rank and math.max(redis.call('ZSCORE', its.line, ids[i]) - its.now, 0) * 1000
+        answer[at + 5] = rank and math.max(turn - its.now, 0) * 1000
     end
     return answer
 end
