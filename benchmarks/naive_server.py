@@ -26,7 +26,7 @@ class NaiveIntake:
     def __init__(self, drafting: Drafting, entering: Entering, telling: Telling) -> None:
         self._drafting = drafting
         self._jobs = entering._jobs
-        self._redis = entering._queue._redis
+        self._redis: Any = telling._views._queue._redis
         self._telling = telling
 
     async def take_in(self, draft: Draft) -> Taken:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from jobs.catalog import Catalog
 from jobs.credits import Rates
@@ -26,6 +27,7 @@ from jobs.storage.outlook_board import OutlookBoard
 from jobs.storage.pauses import Pauses
 from jobs.storage.progress_board import ProgressBoard
 from jobs.storage.rate_buckets import RateBuckets
+from jobs.storage.redis_connection import open_direct
 from jobs.storage.resource_store import ResourceStore
 from jobs.upload_form import UploadForms
 from orchestrator.authentication import Authentication
@@ -37,7 +39,7 @@ from orchestrator.detect_api import DetectApi
 from orchestrator.detect_jobs import DetectJobs
 from orchestrator.drafting import Drafting
 from orchestrator.entering import Entering
-from orchestrator.error_edge import answer_errors
+from orchestrator.error_edge import answering_errors
 from orchestrator.filler import Filler
 from orchestrator.foresight import Foresight
 from orchestrator.health import Health
@@ -56,7 +58,7 @@ from orchestrator.not_yet import NotYetApi
 from orchestrator.open_streams import OpenStreams
 from orchestrator.picture_reader import PictureReader, open_picture_reader
 from orchestrator.pictures_api import PicturesApi
-from orchestrator.rate_limit import RateLimiter
+from orchestrator.rate_limit import RateLimiter, tell_allowance
 from orchestrator.reference_api import ReferenceApi
 from orchestrator.resources_api import FORM_PATH, METHODS, ResourcesApi
 from orchestrator.running_times import RunningTimes
@@ -111,7 +113,6 @@ class Parts:
         self.views = JobViews(self.jobs, self.queue, self.board, self.foresight, RunningTimes(self.events))
         self.feed = JobFeed(self.jobs, self.events, self.views)
         self.filler = Filler(self.jobs, self.queue, self.foresight, every=options.sweep_every, now=now)
-        self.entering = Entering(self.jobs, self.queue, self.foresight, self.filler.fill_soon)
         self.telling = Telling(self.views, self.foresight, self.links)
         self.sweeper = Sweeper(
             self.jobs,
@@ -122,6 +123,9 @@ class Parts:
             max_attempts=options.max_attempts,
         )
 
+    def entering(self, direct: Redis) -> Entering:
+        return Entering(self.jobs, JobQueue(direct), self.foresight, self.filler.fill_soon)
+
 
 @asynccontextmanager
 async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> AsyncIterator[web.Application]:
@@ -130,14 +134,15 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
     await parts.foresight.look()  # what comes first is told of the workers too
     cors = Cors(options.upload_origins, METHODS)
     app = web.Application(
-        middlewares=[answer_errors],
+        middlewares=[answering_errors(tell_allowance, cors.tell)],
         client_max_size=options.max_body_bytes,
         # A signature is of the bytes as they came; and aiohttp's own refusals are not in the API's words.
         handler_args={"auto_decompress": False},
     )
     async with (
         open_files(options.files) as files,
-        open_intake(parts.drafting, parts.entering, parts.telling) as intake,
+        open_direct(redis) as direct,
+        open_intake(parts.drafting, parts.entering(direct), parts.telling) as intake,
         open_job_reader(parts.jobs, parts.views) as job_reader,
         open_picture_reader(options.max_upload_pixels) as reader,
         # Of its own: who looks at many pictures shall not keep others from uploading theirs.
@@ -158,7 +163,6 @@ async def open_app(options: WebOptions, database: Database, redis: ArqRedis) -> 
         app.add_routes(ModelsApi(authentication=authentication, catalog=options.catalog).routes())
         app.add_routes([*NotYetApi(authentication).routes(), *cors.routes()])
         app.add_routes([*Health(database, redis).routes(), *ReferenceApi(options.public_url).routes()])
-        app.on_response_prepare.append(cors.tell)
         app.on_shutdown.append(parts.feed.close)
         yield app
 

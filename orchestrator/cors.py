@@ -17,8 +17,8 @@ class Cors:
     def routes(self) -> list[web.RouteDef]:
         return [web.options(path, self._preflight) for path in self._methods]
 
-    async def tell(self, request: web.Request, response: web.StreamResponse) -> None:
-        """For `on_response_prepare`: errors must be readable too."""
+    def tell(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Of every answer, also one that tells of an error: the page must be able to read it."""
         resource = request.match_info.route.resource
         if resource is None or resource.canonical not in self._methods:
             return

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -24,7 +25,6 @@ from jobs.errors import (
 from jobs.names import quoted
 from jobs.storage.database import DATABASE_AWAY
 from orchestrator.json_http import json_response
-from orchestrator.rate_limit import tell_allowance
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -36,18 +36,24 @@ WHEN_OTHERS_HAVE_ENDED_S = "5"
 log = structlog.get_logger()
 
 
-@web.middleware
-async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    started = time.perf_counter()
-    try:
-        response = await handler(request)
-    except Exception as error:
-        response = _answer(request, error)
-    tell_allowance(request, response)
-    seconds = time.perf_counter() - started
-    if response.status >= 400 or (seconds > SLOW_S and isinstance(response, web.Response)):
-        _log(request, response.status, seconds)
-    return response
+def answering_errors(*tell: Callable[[web.Request, web.StreamResponse], None]) -> Any:
+    """A middleware. What `tell` adds to answers, it adds to those that tell of an error as well."""
+
+    @web.middleware
+    async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        try:
+            response = await handler(request)
+        except Exception as error:
+            response = _answer(request, error)
+        for each in tell:
+            each(request, response)
+        seconds = time.perf_counter() - started
+        if response.status >= 400 or (seconds > SLOW_S and isinstance(response, web.Response)):
+            _log(request, response.status, seconds)
+        return response
+
+    return answer_errors
 
 
 def _log(request: web.Request, status: int, seconds: float) -> None:

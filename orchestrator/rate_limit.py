@@ -68,7 +68,8 @@ class RateLimiter:
 
 def tell_allowance(request: web.Request, response: web.StreamResponse) -> None:
     """Of refusals too. Requests of accounts without a limit say nothing."""
-    if ALLOWANCE in request:
+    # Of most there is nothing at all; to look for it takes an exception.
+    if len(request) and ALLOWANCE in request:
         response.headers.update(_headers(request[ALLOWANCE]))
 
 

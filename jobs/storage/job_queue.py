@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import orjson
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from jobs.job import QueuePlace, Range
 from jobs.outlook import length_of
@@ -64,7 +64,7 @@ def _script(*names: str) -> str:
 
 
 class JobQueue:
-    def __init__(self, redis: ArqRedis, now: Callable[[], float] | None = None) -> None:
+    def __init__(self, redis: Redis, now: Callable[[], float] | None = None) -> None:
         """`now`, in seconds since 1970, is for a time that is not the world's. That is Redis's: clocks of machines
         differ."""
         self._redis = redis

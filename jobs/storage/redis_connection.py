@@ -1,4 +1,6 @@
-"""The connection pool to Redis, as arq's client. It names no key: the queue and the progress board do."""
+"""The connections to Redis: a pool, as arq's client, and single ones. It names no key: the queue and the progress board
+do.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,7 +8,7 @@ from typing import Any
 
 import orjson
 from arq.connections import ArqRedis
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -40,6 +42,24 @@ async def open_redis(url: str, *, verify_tls: bool = True, connections: int = 50
     finally:
         await redis.aclose()
         await pool.disconnect()
+
+
+@asynccontextmanager
+async def open_direct(redis: ArqRedis) -> AsyncIterator[Redis]:
+    """One connection more to the same server, for calls that come one after the other and have a deadline of their own.
+
+    The pool looks at a connection before each call and sets its deadlines by tasks: that takes several turns of the
+    loop, and twice the time.
+    """
+    pool: ConnectionPool = redis.connection_pool
+    options = pool.connection_kwargs | {"socket_timeout": None}
+    single: ConnectionPool = ConnectionPool(connection_class=pool.connection_class, **options)
+    direct = Redis(connection_pool=single, single_connection_client=True)
+    try:
+        yield direct
+    finally:
+        await direct.aclose()
+        await single.disconnect()
 
 
 def _tls_options(verify: bool) -> dict[str, Any]:
