@@ -75,3 +75,11 @@ def test_a_stage_is_what_its_type_says(change: dict[str, str]) -> None:
 
     with pytest.raises(ValueError, match=r"stages\.0"):
         loaded(json.dumps(stored))
+
+
+def test_what_says_nothing_is_not_written() -> None:
+    plain = submission()
+    told = replace(plain, stages=(plain.stages[0], replace(plain.stages[1], vae="v")))
+
+    assert "layer_diffusion" not in dumped(plain) and "layer_diffusion" in dumped(told)
+    assert loaded(dumped(plain)) == plain and loaded(dumped(told)) == told
