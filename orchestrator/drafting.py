@@ -7,7 +7,7 @@ in the processor's caches for all but the first. See docs/decisions/0015.
 import hashlib
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -38,36 +38,34 @@ from orchestrator.json_http import json_of
 LARGE_BYTES = 65_536
 
 
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Draft:
-    """A job that is asked for, as far as it has come: each step sets what the next ones build on."""
+    """A job that is asked for, as far as it has come: each step sets what the next ones build on.
 
+    `packed` is the body as it came, `bounds` are fields of a Submission.
+    """
+
+    account: Account
+    packed: bytes = b""
+    encoding: str = ""
+    bounds: Mapping[str, Any] = field(default_factory=dict)
+    is_read: bool = field(default=False, init=False)
     # Set by `reading`, in this order; what was not a body comes with the last three.
-    body: Any
-    reading: JobReading
-    submission: Submission
-    paths: Mapping[str, str]
-    fingerprint: bytes
+    body: Any = field(default=None, init=False)
+    reading: JobReading = field(init=False)
+    submission: Submission = field(init=False)
+    paths: Mapping[str, str] = field(init=False)
+    fingerprint: bytes = field(init=False)
     # By `pricing`.
-    work: Work
-    credits: Decimal
-    need: str
-    new_job: NewJob
+    work: Work = field(init=False)
+    credits: Decimal = field(init=False)
+    need: str = field(init=False)
+    new_job: NewJob = field(init=False)
     # When it has entered, and by `Telling`.
-    accepted: Accepted
-    view: JobView
-    answer: JobAnswer
-    told: bytes
-
-    def __init__(
-        self, account: Account, packed: bytes = b"", encoding: str = "", bounds: Mapping[str, Any] | None = None
-    ) -> None:
-        """`packed` is the body as it came, `bounds` are fields of a Submission."""
-        self.account = account
-        self.packed = packed
-        self.encoding = encoding
-        self.bounds = bounds or {}
-        self.body = None
-        self.is_read = False
+    accepted: Accepted = field(init=False)
+    view: JobView = field(init=False)
+    answer: JobAnswer = field(init=False)
+    told: bytes = field(init=False)
 
     @staticmethod
     def of(account: Account, submission: Submission, fingerprint: bytes) -> "Draft":

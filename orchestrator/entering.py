@@ -1,7 +1,7 @@
 """How jobs get in: stored, many in one commit, and then queued, in one call to Redis. It does not read or tell."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import asyncpg
@@ -19,6 +19,7 @@ from orchestrator.foresight import Foresight
 
 # All jobs that come in wait for this one call: rather no rank than no answer.
 QUEUE_WITHIN_S = 1
+TELL_WITHIN_S = 1
 
 log = structlog.get_logger()
 
@@ -45,6 +46,10 @@ class Entering:
         self._queue = queue
         self._foresight = foresight
         self._on_unqueued = on_unqueued
+        self._log = _Log()
+
+    def close(self) -> None:
+        self._log.tell()
 
     async def enter(self, new_jobs: Sequence[NewJob]) -> Sequence[Entered]:
         """In their order. Those that are accepted are durable when it returns."""
@@ -67,7 +72,7 @@ class Entering:
             log.error("jobs_not_stored", jobs=len(new_jobs), error=repr(error))
             return [Unavailable("The database cannot be reached; send the job again.")] * len(new_jobs)
         if acceptance.created:
-            log.info("jobs_accepted", jobs=len(acceptance.created), last=max(acceptance.created.values()))
+            self._log.add(acceptance.created.values())
         places = await self._enqueue(new_jobs, acceptance.created)
         return _entered(new_jobs, acceptance, places)
 
@@ -87,13 +92,16 @@ class Entering:
     async def _enqueue(self, new_jobs: Sequence[NewJob], created: Mapping[JobKey, int]) -> Mapping[JobKey, QueuePlace]:
         if not created:
             return {}
-        first = {job.key: job for job in reversed(new_jobs)}
         # In the order in which they came, and not that of their ids.
-        waiting = {key: self._waiting(job, created[key]) for key, job in reversed(first.items()) if key in created}
+        waiting = dict[JobKey, Waiting]()
+        for job in new_jobs:
+            if (key := job.key) in created and key not in waiting:
+                waiting[key] = self._waiting(job, created[key])
+        jobs = list(waiting.values())
         try:
             async with asyncio.timeout(QUEUE_WITHIN_S):
-                places = await self._queue.add(list(waiting.values()))
-            self._foresight.promise((job.job_id, place) for job, place in zip(waiting.values(), places, strict=True))
+                places = await self._queue.add(jobs)
+            self._foresight.promise((job.job_id, place) for job, place in zip(jobs, places, strict=True))
             return dict(zip(waiting, places, strict=True))
         except (RedisError, OSError) as error:
             log.warning("jobs_not_queued", jobs=len(created), error=repr(error))
@@ -105,24 +113,48 @@ class Entering:
         return Waiting(job_id, 1, job.cost_s, its_turn, job.need, self._foresight.pool_for(job.need, job.cost_s))
 
 
+class _Log:
+    """One line a second at most: of a crowd a line for each batch would take a twentieth of the time."""
+
+    def __init__(self) -> None:
+        self._jobs = self._last = 0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def add(self, job_ids: Collection[int]) -> None:
+        self._jobs += len(job_ids)
+        self._last = max(self._last, *job_ids)
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(TELL_WITHIN_S, self.tell)
+
+    def tell(self) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+            log.info("jobs_accepted", jobs=self._jobs, last=self._last)
+        self._alarm, self._jobs = None, 0
+
+
 def _entered(
     new_jobs: Sequence[NewJob], acceptance: Acceptance, places: Mapping[JobKey, QueuePlace]
 ) -> Sequence[Entered]:
     jobs = {(job.account_id, job.request_id): job for job in acceptance.known}
-    return [acceptance.refused.get(each.key) or _one(each, jobs, acceptance.created, places) for each in new_jobs]
+    entered = list[Entered]()
+    for new_job in new_jobs:
+        key = new_job.key
+        if refusal := acceptance.refused.get(key):
+            entered.append(refusal)
+        elif key in jobs:
+            entered.append(_known(jobs[key], new_job, places.get(key)))
+        else:
+            # What its key stands for, from here on.
+            jobs[key] = stored(new_job, acceptance.created[key])
+            entered.append(Accepted(job=jobs[key], is_new=True, place=places.get(key)))
+    return entered
 
 
-def _one(
-    new_job: NewJob, jobs: dict[JobKey, Job], created: Mapping[JobKey, int], places: Mapping[JobKey, QueuePlace]
-) -> Entered:
-    """`jobs` are those that its key may stand for already, and then this one too."""
-    key = new_job.key
-    is_new = key not in jobs
-    if is_new:
-        jobs[key] = stored(new_job, created[key])
-    if jobs[key].fingerprint != new_job.fingerprint:
-        return conflict(jobs[key], new_job.fingerprint)
-    return Accepted(job=jobs[key], is_new=is_new, place=places.get(key))
+def _known(job: Job, new_job: NewJob, place: QueuePlace | None) -> Entered:
+    if job.fingerprint != new_job.fingerprint:
+        return conflict(job, new_job.fingerprint)
+    return Accepted(job=job, is_new=False, place=place)
 
 
 def conflict(job: Job, fingerprint: bytes) -> RequestIdConflict:

@@ -1,10 +1,10 @@
 """How jobs come in over HTTP: what is asked for at once is read together, enters together, and is told of together."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
 from jobs.errors import DarkroomError
@@ -18,6 +18,8 @@ WITHIN_S = 15
 LATE = "The job may or may not have been stored; send the same request again to know."
 # Who else is served by this process waits no longer than this, and one job's step, for jobs to be read.
 LOOP_HELD_UP_S = 0.005
+# What the stores have answered another batch goes on meanwhile: they would wait for this process, and then it for them.
+YIELD_EVERY_S = 0.0002
 
 
 class Taken(NamedTuple):
@@ -52,6 +54,7 @@ class Intake:
 
     def close(self) -> None:
         self._batcher.close()
+        self._entering.close()
 
     async def _take_in(self, batch: Sequence[_Pending]) -> None:
         drafted = await self._draft(batch)
@@ -69,12 +72,12 @@ class Intake:
     async def _draft(self, batch: Sequence[_Pending]) -> Sequence[_Pending]:
         """Gives those that no fault was found with."""
         await _through_all(self._drafting.reading, [each for each in batch if not each.item.is_read])
-        left = [each for each in batch if not each.answer.done()]
+        left = _unanswered(batch)
         if naming := [each for each in left if each.item.paths]:
             left = await self._with_pictures(left, naming)
         return await _through_all(self._drafting.pricing, left)
 
-    async def _with_pictures(self, batch: Sequence[_Pending], naming: Sequence[_Pending]) -> list[_Pending]:
+    async def _with_pictures(self, batch: Sequence[_Pending], naming: Sequence[_Pending]) -> Sequence[_Pending]:
         try:
             sizes = await self._drafting.sizes([each.item for each in naming])
         except Exception as error:
@@ -82,7 +85,7 @@ class Intake:
                 each.fail(error)
         else:
             await _through(partial(self._drafting.look_at_pictures, known=sizes), naming)
-        return [each for each in batch if not each.answer.done()]
+        return _unanswered(batch)
 
 
 def _settled(batch: Sequence[_Pending], entered: Sequence[Entered]) -> Sequence[_Pending]:
@@ -103,25 +106,32 @@ def _answer(batch: Sequence[_Pending]) -> None:
 
 
 async def _through_all(steps: Sequence[Step], batch: Sequence[_Pending]) -> Sequence[_Pending]:
+    yield_at = perf_counter() + YIELD_EVERY_S
     for step in steps:
         batch = await _through(step, batch)
+        if perf_counter() > yield_at:
+            await asyncio.sleep(0)
+            yield_at = perf_counter() + YIELD_EVERY_S
     return batch
 
 
 async def _through(step: Step, batch: Sequence[_Pending]) -> Sequence[_Pending]:
     """Takes each draft a step further, and gives those that it did not fail."""
-    left, pause_at = [], time.perf_counter() + LOOP_HELD_UP_S
+    is_whole, pause_at = True, perf_counter() + LOOP_HELD_UP_S
     for each in batch:
         try:
             step(each.item)
         except Exception as error:
             each.fail(_untraced(error))
-        else:
-            left.append(each)
-        if time.perf_counter() > pause_at:
+            is_whole = False
+        if perf_counter() > pause_at:
             await asyncio.sleep(0)
-            pause_at = time.perf_counter() + LOOP_HELD_UP_S
-    return left
+            pause_at = perf_counter() + LOOP_HELD_UP_S
+    return batch if is_whole else _unanswered(batch)
+
+
+def _unanswered(batch: Sequence[_Pending]) -> Sequence[_Pending]:
+    return [each for each in batch if not each.answer.done()]
 
 
 def _untraced(error: Exception) -> Exception:

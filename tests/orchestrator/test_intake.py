@@ -5,12 +5,13 @@ import gc
 import gzip
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import orjson
 import pytest
+import structlog
 from arq.connections import ArqRedis
 
 from jobs.account import Account
@@ -23,7 +24,7 @@ from jobs.storage.event_store import EventStore
 from jobs.storage.job_queue import JobQueue
 from jobs.storage.job_store import JobStore, NewJob
 from jobs.storage.progress_board import ProgressBoard
-from jobs.storage.redis_connection import open_redis
+from jobs.storage.redis_connection import open_direct, open_redis
 from jobs.storage.resource_store import ResourceStore
 from orchestrator import batcher
 from orchestrator import entering as module
@@ -74,9 +75,10 @@ async def intake(store: Heavy, database: Database, redis: ArqRedis) -> AsyncIter
         yield intake
 
 
-def opened(
+@asynccontextmanager
+async def opened(
     store: JobStore, database: Database, redis: ArqRedis, on_unqueued: Callable[[], None] = lambda: None
-) -> AbstractAsyncContextManager[Intake]:
+) -> AsyncIterator[Intake]:
     looking, queue, now = foresight(redis), JobQueue(redis), Clock()
     drafting = Drafting(
         catalog=CATALOG,
@@ -88,11 +90,18 @@ def opened(
     )
     views = JobViews(store, queue, ProgressBoard(redis), looking, RunningTimes(EventStore(database)))
     telling = Telling(views, looking, Links("http://darkroom.example", b"secret", now))
-    return open_intake(drafting, Entering(store, queue, looking, on_unqueued), telling)
+    async with open_direct(redis) as direct:
+        entering = Entering(store, JobQueue(direct), looking, on_unqueued)
+        async with open_intake(drafting, entering, telling) as intake:
+            yield intake
 
 
 def draft(account: Account, request_id: str = "r-1", *, text: str = "a barn") -> Draft:
     return Draft(account, orjson.dumps(body(request_id, prompts=[{"text": text}])))
+
+
+def pending(draft: Draft) -> batcher.Pending[Draft, Taken]:
+    return batcher.Pending(draft)
 
 
 def broken(draft: Draft) -> None:
@@ -324,6 +333,24 @@ async def test_of_rows_that_are_stored_one_by_one_each_has_its_own_end(
     assert (first.job.request_id, last.job.request_id) == ("first", "last")
 
 
+async def test_another_batch_goes_on_between_two_steps_of_many(
+    intake: Intake, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "YIELD_EVERY_S", 0)
+    turns = 0
+
+    async def go_on() -> None:
+        nonlocal turns
+        while not batch.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+    batch = asyncio.ensure_future(intake._draft([pending(draft(account, f"r-{i}")) for i in range(50)]))
+    await go_on()
+
+    assert turns >= len(intake._drafting.reading) + len(intake._drafting.pricing)
+
+
 async def test_others_are_served_while_many_bodies_are_read(
     intake: Intake, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,7 +363,7 @@ async def test_others_are_served_while_many_bodies_are_read(
             served += 1
             await asyncio.sleep(0)
 
-    batch = asyncio.ensure_future(intake._draft([batcher.Pending(draft(account, f"r-{i}")) for i in range(50)]))
+    batch = asyncio.ensure_future(intake._draft([pending(draft(account, f"r-{i}")) for i in range(50)]))
     await serve_others()
 
     assert served > 50
@@ -349,3 +376,18 @@ async def test_a_repeat_beside_new_jobs_is_told_of_the_job_there_is(intake: Inta
     assert again.job.id == before.job.id != new.job.id
     assert told(again)["waitingInfo"]["queueRank"] == "1"
     assert told(new)["waitingInfo"]["queueRank"] == "2"
+
+
+async def test_one_line_of_the_log_tells_of_all_jobs_of_a_second(
+    store: Heavy, database: Database, redis: ArqRedis, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TELL_WITHIN_S", 0.2)
+    with structlog.testing.capture_logs() as lines:
+        async with opened(store, database, redis) as intake:
+            first = [await intake.take_in(draft(account, f"r-{i}")) for i in range(3)]
+            assert lines == []
+            await asyncio.sleep(0.4)
+            last = await intake.take_in(draft(account, "r-3"))
+
+    told_of = [{"jobs": 3, "last": first[-1].job.id}, {"jobs": 1, "last": last.job.id}]
+    assert lines == [{"event": "jobs_accepted", "log_level": "info", **each} for each in told_of]
