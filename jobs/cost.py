@@ -1,6 +1,6 @@
 """How long a worker should take for a job, by what it asks for. It knows no worker: what was measured corrects it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jobs.stages import Stage
@@ -27,28 +27,32 @@ class Work(NamedTuple):
 
 def work_of(stages: Sequence[Stage]) -> Work:
     """Of a job, which has one stage or more that draws."""
-    count = next((stage.count for stage in stages if isinstance(stage, InputInitialize)), 1)
     drawn = [stage for stage in stages if not isinstance(stage, InputInitialize)]
-    drawings = [(steps, width * height) for steps, (width, height) in _drawings(stages)]
     first = drawn[0]
     model = first.diffusion.model if isinstance(first, Redrawing) else first.model
     types = "+".join(sorted({stage.type for stage in drawn})) if len(drawn) > 1 else first.type
-    pixels = sum(steps * each for steps, each in drawings)
-    largest = max(each for _steps, each in drawings)
+    count, pixels, largest, before = 1, 0, 0, None
+    for stage, after in zip(stages, picture_sizes(stages), strict=True):
+        if isinstance(stage, InputInitialize):
+            count = stage.count
+        for steps, (width, height) in _drawings(stage, before, after):
+            pixels += steps * width * height
+            largest = max(largest, width * height)
+        before = after
     seconds = SECONDS_AROUND + SECONDS_PER_MEGAPIXEL_STEP * count * pixels / MEGAPIXEL
     return Work(seconds, f"{model} {largest.bit_length()} {types}")
 
 
-def _drawings(stages: Sequence[Stage]) -> Iterator[tuple[int, Size]]:
+def _drawings(stage: Stage, before: Size | None, after: Size | None) -> Iterable[tuple[int, Size]]:
     """Steps, and the size at which a picture takes them."""
-    sizes = picture_sizes(stages)
-    for stage, before, after in zip(stages, [None, *sizes], sizes, strict=False):
-        match stage:
-            case InputInitialize():
-                pass
-            case ImageToAdetailer():
-                yield from ((stage.steps_of(each), stage.drawn_size(each, before)) for each in stage.details)
-            case Redrawing() if stage.draws_parts:
-                yield stage.work, (stage.diffusion.width, stage.diffusion.height)
-            case _ if after is not None:
-                yield stage.work, after
+    match stage:
+        case InputInitialize():
+            return ()
+        case ImageToAdetailer():
+            return [(stage.steps_of(each), stage.drawn_size(each, before)) for each in stage.details]
+        case Redrawing() if stage.draws_parts:
+            return [(stage.work, (stage.diffusion.width, stage.diffusion.height))]
+        case _ if after is not None:
+            return [(stage.work, after)]
+        case _:
+            return ()

@@ -153,9 +153,9 @@ class Video:
 Item: TypeAlias = Start | Draw | Upscale | Rework | Video
 
 
-@record
+@dataclass(slots=True)
 class _Inherited:
-    """What the items so far hand to the next. `steps` is DIFFUSION's."""
+    """What the items so far hand to the next, which adds what it hands on. `steps` is DIFFUSION's."""
 
     count: int = 1
     family: str = OTHER
@@ -169,8 +169,12 @@ def price(stages: Sequence[Stage], catalog: Catalog, rates: Rates) -> Decimal:
 
 
 def _items(stages: Sequence[Stage], catalog: Catalog) -> list[Item]:
-    sizes = [None, *picture_sizes(stages)]
-    return [item for stage, before in zip(stages, sizes, strict=False) for item in _items_of(stage, before, catalog)]
+    items: list[Item] = []
+    before = None
+    for stage, after in zip(stages, picture_sizes(stages), strict=True):
+        items += _items_of(stage, before, catalog)
+        before = after
+    return items
 
 
 def _items_of(stage: Stage, before: Size | None, catalog: Catalog) -> Iterable[Item]:
@@ -228,7 +232,7 @@ def price_of(items: Iterable[Item], rates: Rates) -> Decimal:
     credits, before = NOTHING, _Inherited()
     for item in items:
         credits += _credits(item, before, rates)
-        before = _after(item, before)
+        _hand_on(item, before)
     return credits.quantize(HUNDREDTH, ROUND_HALF_UP)
 
 
@@ -256,16 +260,17 @@ def _credits(item: Item, before: _Inherited, rates: Rates) -> Decimal:
             assert_never(item)
 
 
-def _after(item: Item, before: _Inherited) -> _Inherited:
+def _hand_on(item: Item, before: _Inherited) -> None:
     match item:
         case Start():
-            return _Inherited(count=item.count)
+            before.count = item.count
         case Draw():
-            return _Inherited(count=before.count, family=item.family, size=(item.width, item.height), steps=item.steps)
+            before.family, before.steps = item.family, item.steps
+            before.size = item.width, item.height
         case Rework():
-            return replace(before, size=before.size or (item.width, item.height))
+            before.size = before.size or (item.width, item.height)
         case Upscale() | Video():
-            return replace(before, size=(item.width, item.height))
+            before.size = item.width, item.height
         case _:
             assert_never(item)
 

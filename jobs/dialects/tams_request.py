@@ -28,7 +28,7 @@ from jobs.stages.diffusion import Diffusion
 from jobs.stages.image_to_inpaint import ImageToInpaint
 from jobs.stages.input_initialize import InputInitialize
 from jobs.stages.redrawing import Redrawing
-from jobs.submission import Submission, input_faults, order_faults, upscale_faults
+from jobs.submission import PLAIN_ORDERS, Submission, input_faults, order_faults, upscale_faults
 
 MAX_STAGES = 16
 
@@ -174,7 +174,10 @@ def _stages(bodies: Sequence[StageBody] | None, reading: Reading) -> tuple[Stage
     if not bodies:
         reading.faults.add("stages", "is required")
         return ()
-    reading.faults.take(order_faults([body.type or "" for body in bodies]))
+    types = [body.type or "" for body in bodies]
+    is_plain = types in PLAIN_ORDERS
+    if not is_plain:
+        reading.faults.take(order_faults(types))
     stages: list[Stage] = []
     for i, body in enumerate(bodies):
         stage = body.stage(f"stages[{i}]", reading)
@@ -184,7 +187,7 @@ def _stages(bodies: Sequence[StageBody] | None, reading: Reading) -> tuple[Stage
             reading.diffusion = stage
         if isinstance(stage, InputInitialize):
             reading.initial_picture = stage.image_resource_id
-    if len(stages) == len(bodies):
+    if len(stages) == len(bodies) and not is_plain:
         reading.faults.take(input_faults(stages))
         reading.faults.take(upscale_faults(stages), reads=["stages"])
     return tuple(stages)

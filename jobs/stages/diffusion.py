@@ -97,10 +97,12 @@ class Diffusion:
     @property
     def models(self) -> tuple[str, ...]:
         """The catalogue ids of all that it draws with, first the checkpoint's."""
-        named = [self.model, self.vae, *[lora.model for lora in self.loras]]
+        named = [self.model, self.vae]
+        for lora in self.loras:
+            named.append(lora.model)
         for control in self.controls:
             named += control.model, control.preprocessor_model
-        return tuple([each for each in (*named, *self.embeddings) if each])
+        return tuple(filter(None, (*named, *self.embeddings)))
 
     @property
     def inputs(self) -> tuple[str, ...]:
