@@ -57,10 +57,11 @@ class Authentication:
     async def account_of(self, request: web.Request, scope: Scope) -> Account:
         """Raises NotAuthenticated, RateLimited or PermissionDenied; Unavailable where a signature cannot be checked."""
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-        if scheme.upper() == SCHEME:
+        scheme, credentials = scheme.upper(), credentials.strip()
+        if scheme == "BEARER" and credentials:
+            grant = await self._grant_of_key(credentials)
+        elif scheme == SCHEME:
             grant = await self._grant_of_app(request, read_signature(credentials))
-        elif scheme.upper() == "BEARER" and credentials.strip():
-            grant = await self._grant_of_key(credentials.strip())
         else:
             raise NotAuthenticated
         if grant.account.rate_limit:

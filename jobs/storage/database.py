@@ -65,8 +65,13 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection:
+        # Not the pool's own deadline, which costs a task each time.
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            connection = await self._pool.acquire()
+        try:
             yield connection
+        finally:
+            await self._pool.release(connection, timeout=COMMAND_TIMEOUT_S)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
