@@ -17,11 +17,14 @@ WITH job AS MATERIALIZED (
 ), asked AS (
     SELECT account_id, sum(credits) AS price, count(*) AS number FROM job GROUP BY account_id
 ), allowed AS MATERIALIZED (
-    SELECT id FROM accounts JOIN asked ON asked.account_id = accounts.id
-    WHERE (NOT credits_enforced OR asked.price <= balance - held)
-      AND (max_waiting IS NULL OR waiting + asked.number <= max_waiting)
-    ORDER BY id
-    FOR NO KEY UPDATE OF accounts
+    -- One after the other by the index: the planner takes what comes as JSON for very many accounts.
+    SELECT found.id FROM (SELECT * FROM asked ORDER BY account_id) AS asked CROSS JOIN LATERAL (
+        SELECT id FROM accounts
+        WHERE id = asked.account_id
+          AND (NOT credits_enforced OR asked.price <= balance - held)
+          AND (max_waiting IS NULL OR waiting + asked.number <= max_waiting)
+        FOR NO KEY UPDATE
+    ) AS found
 ), accepted AS (
     INSERT INTO jobs (
         account_id, request_id, fingerprint, dialect, submission, credits, cost_s, work_kind, need, weight,

@@ -10,6 +10,23 @@ revision = "0018"
 down_revision = "0017"
 
 STATEMENTS = [
+    # Both tables at once, and never waiting for long: who accepts or claims meanwhile locks them in either order, and
+    # must not be ended because two wait for each other.
+    """
+    DO $$ BEGIN
+        FOR i IN 1..600 LOOP
+            BEGIN
+                SET LOCAL lock_timeout = '50ms';
+                LOCK TABLE accounts, jobs IN ACCESS EXCLUSIVE MODE;
+                SET LOCAL lock_timeout TO DEFAULT;
+                RETURN;
+            EXCEPTION WHEN lock_not_available THEN
+                PERFORM pg_sleep(0.05);
+            END;
+        END LOOP;
+        RAISE lock_not_available USING MESSAGE = 'jobs and accounts are in use; try again';
+    END $$
+    """,
     """
     CREATE FUNCTION keep_account_with_jobs() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
