@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import asyncpg
+import orjson
 import structlog
 from redis.exceptions import RedisError
 
@@ -21,6 +22,9 @@ from orchestrator.foresight import Foresight
 QUEUE_WITHIN_S = 1
 TELL_WITHIN_S = 1
 
+# What a row raises that PostgreSQL, or JSON on the way there, cannot hold.
+UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, orjson.JSONEncodeError)
+
 log = structlog.get_logger()
 
 
@@ -36,7 +40,7 @@ class Accepted:
 
 Entered: TypeAlias = Accepted | Exception
 """What became of a new job: of one that is not accepted RequestIdConflict, InsufficientCredits, TooManyWaiting,
-Unavailable where the database is away, or what PostgreSQL says where it cannot hold it."""
+Unavailable where the database is away, or what is said where it cannot hold it."""
 
 
 class Entering:
@@ -65,7 +69,7 @@ class Entering:
     async def _enter(self, new_jobs: Sequence[NewJob]) -> Sequence[Entered]:
         try:
             acceptance = await self._jobs.accept(new_jobs)
-        except asyncpg.DataError as error:
+        except UNFIT as error:
             return await self._one_by_one(new_jobs, error)
         except DATABASE_AWAY as error:
             self._on_unqueued()  # the commit may have reached it

@@ -47,6 +47,7 @@ class Foresight:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
+        self._remembered.clear()
         try:
             async with asyncio.timeout(WITHIN_S):
                 self.outlook = await self._board.read()
@@ -54,7 +55,6 @@ class Foresight:
                 self.has_looked = True
                 others = {name: pool for name, pool in self._seen.items() if name not in self.outlook.pools}
                 self._seen = {**others, **self.outlook.pools}
-                self._remembered.clear()
         except (RedisError, OSError) as error:
             log.warning("outlook_not_read", error=repr(error))
         except Exception:

@@ -58,7 +58,8 @@ async def open_direct(redis: ArqRedis) -> AsyncIterator[Redis]:
     try:
         yield direct
     finally:
-        await direct.aclose()
+        # A call that was given up just now gives its connection back itself.
+        direct.connection = None
         await single.disconnect()
 
 

@@ -310,15 +310,16 @@ async def test_what_cannot_be_told_of_one_job_is_told_of_its_neighbours(
     assert isinstance(even, Taken)
 
 
+@pytest.mark.parametrize("unfit", [asyncpg.DataError, asyncpg.NotNullViolationError, orjson.JSONEncodeError])
 async def test_of_rows_that_are_stored_one_by_one_each_has_its_own_end(
-    intake: Intake, store: Heavy, account: Account
+    intake: Intake, store: Heavy, account: Account, unfit: type[Exception]
 ) -> None:
     accept = store.accept
 
     async def choosy(new_jobs: Sequence[NewJob]) -> Any:
         names = [job.submission.request_id for job in new_jobs]
         if len(names) > 1 or names == ["odd"]:
-            raise asyncpg.DataError("cannot be held")
+            raise unfit("cannot be held")
         if names == ["broken"]:
             raise RuntimeError("a bug")
         return await accept(new_jobs)
@@ -328,7 +329,7 @@ async def test_of_rows_that_are_stored_one_by_one_each_has_its_own_end(
         *(intake.take_in(draft(account, name)) for name in ("first", "odd", "broken", "last")), return_exceptions=True
     )
 
-    assert isinstance(odd, asyncpg.DataError) and isinstance(broken, RuntimeError)
+    assert isinstance(odd, unfit) and isinstance(broken, RuntimeError)
     assert isinstance(first, Taken) and isinstance(last, Taken)
     assert (first.job.request_id, last.job.request_id) == ("first", "last")
 
