@@ -69,8 +69,7 @@ def unsupported(submission: Submission) -> list[Fault]:
     for i, stage in enumerate(submission.stages):
         if isinstance(stage, Diffusion):
             has_diffusion = True
-            if _values(stage) != _PLAIN:
-                faults += _diffusion_faults(stage, f"stages[{i}].{stage.field_name}")
+            faults += _diffusion_faults(stage, f"stages[{i}].{stage.field_name}")
         elif isinstance(stage, Redrawing) and stage.type not in STAGES and not has_diffusion:
             path = f"stages[{i}].{stage.field_name}.diffusion"
             faults += _diffusion_faults(stage.diffusion, path)
@@ -87,6 +86,8 @@ def runnable(submission: Submission) -> tuple[RunnableStage, ...]:
 
 
 def _diffusion_faults(stage: Diffusion, path: str) -> Iterator[Fault]:
+    if _values(stage) == _PLAIN:
+        return
     for name, refusal in DIFFUSION_FIELDS.items():
         if getattr(stage, name) != _DEFAULTS[name]:
             yield Fault(f"{path}.{refusal.name}", refusal.reason)

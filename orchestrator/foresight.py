@@ -37,8 +37,6 @@ class Foresight:
         self.has_looked = False
         # Every pool that this process ever saw, as it was the last time; the last seen last.
         self._seen: dict[str, Pool] = {}
-        # By need, which of these could run it; until the next look.
-        self._remembered: dict[str, str] = {}
         self._promising: asyncio.Task[None] | None = None
 
     async def look_for_ever(self) -> None:
@@ -47,7 +45,6 @@ class Foresight:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        self._remembered.clear()
         try:
             async with asyncio.timeout(WITHIN_S):
                 self.outlook = await self._board.read()
@@ -80,18 +77,13 @@ class Foresight:
         a deploy; and NOBODY where none ever could."""
         able = self.outlook.able(need)
         if not able:
-            return self._away(need)
+            asked = read_need(need)
+            return next((name for name, pool in reversed(self._seen.items()) if not pool.lacks(asked)), NOBODY)
         if len(able) == 1:
             return able[0]
         pool = min(able, key=self._start_s)
         self._sent_s[pool] += cost_s
         return pool
-
-    def _away(self, need: str) -> str:
-        if need not in self._remembered:
-            asked, seen = read_need(need), reversed(self._seen.items())
-            self._remembered[need] = next((name for name, pool in seen if not pool.lacks(asked)), NOBODY)
-        return self._remembered[need]
 
     def _start_s(self, pool: str) -> float:
         return self.outlook.pools[pool].raw_start_s(self.outlook.work_s.get(pool, 0.0) + self._sent_s[pool])
