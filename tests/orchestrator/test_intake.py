@@ -100,8 +100,14 @@ def draft(account: Account, request_id: str = "r-1", *, text: str = "a barn") ->
     return Draft(account, orjson.dumps(body(request_id, prompts=[{"text": text}])))
 
 
-def pending(draft: Draft) -> batcher.Pending[Draft, Taken]:
-    return batcher.Pending(draft)
+async def turns_of_others(intake: Intake, account: Account) -> int:
+    """How often others are served while fifty bodies are read."""
+    pending = [batcher.Pending[Draft, Taken](draft(account, f"r-{i}")) for i in range(50)]
+    batch, turns = asyncio.ensure_future(intake._draft(pending)), 0
+    while not batch.done():
+        turns += 1
+        await asyncio.sleep(0)
+    return turns
 
 
 def broken(draft: Draft) -> None:
@@ -338,36 +344,16 @@ async def test_another_batch_goes_on_between_two_steps_of_many(
     intake: Intake, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line, "YIELD_EVERY_S", 0)
-    turns = 0
 
-    async def go_on() -> None:
-        nonlocal turns
-        while not batch.done():
-            turns += 1
-            await asyncio.sleep(0)
-
-    batch = asyncio.ensure_future(intake._draft([pending(draft(account, f"r-{i}")) for i in range(50)]))
-    await go_on()
-
-    assert turns >= len(intake._drafting.reading) + len(intake._drafting.pricing)
+    assert await turns_of_others(intake, account) >= len(intake._drafting.reading) + len(intake._drafting.pricing)
 
 
 async def test_others_are_served_while_many_bodies_are_read(
     intake: Intake, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line, "LOOP_HELD_UP_S", 0)
-    served = 0
 
-    async def serve_others() -> None:
-        nonlocal served
-        while not batch.done():
-            served += 1
-            await asyncio.sleep(0)
-
-    batch = asyncio.ensure_future(intake._draft([pending(draft(account, f"r-{i}")) for i in range(50)]))
-    await serve_others()
-
-    assert served > 50
+    assert await turns_of_others(intake, account) > 50
 
 
 async def test_a_repeat_beside_new_jobs_is_told_of_the_job_there_is(intake: Intake, account: Account) -> None:

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
@@ -75,6 +75,10 @@ def test_a_stage_is_what_its_type_says(change: dict[str, str]) -> None:
 
     with pytest.raises(ValueError, match=r"stages\.0"):
         loaded(json.dumps(stored))
+
+
+def test_no_field_of_a_submission_is_left_out() -> None:
+    assert set(json.loads(dumped(submission()))) == {field.name for field in fields(Submission)}
 
 
 def test_what_says_nothing_is_not_written() -> None:
